@@ -1,0 +1,42 @@
+# Everything a checkout can do. Each target may be run again and again.
+#
+#   make compare   train on digits with several losses, print the table, write out/report.html
+#   make test      lint, types, import contract, tests, docstring and README examples
+#   make mutate    mutation testing of losses, matrices and decisions (slow)
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: compare test lint mutate clean
+.DEFAULT_GOAL := compare
+
+compare: $(READY)
+	@$(BIN)/lossmatrix compare --digits --out out/report.html
+
+test: lint
+	@$(BIN)/python -m pytest -q -n 2
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+mutate: $(READY)
+	@$(BIN)/mutmut run
+
+clean:
+	rm -rf .venv out build dist mutants
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "lossmatrix needs Python 3.10 or newer: install python3, or name it with make PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "lossmatrix needs Python 3.10 or newer, but $(PYTHON) is older: name another with make PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (once) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1' \
+	  && $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+	     -e '.[metrics,compare]' --group dev \
+	  || { echo "the packages could not be installed: is there a network? pip's own words stand above." >&2; exit 1; }
+	@touch $(READY)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The derivative of a streamed loss: its formula run on dual numbers, then assembled over the row.
+
+Let a = log(p/q) be the one-against-rest logit of a class. Along it p and q change as dp = p q,
+dq = −p q, d log p = q, d log q = −p: four bounded slopes. Running ``term`` on numbers that carry
+them gives h_j = ∂term_j/∂a_j, which stays bounded where ∂term/∂p = h/(p q) does not.
+
+From ∂ℓ/∂z_k = Σ_j h_j/(p_j q_j) ∂p_j/∂z_k and ∂p_j/∂z_k = p_j (1[j=k] − p_k), with the top class m
+kept apart (only there can q be small) and s = softmax over the classes k ≠ m:
+
+    g_m = h_m − p_m R              R = Σ_{j≠m} h_j / q_j        (q_j ≥ ½ for j ≠ m)
+    g_k = h_k / q_k − p_k R − h_m s_k
+
+No 1/q_m is ever formed, so the gradient is exact at any gap between the logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor
+
+from lossmatrix.formula import Cells, StreamedLoss, as_tuple, power, weigh
+
+
+@dataclass(frozen=True)
+class Dual:
+    """A number and its slope; both may be tensors or symbols."""
+
+    value: Tensor
+    slope: Tensor
+
+    def __neg__(self) -> Dual:
+        return Dual(-self.value, -self.slope)
+
+    def __add__(self, other: Dual | Tensor | float) -> Dual:
+        if isinstance(other, Dual):
+            return Dual(self.value + other.value, self.slope + other.slope)
+        return Dual(self.value + other, self.slope)
+
+    def __sub__(self, other: Dual | Tensor | float) -> Dual:
+        return self + -other
+
+    def __rsub__(self, other: Tensor | float) -> Dual:
+        return -self + other
+
+    def __mul__(self, other: Dual | Tensor | float) -> Dual:
+        if isinstance(other, Dual):
+            slope = self.slope * other.value + self.value * other.slope
+            return Dual(self.value * other.value, slope)
+        return Dual(self.value * other, self.slope * other)
+
+    def __truediv__(self, other: Dual | Tensor | float) -> Dual:
+        if isinstance(other, Dual):
+            ratio = self.value / other.value
+            return Dual(ratio, (self.slope - ratio * other.slope) / other.value)
+        return Dual(self.value / other, self.slope / other)
+
+    def __rtruediv__(self, other: Tensor | float) -> Dual:
+        ratio = other / self.value
+        return Dual(ratio, -ratio * self.slope / self.value)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def exp(self) -> Dual:
+        """Exponential."""
+        return Dual(self.value.exp(), self.value.exp() * self.slope)
+
+    def expm1(self) -> Dual:
+        """Exponential minus one."""
+        return Dual(self.value.expm1(), self.value.exp() * self.slope)
+
+    def log(self) -> Dual:
+        """Natural logarithm."""
+        return Dual(self.value.log(), self.slope / self.value)
+
+    def log1p(self) -> Dual:
+        """Natural logarithm of one more."""
+        return Dual(self.value.log1p(), self.slope / (self.value + 1.0))
+
+    def power(self, exponent: float) -> Dual:
+        """``power`` of the formula language."""
+        slope = power(self.value, exponent - 1.0) * self.slope * exponent
+        return Dual(power(self.value, exponent), slope)
+
+    def detach(self) -> Dual:
+        """The same value, held constant."""
+        return Dual(self.value, self.slope * 0.0)
+
+    def weighed_by(self, weight: Tensor) -> Dual:
+        """``weigh`` of the formula language: the weight is a constant, the slope is bounded."""
+        return Dual(weigh(weight, self.value), weight * self.slope)
+
+
+def as_dual(number: Dual | Tensor | float, like: Tensor) -> Dual:
+    """A dual number; constants have slope zero."""
+    return number if isinstance(number, Dual) else Dual(number + like * 0.0, like * 0.0)
+
+
+def terms_with_slopes(loss: StreamedLoss, cell: Cells) -> tuple[Dual, ...]:
+    """Each summand of ``loss`` and its slope h along the one-against-rest logit."""
+    pq = cell.p * cell.q
+    dual = Cells(
+        cell.cost,
+        cell.target,
+        p=cast(Tensor, Dual(cell.p, pq)),
+        q=cast(Tensor, Dual(cell.q, -pq)),
+        log_p=cast(Tensor, Dual(cell.log_p, cell.q)),
+        log_q=cast(Tensor, Dual(cell.log_q, -cell.p)),
+    )
+    return tuple(as_dual(each, cell.p) for each in as_tuple(loss.term(dual)))
+
+
+def partials(loss: StreamedLoss, totals: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """∂loss/∂total for each of the sums."""
+
+    def along(index: int) -> Tensor:
+        seeded = (
+            Dual(total, total * 0.0 + 1.0) if i == index else Dual(total, total * 0.0)
+            for i, total in enumerate(totals)
+        )
+        value = loss.loss(*(cast(Tensor, each) for each in seeded))
+        return as_dual(cast("Dual | Tensor", value), totals[0]).slope
+
+    return tuple(along(index) for index in range(len(totals)))
+
+
+def gradient(loss: StreamedLoss, cell: Cells) -> Tensor:
+    """∂loss/∂logits of every row, (N, C), in closed form.
+
+    Args:
+        loss: a streamed loss.
+        cell: its rows, fields (N, C).
+    """
+    import torch
+
+    terms = terms_with_slopes(loss, cell)
+    weights = partials(loss, tuple(term.value.sum(-1) for term in terms))
+    h = sum(
+        (weight.unsqueeze(-1) * term.slope for weight, term in zip(weights, terms, strict=True)),
+        start=torch.zeros_like(cell.p),
+    )
+    top = torch.zeros_like(cell.p).scatter(-1, cell.p.argmax(-1, keepdim=True), 1.0).bool()
+    rest = torch.where(top, 0.0, h / torch.where(top, 1.0, cell.q))  # h_j / q_j off the top
+    total = rest.sum(-1, keepdim=True)
+    h_top = torch.where(top, h, 0.0).sum(-1, keepdim=True)
+    among_others = cell.log_p.masked_fill(top, -torch.inf).softmax(-1).nan_to_num(0.0)  # C = 1
+    return torch.where(top, h - cell.p * total, rest - cell.p * total - h_top * among_others)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which engine runs a problem: one pure rule, and the same rule in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lossmatrix.engines import reference
+from lossmatrix.problem import Problem
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A loop over rows: ``refuses`` gives the reason why it cannot run a problem, or None."""
+
+    name: str
+    refuses: Callable[[Problem], str | None]
+    run: Callable[[Problem], Tensor]
+
+
+# In order of preference; the last one can run every problem.
+ENGINES = (Engine("reference", reference.refuses, reference.run),)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that runs a problem, and why the ones before it do not."""
+
+    engine: Engine
+    passed_over: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        reasons = "".join(f"; not {name}: {reason}" for name, reason in self.passed_over)
+        return f"engine: {self.engine.name}{reasons}"
+
+
+def choose(name: str, problem: Problem) -> Choice:
+    """The first engine that can run the problem; a named one runs it or refuses."""
+    if name != "auto":
+        engine = {each.name: each for each in ENGINES}.get(name)
+        if engine is None:
+            known = ", ".join(["auto", *(each.name for each in ENGINES)])
+            raise ValueError(f"unknown engine {name!r}: choose one of {known}.")
+        reason = engine.refuses(problem)
+        if reason is not None:
+            raise RuntimeError(
+                f"engine {name!r} cannot run this: {reason}. "
+                "engine='auto' chooses one that can; lossmatrix.explain says which."
+            )
+        return Choice(engine)
+    passed_over: list[tuple[str, str]] = []
+    for engine in ENGINES:
+        reason = engine.refuses(problem)
+        if reason is None:
+            return Choice(engine, tuple(passed_over))
+        passed_over.append((engine.name, reason))
+    raise RuntimeError(f"no engine can run this: {passed_over}")

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``explain``: what a criterion will do with some logits, in words."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lossmatrix.engines import choose
+from lossmatrix.nn import Criterion
+from lossmatrix.problem import read
+
+RULES = {
+    "argmax": "argmax of the logits",
+    "bayes": "least expected cost under softmax(logits)",
+    None: "none of its own: pass rule= to Criterion.decide",
+}
+
+
+def explain(criterion: Criterion, logits: Tensor) -> str:
+    """What ``criterion`` does with ``logits``: its loss, its decision, its engine and why.
+
+    Args:
+        criterion: the criterion to be asked about.
+        logits: an example, (C), (N, C) or (N, C, d1 … dk); its values do not matter.
+
+    >>> print(lm.explain(lm.Criterion(lm.CrossEntropy()), torch.zeros(4, 3)))  # doctest: +ELLIPSIS
+    loss: CrossEntropy()
+    decision: least expected cost under softmax(logits)
+    costs: none
+    engine: ...
+    """
+    class_dim = 0 if logits.dim() <= 1 else 1
+    rows = logits.shape[:class_dim] + logits.shape[class_dim + 1 :]
+    problem = read(
+        criterion.bound,
+        logits,
+        torch.zeros(rows, dtype=torch.int64, device=logits.device),
+        weight=criterion.weight,
+        sample_weight=None,
+        ignore_index=criterion.ignore_index,
+        reduction=criterion.reduction,
+        label_smoothing=criterion.label_smoothing,
+    )
+    costs = "none" if criterion.costs is None else repr(criterion.costs)
+    return "\n".join(
+        [
+            f"loss: {criterion.loss!r}",
+            f"decision: {RULES[criterion.loss.decides]}",
+            f"costs: {costs}",
+            str(choose(criterion.engine, problem)),
+        ]
+    )

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``Criterion``: a loss and its costs as a module, in the place of ``nn.CrossEntropyLoss``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from lossmatrix.costs import CostMatrix
+from lossmatrix.decide import decide
+from lossmatrix.evaluate import evaluate
+from lossmatrix.formula import CostsLike, Loss, Rule
+from lossmatrix.problem import Reduction, check_options
+
+
+class Criterion(nn.Module):
+    """A loss together with the costs of mistakes; a drop-in for ``nn.CrossEntropyLoss``.
+
+    The result is the reduction of ℓ(logits_n, target_n, D[target_n]) over the rows n. Shapes:
+    logits (C), (N, C) or (N, C, d1 … dk); target class indices (), (N), (N, d1 … dk) of int64,
+    uint8 or int32, or class probabilities of the logits' shape. Results have the logits' dtype,
+    float32 under autocast; costs never change it. They are in units of the costs times the
+    loss's own (see the loss).
+
+    Args:
+        loss: a loss or a sum of losses, such as ``CrossEntropy() + 0.5 * ExpectedCost()``.
+        costs: a ``CostMatrix``, or a (C, K) table taken as ``Dense``; rows are the truth. Kept as
+            non-persistent float32 buffers: they follow ``.to(device)``, never ``.half()``.
+        weight: a weight per true class, (C,).
+        ignore_index: class index of rows that count neither in the value nor in the mean.
+        reduction: "mean", "sum" or "none". The mean divides by the sum of the class weights of
+            the counted rows for class indices, by the number of rows for probabilities.
+        label_smoothing: share of every target that is spread evenly over the classes.
+        engine: "auto" or the name of an engine; a named engine runs or refuses, see ``explain``.
+
+    Raises:
+        ValueError, TypeError, RuntimeError, IndexError: shapes, dtypes, options or targets that do
+            not fit, where PyTorch has a message with that message; a matrix that the loss refuses.
+
+    >>> costs = [[0, 1, 9], [1, 0, 4], [9, 4, 0]]
+    >>> criterion = lm.Criterion(lm.CrossEntropy() + 0.5 * lm.ExpectedCost(), costs)
+    >>> round(criterion(torch.zeros(2, 3), torch.tensor([0, 2])).item(), 4)
+    3.0153
+    >>> criterion = lm.Criterion(lm.CrossEntropy(), costs)
+    >>> criterion.decide(torch.tensor([[1.0, 0.5, 0.0]]))
+    tensor([1])
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        loss: Loss,
+        costs: CostsLike | None = None,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__()
+        check_options(reduction, label_smoothing)
+        self.loss = loss
+        self.ignore_index = ignore_index
+        self.reduction: Reduction = reduction
+        self.label_smoothing = label_smoothing
+        self.engine = engine
+        self.register_buffer("weight", weight)
+        matrix = loss.matrix(costs)
+        self.costs = None if matrix is None else matrix.to(dtype=torch.float32)
+        self.bound = loss.bind(self.costs)
+        for name, table in self._tables().items():
+            self.register_buffer(name, table, persistent=False)
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        sample_weight: Tensor | None = None,
+        costs: CostsLike | None = None,
+    ) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            logits: (C), (N, C) or (N, C, d1 … dk), floating point.
+            target: class indices or class probabilities.
+            sample_weight: multiplies the loss of each row; the mean's denominator stays.
+            costs: the costs of this batch, such as ``PerExample``, in place of the criterion's.
+        """
+        terms = self.bound if costs is None else self.loss.bind(self.loss.matrix(costs))
+        return evaluate(
+            terms,
+            logits,
+            target,
+            weight=self.weight,
+            sample_weight=sample_weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+            engine=self.engine,
+        )
+
+    def decide(self, logits: Tensor, *, rule: Rule | None = None) -> Tensor:
+        """The decision that this loss is made for, (N, d1 … dk) int64.
+
+        Args:
+            logits: (C), (N, C) or (N, C, d1 … dk).
+            rule: "argmax" of the logits, or "bayes": least expected cost under softmax(logits).
+                By default the rule of the loss; a loss without one asks for it.
+        """
+        rule = rule or self.loss.decides
+        if rule is None:
+            raise ValueError(
+                f"{self.loss!r} has no decision rule of its own: its optimal logits are neither "
+                "those of the probabilities nor those of the least-cost class. Pass rule='argmax' "
+                "or rule='bayes', whichever costs less on validation data."
+            )
+        class_dim = 0 if logits.dim() == 1 else 1
+        if rule == "argmax" or self.costs is None:
+            return logits.argmax(class_dim)
+        probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(class_dim)
+        return decide(probs, self.costs)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        shown = [repr(self.loss)]
+        if self.costs is not None:
+            shown.append(repr(self.costs))
+        shown += [f"ignore_index={self.ignore_index}", f"reduction={self.reduction!r}"]
+        if self.label_smoothing:
+            shown.append(f"label_smoothing={self.label_smoothing}")
+        if self.engine != "auto":
+            shown.append(f"engine={self.engine!r}")
+        return ", ".join(shown)
+
+    # The tables of the matrices are buffers, and the matrices are views of the buffers: whatever
+    # moves a module's buffers moves the costs. Their dtype stays, so that .half() rounds no price.
+
+    def _matrices(self) -> dict[str, CostMatrix]:
+        own = {} if self.costs is None else {"costs": self.costs}
+        bound = {
+            f"costs_of_term{i}": term.costs
+            for i, term in enumerate(self.bound)
+            if term.costs is not None
+        }
+        return own | bound
+
+    def _tables(self) -> dict[str, Tensor]:
+        return {
+            f"{matrix_name}_{name}": table
+            for matrix_name, matrix in self._matrices().items()
+            for name, table in matrix.tables.items()
+        }
+
+    def _apply(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch leaves fn untyped
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> Criterion:
+        before = self._tables()
+        super()._apply(fn, recurse)
+        for name, table in before.items():
+            moved = self.get_buffer(name)
+            self.register_buffer(name, _with_dtype_of(table, moved), persistent=False)
+
+        def rebuilt(matrix_name: str, matrix: CostMatrix) -> CostMatrix:
+            tables = {name: self.get_buffer(f"{matrix_name}_{name}") for name in matrix.tables}
+            return matrix.with_tables(tables)
+
+        matrices = {name: rebuilt(name, matrix) for name, matrix in self._matrices().items()}
+        self.costs = matrices.get("costs")
+        self.bound = tuple(
+            replace(term, costs=matrices.get(f"costs_of_term{i}"))
+            for i, term in enumerate(self.bound)
+        )
+        return self
+
+
+def _with_dtype_of(table: Tensor, moved: Tensor) -> Tensor:
+    """``table`` where ``moved`` went, its numbers unrounded."""
+    if moved.dtype == table.dtype:
+        return moved
+    if moved.device.type == "meta":
+        return moved.to(table.dtype)
+    return table.to(moved.device)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What one call asks for: checked at one boundary and laid out the one way engines read.
+
+Logits become (B, C, P): batch, classes, positions (P = 1 without spatial dimensions). Targets
+become (B, P) class indices or (B, C, P) class probabilities. Nothing is copied where strides
+allow it. Reductions and their denominators are PyTorch's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lossmatrix.formula import Term
+
+Reduction = Literal["none", "mean", "sum"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A checked call, ready for an engine."""
+
+    terms: tuple[Term, ...]
+    logits: Tensor  # (B, C, P)
+    target: Tensor  # (B, P) class indices, or (B, C, P) class probabilities
+    weight: Tensor | None  # (C,)
+    sample_weight: Tensor | None  # (B, P)
+    ignore_index: int
+    reduction: Reduction
+    label_smoothing: float
+    row_shape: torch.Size  # shape of the losses when reduction is "none"
+    output_dtype: torch.dtype
+
+    @property
+    def soft(self) -> bool:
+        """Whether the targets are class probabilities."""
+        return self.target.is_floating_point()
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """float64 for float64 inputs, float32 for all others."""
+        return torch.float64 if self.output_dtype == torch.float64 else torch.float32
+
+
+def read(
+    terms: tuple[Term, ...],
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    ignore_index: int,
+    reduction: Reduction,
+    label_smoothing: float,
+) -> Problem:
+    """Check a call and lay it out; messages that ``nn.CrossEntropyLoss`` has too are the same."""
+    check_options(reduction, label_smoothing)
+    if not logits.is_floating_point():
+        raise TypeError(f"expected floating point logits, but got {logits.dtype}.")
+    if logits.dim() == 0:
+        raise ValueError("expected logits of shape (C,) or (N, C, d1, …), but got a scalar.")
+    soft = target.shape == logits.shape
+    class_dim = 0 if logits.dim() == 1 else 1
+    num_classes = logits.shape[class_dim]
+    row_shape = logits.shape[:class_dim] + logits.shape[class_dim + 1 :]
+    if soft:
+        _check_probabilities(target, ignore_index)
+    else:
+        _check_indices(logits, target, row_shape, ignore_index)
+    _check_weights(weight, sample_weight, num_classes, row_shape)
+    for term in terms:
+        if term.costs is not None and term.costs.num_classes != num_classes:
+            raise ValueError(
+                f"costs of shape {tuple(term.costs.shape)} do not fit logits of shape "
+                f"{tuple(logits.shape)}: expected one row of costs for each of the {num_classes} "
+                "classes (rows are the truth)."
+            )
+
+    positions = logits.shape[2:].numel()
+    batch = logits.shape[0] if class_dim else 1
+    return Problem(
+        terms,
+        logits.reshape(batch, num_classes, positions),
+        target.reshape(batch, num_classes, positions) if soft else target.reshape(batch, positions),
+        weight,
+        None if sample_weight is None else sample_weight.reshape(batch, positions),
+        ignore_index,
+        reduction,
+        label_smoothing,
+        row_shape,
+        _output_dtype(logits, target if soft else None),
+    )
+
+
+def check_options(reduction: str, label_smoothing: float) -> None:
+    """Options that do not depend on the tensors; ``Criterion`` checks them when it is made."""
+    if reduction not in get_args(Reduction):
+        raise ValueError(
+            f"{reduction} is not a valid value for reduction: choose none, mean or sum."
+        )
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+
+
+def _check_probabilities(target: Tensor, ignore_index: int) -> None:
+    if not target.is_floating_point():
+        name = str(target.dtype).removeprefix("torch.").replace("int64", "Long").capitalize()
+        raise RuntimeError(
+            f"Expected floating point type for target with class probabilities, got {name}"
+        )
+    if ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+
+
+def _check_indices(
+    logits: Tensor, target: Tensor, row_shape: torch.Size, ignore_index: int
+) -> None:
+    if target.dim() > 0 and logits.dim() > 1 and target.shape[0] != logits.shape[0]:
+        raise ValueError(
+            f"Expected input batch_size ({logits.shape[0]}) "
+            f"to match target batch_size ({target.shape[0]})."
+        )
+    if target.shape != row_shape:
+        raise RuntimeError(
+            f"Expected target size {list(row_shape)}, got {list(target.shape)}: logits of shape "
+            f"{list(logits.shape)} need class indices of that size, or class probabilities of the "
+            "logits' own shape."
+        )
+    if target.dtype not in (torch.int64, torch.uint8, torch.int32):
+        name = str(target.dtype).removeprefix("torch.")
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {name}: "
+            "class indices are int64, uint8 or int32."
+        )
+    # On other devices the check would wait for the device, and a traced graph has no values yet.
+    if target.device.type == "cpu" and not _tracing(target):
+        num_classes = logits.shape[0 if logits.dim() == 1 else 1]
+        outside = (target != ignore_index) & ((target < 0) | (target >= num_classes))
+        if bool(outside.any()):
+            raise IndexError(
+                f"Target {int(target[outside].flatten()[0])} is out of bounds."
+                f" Class indices lie between 0 and {num_classes - 1}."
+            )
+
+
+def _tracing(tensor: Tensor) -> bool:
+    """Whether values are unknown: under torch.compile, under vmap or for fake tensors."""
+    if torch.compiler.is_compiling() or type(tensor) is not Tensor:
+        return True
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))  # pyright: ignore
+
+
+def _check_weights(
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    num_classes: int,
+    row_shape: torch.Size,
+) -> None:
+    if weight is not None and weight.shape != (num_classes,):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {num_classes} classes or no classes "
+            f"but got weight tensor of shape: {list(weight.shape)}"
+        )
+    if sample_weight is not None and sample_weight.shape != row_shape:
+        raise ValueError(
+            f"sample_weight of shape {list(sample_weight.shape)} does not fit: "
+            f"expected one weight per row, shape {list(row_shape)}."
+        )
+
+
+def _output_dtype(logits: Tensor, probabilities: Tensor | None) -> torch.dtype:
+    """The logits' dtype (joined with that of class probabilities); float32 under autocast."""
+    dtype = logits.dtype
+    if probabilities is not None:
+        dtype = torch.promote_types(dtype, probabilities.dtype)
+    if torch.is_autocast_enabled(logits.device.type):
+        dtype = torch.promote_types(dtype, torch.float32)
+    return dtype
+
+
+def reduce(problem: Problem, losses: Tensor, factors: Tensor | None) -> Tensor:
+    """Row losses (B·P,) to the result, with PyTorch's denominators.
+
+    The mean divides by the sum of ``factors``: the class weight of each row that counts (1
+    without class weights, 0 for ignored rows), or by the number of rows when that is None.
+    ``sample_weight`` multiplies a row's loss and leaves the denominator alone.
+    """
+    if problem.sample_weight is not None:
+        losses = losses * problem.sample_weight.reshape(-1).to(losses.dtype)
+    if problem.reduction == "none":
+        result = losses.reshape(problem.row_shape)
+    elif problem.reduction == "sum":
+        result = losses.sum()
+    else:
+        result = losses.sum() / (losses.numel() if factors is None else factors.sum())
+    return result.to(problem.output_dtype)
