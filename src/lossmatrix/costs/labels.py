@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Names of classes and decisions: numbers until somebody names them."""
+
+from collections.abc import Sequence
+from typing import overload
+
+
+class Numbered(Sequence[str]):
+    """The names "0", "1", …, made when they are asked for, and extra names after them."""
+
+    def __init__(self, numbers: int, extra: tuple[str, ...] = ()) -> None:
+        self.numbers, self.extra = numbers, extra
+
+    def __len__(self) -> int:
+        return self.numbers + len(self.extra)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        number = range(len(self))[index]
+        return str(number) if number < self.numbers else self.extra[number - self.numbers]
+
+
+def make_labels(names: int | Sequence[str], what: str) -> Sequence[str]:
+    """Names of `what` ("class", "decision") from a count or a list; each name is used once."""
+    if isinstance(names, int):
+        if names < 1:
+            raise ValueError(f"the number of {what} names must be at least 1, got {names}.")
+        return Numbered(names)
+    if isinstance(names, str):
+        raise TypeError(f"{what} names must be a list of strings, got the one string {names!r}.")
+    if isinstance(names, Numbered):
+        return names
+    seen: set[str] = set()
+    for number, name in enumerate(names):
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"{what} {number} has no name: got {name!r}, expected a string.")
+        if name in seen:
+            raise ValueError(f"the {what} name {name!r} is used twice: give each its own.")
+        seen.add(name)
+    return tuple(names) if names else make_labels(0, what)
+
+
+def pair_labels(
+    C: int, K: int, classes: Sequence[str] | None, decisions: Sequence[str] | None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Names of C classes and K decisions; decisions are the classes unless given."""
+    if decisions is None:
+        decisions = classes if C == K else None
+    rows = make_labels(C if classes is None else classes, "class")
+    columns = make_labels(K if decisions is None else decisions, "decision")
+    for names, size, what in ((rows, C, "row (truth)"), (columns, K, "column (decision)")):
+        if len(names) != size:
+            raise ValueError(
+                f"costs of shape ({C}, {K}) need one name per {what}, got {len(names)} names."
+            )
+    return rows, columns
+
+
+def extend_labels(names: Sequence[str], name: str, what: str) -> Sequence[str]:
+    """`names` followed by one more name that must be new."""
+    if name in names:
+        raise ValueError(f"there is already a {what} {name!r}: choose another name.")
+    if isinstance(names, Numbered):
+        return Numbered(names.numbers, (*names.extra, name))
+    return (*names, name)
+
+
+def find_label(names: Sequence[str], label: int | str, what: str) -> int:
+    """Position of a name, or a position checked against the number of names."""
+    if isinstance(label, str):
+        if label not in names:
+            raise ValueError(f"unknown {what} {label!r}: the names are {abbreviate(names)}.")
+        return names.index(label)
+    if not 0 <= label < len(names):
+        raise IndexError(f"{what} {label} is out of range: there are {len(names)}.")
+    return label
+
+
+def abbreviate(names: Sequence[str], limit: int = 6) -> str:
+    """The first names, and an ellipsis where there are more."""
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

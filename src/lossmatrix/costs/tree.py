@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`Tree`: classes are leaves of a hierarchy; a mistake costs as much as its common ancestor."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from lossmatrix.costs.base import CostMatrix, RowFacts
+from lossmatrix.costs.labels import abbreviate, make_labels
+from lossmatrix.costs.sums import sum_after, sum_before
+
+Nested: TypeAlias = "Mapping[str, Nested] | Sequence[str]"
+
+
+class Tree(CostMatrix):
+    """D[i, j] = height of the lowest common ancestor of i and j, or the cost of that height.
+
+    The height of a node is the longest way down to a leaf, as in Deng et al. 2010 and Bertinetto et
+    al. 2020. `paths` lead from the top to each class, whose name is the last step. `level_costs`
+    are the costs of ancestors of height 1, 2, … in place of the heights themselves. expected is
+    O(number of nodes): E_j = Σ over nodes c above j of (cost of its parent − cost of c) · (mass
+    outside c). Raises ValueError for a class that is also a group and for missing level costs.
+
+    >>> costs = lm.Tree([("animal", "cat"), ("animal", "lynx"), ("vehicle", "truck")])
+    >>> costs.entry("cat", "lynx"), costs.entry("cat", "truck")
+    (1.0, 2.0)
+    >>> costs.expected(torch.tensor([0.5, 0.25, 0.25]))
+    tensor([0.7500, 1.0000, 1.5000])
+    """
+
+    def __init__(
+        self, paths: Sequence[Sequence[str]], level_costs: Sequence[float] | None = None
+    ) -> None:
+        for number, path in enumerate(paths):
+            if isinstance(path, str) or not path:
+                raise ValueError(
+                    f"path {number} must be the names from the top to the class, got {path!r}: "
+                    f'for "a/b/c" pass "a/b/c".split("/").'
+                )
+        names = make_labels([path[-1] for path in paths], "class")
+        nodes: dict[tuple[int, str], int] = {}
+        parent, depth, leaves = [0], [0], list[int]()
+        for path in paths:
+            node = 0
+            for name in path:
+                if (node, name) not in nodes:
+                    nodes[node, name] = len(parent)
+                    parent.append(node)
+                    depth.append(depth[node] + 1)
+                node = nodes[node, name]
+            leaves.append(node)
+        height, size, width = ([0] * len(parent) for _ in range(3))  # leaves below, children
+        for leaf in leaves:
+            size[leaf] = 1
+        for node in range(len(parent) - 1, 0, -1):
+            above = parent[node]
+            height[above] = max(height[above], height[node] + 1)
+            size[above] += size[node]
+            width[above] += 1
+        for leaf in leaves:
+            if width[leaf]:
+                raise ValueError(
+                    f"a class is also a group of classes: {paths[leaves.index(leaf)]}."
+                )
+        start, cursor = [0] * len(parent), [0] * len(parent)  # leaves in depth-first order
+        for node in range(1, len(parent)):
+            above = parent[node]
+            start[node] = cursor[node] = cursor[above]
+            cursor[above] += size[node]
+        self.height = max((height[n] for n in range(len(parent)) if width[n] > 1), default=0)
+        self.level_costs = tuple(float(c) for c in level_costs or range(1, self.height + 1))
+        if len(self.level_costs) != self.height or not all(map(_is_finite, self.level_costs)):
+            raise ValueError(
+                f"level_costs must be one finite number for each height from 1 to {self.height}, "
+                f"got {level_costs}."
+            )
+        # Nodes by depth. A chain above the top fork is nobody's lowest common ancestor.
+        by_depth = sorted(range(len(parent)), key=depth.__getitem__)
+        place = {node: index for index, node in enumerate(by_depth)}
+        ends = [sum(d <= level for d in depth) for level in range(max(depth) + 1)]
+        self._levels = list(zip([0, *ends[:-1]], ends, strict=True))
+        price = [0.0, *self.level_costs, *self.level_costs[-1:] * max(height)]
+        tables = {
+            "cost": torch.tensor([price[height[n]] for n in by_depth], dtype=torch.float64),
+            "parent": torch.tensor([place[parent[n]] for n in by_depth]),
+            "start": torch.tensor([start[n] for n in by_depth]),
+            "stop": torch.tensor([start[n] + size[n] for n in by_depth]),
+            "leaf": torch.tensor([place[n] for n in leaves]),
+            "rank": torch.tensor([start[n] for n in leaves]),
+        }
+        tables["order"] = tables["rank"].argsort()
+        super().__init__(names, names, tables)
+
+    @classmethod
+    def from_edges(
+        cls,
+        edges: Iterable[tuple[str, str]],
+        classes: Sequence[str] | None = None,
+        level_costs: Sequence[float] | None = None,
+    ) -> "Tree":
+        """From (child, parent) pairs; classes are the leaves, in order of appearance unless given.
+
+        Raises ValueError for a second parent, a cycle, several roots, and classes that are not
+        exactly the leaves.
+
+        >>> lm.Tree.from_edges([("cat", "animal"), ("animal", "all"), ("car", "all")])
+        Tree(2, height=2)
+        """
+        parent: dict[str, str] = {}
+        for child, above in edges:
+            if parent.setdefault(child, above) != above:
+                raise ValueError(f"{child!r} has two parents, {parent[child]!r} and {above!r}.")
+        roots = [name for name in dict.fromkeys(parent.values()) if name not in parent]
+        if len(roots) != 1:
+            found = f"{len(roots)} ({abbreviate(roots)})" if roots else "none: there is a cycle"
+            raise ValueError(f"the edges must lead to one root, found {found}.")
+        inner = set(parent.values())
+        leaves = [name for name in parent if name not in inner]
+        if classes is not None and set(classes) != set(leaves):
+            odd = sorted(set(classes) ^ set(leaves))
+            raise ValueError(f"classes and leaves of the tree differ: {abbreviate(odd)}.")
+        paths: list[list[str]] = []
+        for name in leaves if classes is None else classes:
+            path = [name]
+            while path[-1] in parent:
+                path.append(parent[path[-1]])
+                if len(path) > len(parent) + 1:
+                    raise ValueError(f"the edges above {name!r} run in a cycle.")
+            paths.append(path[::-1])
+        return cls(paths, level_costs)
+
+    @classmethod
+    def from_nested(cls, nested: Nested, level_costs: Sequence[float] | None = None) -> "Tree":
+        """From groups within groups: mappings of groups, lists of classes.
+
+        >>> lm.Tree.from_nested({"animal": {"pet": ["cat", "dog"], "wild": ["lynx"]}})
+        Tree(3, height=2)
+        """
+
+        def walk(part: Nested, above: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+            for name in part:
+                path = (*above, name)
+                if isinstance(part, Mapping):
+                    yield from walk(part[name], path)
+                else:
+                    yield path
+
+        return cls(list(walk(nested, ())), level_costs)
+
+    @classmethod
+    def from_groups(
+        cls,
+        groups: Sequence[str],
+        classes: int | Sequence[str] | None = None,
+        within: float = 1.0,
+        across: float = 2.0,
+    ) -> "Tree":
+        """From the group of each class: mistakes within a group cost less than across groups.
+
+        >>> lm.Tree.from_groups(["animal", "animal", "vehicle"], across=5).to_dense()
+        tensor([[0., 1., 5.],
+                [1., 0., 5.],
+                [5., 5., 0.]], dtype=torch.float64)
+        """
+        names = make_labels(len(groups) if classes is None else classes, "class")
+        if len(names) != len(groups):
+            raise ValueError(f"got {len(groups)} groups for {len(names)} classes.")
+        paths = list(zip(groups, names, strict=True))
+        levels = (within, across) if len(set(groups)) > 1 else (within,) * (len(names) > 1)
+        return cls(paths, levels)
+
+    def _descend(self, top: Tensor, step: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """A value for every class, from the value of the root and a step from parents to nodes."""
+        levels = [top]
+        above = 0
+        for begin, end in self._levels[1:]:
+            nodes = slice(begin, end)
+            parents = self._tables["parent"][nodes] - above
+            levels.append(step(levels[-1].index_select(-1, parents), nodes))
+            above = begin
+        return torch.cat(levels, -1).index_select(-1, self._tables["leaf"])
+
+    def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
+        cost, place = self._tables["cost"], self._tables["rank"][target].unsqueeze(-1)
+        holds_truth = (self._tables["start"] <= place) & (place < self._tables["stop"])
+        return self._descend(
+            cost[:1].expand(len(target), 1),
+            lambda above, nodes: torch.where(holds_truth[:, nodes], cost[nodes], above),
+        )
+
+    def _product(self, weights: Tensor, transposed: bool) -> Tensor:
+        cost = self._tables["cost"].to(weights.dtype)
+        rise = cost[self._tables["parent"]] - cost
+        mass = weights.index_select(-1, self._tables["order"])
+        before = sum_before(mass).index_select(-1, self._tables["start"])
+        outside = before + sum_after(mass).index_select(-1, self._tables["stop"])
+        return self._descend(
+            torch.zeros_like(weights[..., :1]),
+            lambda above, nodes: above + rise[nodes] * outside[..., nodes],
+        )
+
+    @cached_property
+    def _row_facts(self) -> RowFacts:
+        if min(self.level_costs, default=1.0) <= 0:
+            return super()._row_facts
+        cost, parent = self._tables["cost"].double(), self._tables["parent"]
+        size = self._tables["stop"] - self._tables["start"]
+        fork = torch.where(size[parent] > size, cost[parent], 0.0)  # has leaves outside the child
+        one = torch.ones_like(cost[: self.num_classes])
+        maximum = self._descend(
+            cost[:1] * 0, lambda above, nodes: torch.maximum(above, fork[nodes])
+        )
+        total = self.to(dtype=torch.float64).expected(one)
+        return RowFacts(0 * one, maximum, total, one)
+
+    @cached_property
+    def is_symmetric(self) -> bool:
+        """True."""
+        return True
+
+    @cached_property
+    def is_conditionally_negative_definite(self) -> bool:
+        """True where no level costs less than the one below it; else the eigenvalues decide."""
+        levels = (0.0, *self.level_costs)
+        rising = all(low <= high for low, high in pairwise(levels))
+        return rising or super().is_conditionally_negative_definite
+
+    def _settings(self) -> dict[str, object]:
+        return {"height": self.height}
+
+
+def _is_finite(number: float) -> bool:
+    return abs(number) < float("inf")

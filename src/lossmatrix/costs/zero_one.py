@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`ZeroOne`: every mistake costs one; its expected cost is the error rate."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from lossmatrix.costs.base import CostMatrix, RowFacts
+from lossmatrix.costs.labels import make_labels
+from lossmatrix.costs.sums import sum_after, sum_before
+
+
+class ZeroOne(CostMatrix):
+    """D[i, j] = 1 − [i = j] for a number of classes or their names.
+
+    expected_j = Σ_{i≠j} p_i, in O(C).
+
+    >>> lm.ZeroOne(3).expected(torch.tensor([0.5, 0.25, 0.25]))
+    tensor([0.5000, 0.7500, 0.7500])
+    """
+
+    def __init__(self, classes: int | Sequence[str]) -> None:
+        names = make_labels(classes, "class")
+        super().__init__(names, names)
+
+    def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
+        return (~self.is_truth(target)).float()
+
+    def _expected(self, weights: Tensor) -> Tensor:
+        return sum_before(weights)[..., :-1] + sum_after(weights)[..., 1:]
+
+    @cached_property
+    def _row_facts(self) -> RowFacts:
+        C = self.num_classes
+        one = torch.ones(C, dtype=torch.float64)
+        return RowFacts(0 * one, one * (C > 1), (C - 1) * one, one)
+
+    @cached_property
+    def is_symmetric(self) -> bool:
+        """True."""
+        return True
+
+    @cached_property
+    def is_conditionally_negative_definite(self) -> bool:
+        """True."""
+        return True
