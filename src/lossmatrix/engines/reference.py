@@ -148,10 +148,13 @@ class Softmax:
     def __init__(self, logits: Tensor) -> None:
         top = logits.argmax(-1, keepdim=True)
         is_top = top == torch.arange(logits.shape[-1], device=logits.device)
-        self.x = logits - logits.gather(-1, top)
+        # the fill makes the top's slope −Σ of the others', in which nothing cancels
+        self.x = (logits - logits.gather(-1, top)).masked_fill(is_top, 0.0)
         others = self.x.masked_fill(is_top, -torch.inf)
         alone = (others == -torch.inf).all(-1, keepdim=True)  # C = 1, or all others are masked
-        against = others.masked_fill(alone, 0.0).logsumexp(-1, keepdim=True)
+        others = others.masked_fill(alone, 0.0)
+        second = others.detach().amax(-1, keepdim=True)  # or exp(x − logsumexp) rounds at 10⁴
+        against = second + (others - second).logsumexp(-1, keepdim=True)
         against = against.masked_fill(alone, -torch.inf)
         log_sigmoid = torch.nn.functional.logsigmoid
         self.log_p = self.x + log_sigmoid(-against)
