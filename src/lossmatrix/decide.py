@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Decisions: from probabilities and costs to the decision that is expected to cost least.
+
+Nothing here guesses whether it was given logits or probabilities: what is not a probability
+distribution is refused. The check reads the device once; inside ``torch.compile`` it is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lossmatrix.costs import CostMatrix, as_costs
+from lossmatrix.costs.dense import Table
+
+__all__ = ["conditional_risk", "decide", "decide_or_abstain", "decision_threshold", "shift_priors"]
+
+
+def conditional_risk(probs: Tensor, costs: CostMatrix | Table) -> Tensor:
+    """Expected cost of every decision: Σ_i p_i D_ij.
+
+    Shapes: ``probs`` (C,), (N, C) or (N, C, d1 …) as in ``nn.CrossEntropyLoss``; the answer has the
+    K decisions where the classes stood. An infinite cost forbids a decision: it counts as soon as
+    its class has any probability, and 0 · ∞ = 0. The answer is in the unit of the costs, in the
+    dtype of ``probs``, half precision widened to float32.
+
+    Raises TypeError or ValueError where ``probs`` are not probabilities over the classes of
+    ``costs``.
+
+    >>> lm.conditional_risk(torch.tensor([0.35, 0.65]), [[0, 10], [1, 0]])
+    tensor([0.6500, 3.5000])
+    """
+    costs = as_costs(costs)
+    rows = _rows(probs)
+    if rows.shape[-1] != costs.num_classes:
+        raise ValueError(
+            f"probs of shape {tuple(probs.shape)} have {rows.shape[-1]} classes on dim "
+            f"{_class_dim(probs)}, but the costs of shape {costs.shape} have {costs.num_classes} "
+            "(their rows are the truth)"
+        )
+    return costs.expected(rows).movedim(-1, _class_dim(probs))
+
+
+def decide(probs: Tensor, costs: CostMatrix | Table) -> Tensor:
+    """Bayes decision: argmin_j Σ_i p_i D_ij, ties to the lowest index.
+
+    Shapes: ``probs`` as in ``conditional_risk``; the answer is int64 in the shape of a target.
+    Adding a constant to a row of the costs, or a positive scale, changes no decision.
+
+    Use it on probabilities that deserve the name (calibrated, or learnt by a proper loss). After a
+    loss whose argmax is the decision it would count the costs twice: see ``Criterion.decide``.
+
+    Raises TypeError or ValueError as ``conditional_risk`` does.
+
+    Source: Elkan (2001), The foundations of cost-sensitive learning, equation 1.
+
+    >>> lm.decide(torch.tensor([[0.35, 0.65], [0.05, 0.95]]), [[0, 10], [1, 0]])
+    tensor([0, 1])
+    """
+    return conditional_risk(probs, costs).argmin(_class_dim(probs))
+
+
+def decide_or_abstain(
+    probs: Tensor, costs: CostMatrix | Table, abstain_cost: float | Sequence[float]
+) -> Tensor:
+    """Bayes decision with one more decision, K: to abstain, at a price.
+
+    ``abstain_cost`` is one price, or a price for each class the truth may be. Ties go to the
+    lowest index, so abstaining has to be strictly cheaper. Shapes and errors as for ``decide``.
+
+    Source: Chow (1970), On optimum recognition error and reject tradeoff: with 0–1 costs it
+    abstains when the largest probability is below 1 − abstain_cost.
+
+    >>> lm.decide_or_abstain(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), [[0, 1], [1, 0]], 0.3)
+    tensor([0, 2])
+    """
+    return decide(probs, as_costs(costs).with_abstain(abstain_cost))
+
+
+def decision_threshold(costs: CostMatrix | Table) -> float:
+    """Probability of class 1 above which class 1 is the Bayes decision, for two classes.
+
+    (D_01 − D_00) / (D_01 − D_00 + D_10 − D_11).
+
+    Raises ValueError unless D is 2 × 2 and each decision is the cheaper one for its own class.
+
+    Source: Elkan (2001), The foundations of cost-sensitive learning, equation 2.
+
+    >>> round(decision_threshold([[0, 1], [5, 0]]), 4)  # 1 is "bad customer"
+    0.1667
+    """
+    costs = as_costs(costs)
+    if costs.shape != (2, 2):
+        raise ValueError(f"a threshold needs costs of shape (2, 2), got {costs.shape}: use decide")
+    false_alarm = costs.entry(0, 1) - costs.entry(0, 0)
+    miss = costs.entry(1, 0) - costs.entry(1, 1)
+    if not (false_alarm > 0 and miss > 0):
+        raise ValueError(
+            "a threshold needs each decision to be the cheaper one for its own class, but deciding "
+            f"wrongly costs {false_alarm} more for class 0 and {miss} more for class 1"
+        )
+    return false_alarm / (false_alarm + miss)
+
+
+def shift_priors(
+    probs: Tensor, old: Tensor | Sequence[float], new: Tensor | Sequence[float]
+) -> Tensor:
+    """Probabilities for a population with other class frequencies: p'_i ∝ p_i · new_i / old_i.
+
+    ``old`` are the class frequencies that the probabilities were learnt under, ``new`` those where
+    they are used; counts do as well, for only the ratios matter. A class may become impossible
+    (new_i = 0). Worked in logarithms, so ratios neither overflow nor vanish. Shapes: ``probs`` as
+    in ``conditional_risk``, ``old`` and ``new`` (C,); the answer keeps shape and dtype.
+
+    Raises ValueError where ``old`` is not positive, ``new`` is negative or all 0, or a row of
+    ``probs`` has all its probability on classes that become impossible; and as
+    ``conditional_risk`` does.
+
+    Source: Saerens, Latinne and Decaestecker (2002), Adjusting the outputs of a classifier to new
+    a priori probabilities, equation 2.4.
+
+    >>> lm.shift_priors(torch.tensor([0.5, 0.5]), old=[0.5, 0.5], new=[0.9, 0.1])
+    tensor([0.9000, 0.1000])
+    """
+    rows = _rows(probs)
+    before, after = (torch.as_tensor(prior, dtype=torch.float64) for prior in (old, new))
+    for name, prior in (("old", before), ("new", after)):
+        if prior.shape != rows.shape[-1:]:
+            raise ValueError(
+                f"the {name} priors have shape {tuple(prior.shape)}, but probs of shape "
+                f"{tuple(probs.shape)} need one number for each of {rows.shape[-1]} classes"
+            )
+    unfit = (before <= 0) | ~before.isfinite()
+    if unfit.any():
+        raise ValueError(
+            f"old priors must be positive and finite, got {before[unfit][0].item()} for class "
+            f"{unfit.nonzero()[0].item()}: what was never seen has no probability to weight anew"
+        )
+    if not ((after >= 0) & after.isfinite()).all() or not after.any():
+        raise ValueError(
+            "new priors must be non-negative, finite and not all 0, got values from "
+            f"{after.min().item()} to {after.max().item()}"
+        )
+    log_ratio = after.log() - before.log()
+    log_weight = rows.log() + log_ratio.to(device=rows.device, dtype=rows.dtype)
+    if not log_weight.isfinite().any(-1).all():
+        raise ValueError(
+            "a row of probs has all its probability on classes whose new prior is 0, so nothing "
+            "is left to share out: check the new priors, or leave that row out"
+        )
+    return log_weight.softmax(-1).movedim(-1, _class_dim(probs)).to(probs.dtype)
+
+
+def _class_dim(probs: Tensor) -> int:
+    """Where the classes stand: dim 1 of a batch, the only dim of one sample."""
+    return min(1, probs.dim() - 1)
+
+
+def _rows(probs: Tensor) -> Tensor:
+    """The probabilities with the classes last and in float32 at least, refused if they are none."""
+    if not probs.is_floating_point() or probs.dim() == 0:
+        raise TypeError(
+            "probs must be floating point of shape (C,), (N, C) or (N, C, d1 …), got "
+            f"{probs.dtype} of shape {tuple(probs.shape)}"
+        )
+    rows = probs.movedim(_class_dim(probs), -1)
+    if probs.dtype in (torch.float16, torch.bfloat16):
+        rows = rows.float()
+    if torch.compiler.is_compiling():
+        return rows
+    # float64 arrays often hold probabilities that were computed in float32
+    coarsest = torch.float32 if probs.dtype == torch.float64 else probs.dtype
+    tolerance = torch.finfo(coarsest).eps ** 0.5
+    total = rows.sum(-1)
+    if not ((rows >= 0).all() and ((total - 1).abs() <= tolerance).all()):
+        raise ValueError(
+            f"probs must be non-negative and sum to 1 over dim {_class_dim(probs)}, got a least "
+            f"entry of {rows.min().item():.4g} and sums from {total.min().item():.4g} to "
+            f"{total.max().item():.4g}: pass logits through softmax first"
+        )
+    return rows

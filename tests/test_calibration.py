@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Calibration finds the one best fit, or says that there is none."""
+
+import math
+import pickle
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from lossmatrix.calibration import TemperatureScaling, VectorScaling
+
+FITS = [TemperatureScaling, VectorScaling]
+
+
+def overconfident(C=4, N=400, seed=0):
+    """Float32 logits three times too large and off by a bias per class, with their targets."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(N, C, generator=generator) * 3
+    probs = (logits / 3 + torch.linspace(-1, 1, C)).softmax(1)
+    return logits, torch.multinomial(probs, 1, generator=generator).squeeze(1)
+
+
+def test_temperature_satisfies_the_first_order_condition():
+    logits, target = overconfident()
+    temperature = TemperatureScaling().fit(logits, target).temperature
+    inverse = torch.tensor(1 / temperature, dtype=torch.float64, requires_grad=True)
+    cross_entropy(logits.double() * inverse, target).backward()
+    assert abs(inverse.grad) < 1e-12
+
+
+def test_scale_and_bias_satisfy_the_first_order_condition():
+    logits, target = overconfident()
+    fitted = VectorScaling().fit(logits, target)
+    scale, bias = fitted.scale.requires_grad_(), fitted.bias.requires_grad_()
+    cross_entropy(logits.double() * scale + bias, target).backward()
+    assert max(scale.grad.abs().max(), bias.grad.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_no_neighbour_of_the_fit_is_better(fit):
+    logits, target = overconfident()
+    fitted = fit().fit(logits, target)
+    best = cross_entropy(fitted(logits.double()), target)
+    for factor in (0.99, 1.01):
+        assert cross_entropy(fitted(logits.double()) * factor, target) > best
+
+
+def test_temperature_is_recovered_from_known_odds():
+    # 3 of 4 right at a gap of 4: the odds 3 ask for a gap of ln 3
+    logits = torch.tensor([[4.0, 0.0, -900.0]] * 4)
+    fitted = TemperatureScaling().fit(logits, torch.tensor([0, 0, 0, 1]))
+    assert fitted.temperature == pytest.approx(4 / math.log(3), rel=1e-12)
+
+
+def test_known_scale_and_bias_are_recovered():
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(200_000, 3, generator=generator)
+    scale, bias = torch.tensor([0.5, 1.0, 2.0]), torch.tensor([-0.5, -0.2, 0.7])
+    target = torch.multinomial((logits * scale + bias).softmax(1), 1, generator=generator)
+    fitted = VectorScaling().fit(logits, target.squeeze(1))
+    torch.testing.assert_close(fitted.scale.float(), scale, rtol=0, atol=0.03)
+    torch.testing.assert_close(fitted.bias.float(), bias, rtol=0, atol=0.03)
+
+
+def test_biases_give_every_class_its_frequency():
+    logits, target = overconfident()
+    probs = VectorScaling().fit(logits, target)(logits.double()).softmax(1)
+    torch.testing.assert_close(probs.mean(0), target.bincount().double() / len(target))
+
+
+def test_biases_sum_to_zero():
+    fitted = VectorScaling().fit(*overconfident())
+    assert fitted.bias.sum().abs() < 1e-12
+    assert fitted.bias.abs().max() > 0.1
+
+
+def test_vector_scaling_fits_no_worse_than_temperature_scaling():
+    logits, target = overconfident()
+    temperature, vector = (cross_entropy(fit().fit(logits, target)(logits), target) for fit in FITS)
+    assert vector < temperature < cross_entropy(logits, target)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_fit_depends_neither_on_the_scale_of_logits_nor_on_a_shift_per_row(fit):
+    logits, target = overconfident()
+    logits = logits.double()
+    probs = fit().fit(logits, target)(logits).softmax(1)
+    shifted = logits * 1e4
+    if fit is TemperatureScaling:  # to vector scaling a shift per row is another input
+        shifted = shifted + torch.linspace(-1e3, 1e3, len(logits)).unsqueeze(1).double()
+    again = fit().fit(shifted, target)(shifted).softmax(1)
+    torch.testing.assert_close(again, probs, rtol=1e-8, atol=1e-12)
+
+
+def test_vector_scaling_does_not_depend_on_an_offset_per_class():
+    logits, target = overconfident()
+    offset = torch.tensor([300.0, -200, 0, 70], dtype=torch.float64)
+    probs = VectorScaling().fit(logits, target)(logits.double()).softmax(1)
+    moved = logits + offset
+    again = VectorScaling().fit(moved, target)(moved).softmax(1)
+    torch.testing.assert_close(again, probs, rtol=1e-8, atol=1e-12)
+
+
+def test_two_classes_that_mirror_each_other_are_one_direction():
+    logits, target = overconfident(C=2)
+    single = logits[:, :1] - logits[:, 1:]
+    probs = [
+        VectorScaling().fit(z, target)(z.double()).softmax(1)
+        for z in (torch.cat([single, -single], 1), torch.cat([single, 0 * single], 1))
+    ]
+    torch.testing.assert_close(probs[0], probs[1], rtol=1e-7, atol=1e-12)
+
+
+def test_relabelling_classes_relabels_scale_and_bias():
+    logits, target = overconfident()
+    order = torch.tensor([2, 0, 3, 1])
+    fitted = VectorScaling().fit(logits, target)
+    relabelled = VectorScaling().fit(logits[:, order], order.argsort()[target])
+    torch.testing.assert_close(relabelled.scale, fitted.scale[order])
+    torch.testing.assert_close(relabelled.bias, fitted.bias[order])
+
+
+def test_one_rare_mistake_among_saturated_rows_still_has_a_temperature():
+    logits = torch.tensor([[1000.0, 0.0]] * 999 + [[0.001, 0.0]])
+    target = torch.tensor([0] * 999 + [1])
+    inverse = 1 / TemperatureScaling().fit(logits, target).temperature
+    # the first-order condition, worked by hand
+    pull = 999 * 1000 / (1 + math.exp(1000 * inverse))
+    assert pull == pytest.approx(0.001 / (1 + math.exp(-0.001 * inverse)), rel=1e-4)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_rows_without_a_mistake_have_no_best_fit(fit):
+    logits = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    with pytest.raises(ValueError, match=r"no temperature is best.*misclassified|no finite"):
+        fit().fit(logits, torch.tensor([0, 0, 1, 1]))
+
+
+def test_a_tie_with_the_truth_is_no_mistake():
+    logits = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 0.0]])
+    with pytest.raises(ValueError, match="none is misclassified"):
+        TemperatureScaling().fit(logits, torch.tensor([0, 1]))
+
+
+def test_logits_no_better_than_chance_have_no_best_temperature():
+    logits, target = overconfident()
+    with pytest.raises(ValueError, match="belong together"):
+        TemperatureScaling().fit(-logits, target)
+    with pytest.raises(ValueError, match="none is misclassified"):
+        TemperatureScaling().fit(torch.zeros(5, 3), torch.tensor([0, 1, 2, 0, 1]))
+
+
+def test_one_class_told_without_error_has_no_best_vector_scaling():
+    logits, target = overconfident(C=3)
+    logits[:, 2] = torch.where(target == 2, 5.0, -5.0) + logits[:, 2] / 10
+    with pytest.raises(ValueError, match="no finite parameters are best"):
+        VectorScaling().fit(logits, target)
+
+
+def test_an_absent_class_is_refused_by_vector_scaling_only():
+    logits, target = overconfident()
+    logits, target = logits[target != 2], target[target != 2]
+    with pytest.raises(ValueError, match=r"none of the \d+ rows is of class 2: use Temperature"):
+        VectorScaling().fit(logits, target)
+    assert TemperatureScaling().fit(logits, target).temperature > 1
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_maps_are_fitted_and_applied_as_their_rows(fit):
+    logits, target = overconfident()
+    maps = logits.view(4, 10, 10, 4).movedim(-1, 1)
+    fitted, by_rows = fit().fit(maps, target.view(4, 10, 10)), fit().fit(logits, target)
+    calibrated = fitted(maps)
+    assert calibrated.shape == maps.shape
+    assert torch.equal(calibrated.movedim(1, -1).reshape(-1, 4), by_rows(logits))
+    assert torch.equal(fitted(logits[0]), by_rows(logits)[0])
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_ignored_rows_do_not_count(fit):
+    logits, target = overconfident()
+    kept = target.clone()
+    kept[::3] = 255
+    rest = torch.arange(len(target)) % 3 != 0
+    fitted = fit().fit(logits, kept, ignore_index=255)
+    assert torch.equal(fitted(logits), fit().fit(logits[rest], target[rest])(logits))
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_calibrated_logits_keep_their_dtype_and_the_given_logits_are_left_alone(fit, dtype):
+    logits, target = overconfident()
+    logits = logits.to(dtype)
+    before = logits.clone()
+    fitted = fit().fit(logits, target)
+    assert fitted(logits).dtype == dtype
+    exact = fitted(logits.double())
+    torch.testing.assert_close(fitted(logits).double(), exact, rtol=0.02, atol=0.02)
+    assert torch.equal(logits, before)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_a_fit_is_repeatable_and_survives_pickling(fit):
+    logits, target = overconfident()
+    fitted = pickle.loads(pickle.dumps(fit().fit(logits, target)))
+    assert torch.equal(fitted(logits), fit().fit(logits, target)(logits))
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_gradients_flow_through_a_fitted_map_but_not_into_the_fit(fit):
+    logits, target = overconfident()
+    logits.requires_grad_()
+    fitted = fit().fit(logits, target)
+    (gradient,) = torch.autograd.grad(fitted(logits).sum(), logits)
+    assert (gradient > 0).all()
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_unfit_arguments_are_refused_with_one_sentence(fit):
+    logits, target = overconfident()
+    with pytest.raises(RuntimeError, match="call fit first"):
+        fit()(logits)
+    with pytest.raises(TypeError, match=r"floating-point logits.*torch.int64 and torch.int64"):
+        fit().fit(logits.long(), target)
+    with pytest.raises(TypeError, match=r"class indices"):
+        fit().fit(logits, logits)
+    with pytest.raises(ValueError, match=r"\(400, 4\) and \(399,\)"):
+        fit().fit(logits, target[1:])
+    with pytest.raises(ValueError, match=r"\(4,\) and \(\)"):
+        fit().fit(logits[0], target[0])
+    with pytest.raises(IndexError, match=r"0 to 3, got values from 1 to 4"):
+        fit().fit(logits, target + 1)
+    with pytest.raises(ValueError, match=r"ignore_index \(-100\)"):
+        fit().fit(logits, torch.full_like(target, -100))
+    with pytest.raises(ValueError, match="finite logits"):
+        fit().fit(logits.index_fill(1, torch.tensor([1]), -math.inf), target)
+
+
+def test_vector_scaling_refuses_logits_of_other_classes():
+    fitted = VectorScaling().fit(*overconfident())
+    with pytest.raises(ValueError, match=r"\(2, 3\) have 3 classes on dim 1, but .* fitted to 4"):
+        fitted(torch.zeros(2, 3))
