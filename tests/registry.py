@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Everything that laws apply to: all losses, all kinds of matrix, all engines.
+
+Losses and engines are found by walking the library, so whatever is added there is tested here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+
+import lossmatrix as lm
+from lossmatrix.engines import ENGINES, Engine
+from lossmatrix.problem import read
+
+# --- losses --------------------------------------------------------------------------------------
+
+
+def final_losses() -> list[type[lm.Loss]]:
+    """Every loss class of ``lossmatrix.losses`` that can be made, private helpers left out."""
+    found: list[type[lm.Loss]] = []
+
+    def walk(cls: type[lm.Loss]) -> None:
+        for sub in cls.__subclasses__():
+            walk(sub)
+            public = not sub.__name__.startswith("_") and sub.__module__ == "lossmatrix.losses"
+            if public and not inspect.isabstract(sub) and sub not in found:
+                found.append(sub)
+
+    walk(lm.Loss)
+    return found
+
+
+def variants(cls: type[lm.Loss]) -> list[lm.Loss]:
+    """The loss with its default parameters, and with one parameter changed at a time."""
+    made = [cls()]
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # every loss is a dataclass
+        changed = (not field.default,) if isinstance(field.default, bool) else (field.default / 2,)
+        made += [cls(**{field.name: value}) for value in changed]
+    return made
+
+
+SINGLE: dict[str, lm.Loss] = {
+    repr(loss): loss
+    for loss in [
+        *(variant for cls in final_losses() for variant in variants(cls)),
+        lm.EntropicRisk(lam=-1.0),
+        lm.CostFocal(gamma=0.0),
+    ]
+}
+SUMS: dict[str, lm.Loss] = {
+    repr(loss): loss
+    for loss in [
+        lm.CrossEntropy() + 0.5 * lm.ExpectedCost(),
+        lm.CrossEntropy() + lm.Unlikelihood(),
+        lm.CrossEntropy() + lm.DecisionScore(),
+        2.0 * lm.CostSensitiveCrossEntropy() + lm.EntropicRisk() + 0.25 * lm.SoftmaxMargin(),
+    ]
+}
+LOSSES: dict[str, lm.Loss] = SINGLE | SUMS
+
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+every_single_loss = pytest.mark.parametrize("loss", SINGLE.values(), ids=SINGLE.keys())
+
+
+def parts(loss: lm.Loss) -> list[lm.Loss]:
+    """The losses that a sum adds."""
+    return [part for _, part in getattr(loss, "parts", ((1.0, loss),))]
+
+
+def holds_weight_constant(loss: lm.Loss) -> bool:
+    """Whether the gradient leaves out a part of the value by intention."""
+    return any(getattr(part, "detach", False) for part in parts(loss))
+
+
+# --- matrices ------------------------------------------------------------------------------------
+
+# Every entry off the diagonal is different, no row or column is like another, D ≠ Dᵀ; all of them
+# can be held in half precision.
+ASYMMETRIC = torch.tensor(
+    [
+        [0.0, 1.0, 2.5, 4.0],
+        [3.0, 0.0, 0.5, 6.0],
+        [1.5, 5.0, 0.0, 2.0],
+        [5.5, 4.5, 3.5, 0.0],
+    ],
+    dtype=torch.float64,
+)
+# Distances of 4 points on a tree: a metric of negative type.
+SYMMETRIC = torch.tensor(
+    [
+        [0.0, 1.5, 4.0, 5.5],
+        [1.5, 0.0, 3.5, 5.0],
+        [4.0, 3.5, 0.0, 2.5],
+        [5.5, 5.0, 2.5, 0.0],
+    ],
+    dtype=torch.float64,
+)
+
+
+def refuses(loss: lm.Loss, table: Tensor) -> bool:
+    """Whether the loss refuses this matrix."""
+    try:
+        loss.bind(loss.matrix(table))
+    except ValueError:
+        return True
+    return False
+
+
+def table_for(loss: lm.Loss) -> Tensor:
+    """The asymmetric matrix, or the symmetric one where the loss needs that."""
+    return SYMMETRIC if refuses(loss, ASYMMETRIC) else ASYMMETRIC
+
+
+def random_table(loss: lm.Loss, num_classes: int, generator: torch.Generator) -> Tensor:
+    """A random matrix with zero diagonal that the loss accepts, (C, C) float64."""
+    shape = (num_classes, num_classes)
+    if refuses(loss, ASYMMETRIC):
+        x = 3.0 * torch.rand(num_classes, generator=generator, dtype=torch.float64)
+        return (x.unsqueeze(0) - x.unsqueeze(1)).abs()
+    table = 0.1 + 4.0 * torch.rand(shape, generator=generator, dtype=torch.float64)
+    return table.fill_diagonal_(0.0)
+
+
+# --- engines -------------------------------------------------------------------------------------
+
+every_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+
+
+def evaluate(
+    engine: Engine,
+    loss: lm.Loss,
+    logits: Tensor,
+    target: Tensor,
+    costs: lm.CostMatrix | Tensor | None,
+    **options: object,
+) -> Tensor:
+    """The loss on one engine; the test is skipped, with the engine's reason, where it refuses.
+
+    ``costs`` that the loss does not read are left out.
+    """
+    if loss.reads is None:
+        costs = None
+    checked = {
+        "weight": None,
+        "sample_weight": None,
+        "ignore_index": -100,
+        "reduction": "none",
+        "label_smoothing": 0.0,
+    } | options
+    reason = engine.refuses(read(loss.bind(loss.matrix(costs)), logits, target, **checked))  # type: ignore[arg-type]
+    if reason is not None:
+        pytest.skip(f"the {engine.name} engine refuses: {reason}")
+    return loss(logits, target, costs, engine=engine.name, **checked)  # type: ignore[arg-type]
