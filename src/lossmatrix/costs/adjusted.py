@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Structured matrices after a transformation: scaled, shifted by rows, extended, mapped."""
 
-import math
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -18,7 +19,7 @@ class Wrapper(CostMatrix):
     """A matrix made from another one, whose tables it carries along."""
 
     def __init__(
-        self, base: CostMatrix, decisions: Sequence[str], own: Mapping[str, Tensor]
+        self, base: CostMatrix, own: Mapping[str, Tensor], decisions: Sequence[str]
     ) -> None:
         inner = {PREFIX + name: table for name, table in base.tables.items()}
         device = next((table.device for table in inner.values()), None)
@@ -64,7 +65,7 @@ class Adjusted(Wrapper):
     def _square(self) -> CostMatrix:
         base = self.base.square()
         own = {name: self._tables[name] for name in ("factor", "offset") if name in self._tables}
-        return Adjusted(base, base.decisions, own) if own else base
+        return Adjusted(base, own, base.decisions) if own else base
 
     @cached_property
     def _row_facts(self) -> RowFacts:
@@ -82,53 +83,30 @@ class Adjusted(Wrapper):
             total = total + extra
         return RowFacts(minimum, maximum, total, ties)
 
-    @cached_property
-    def is_symmetric(self) -> bool:
-        """As the base where rows are not shifted; else every pair is compared."""
+    def _geometry(self) -> tuple[bool | None, bool | None]:
         if "offset" in self._tables:
-            return super().is_symmetric
-        return self.base.is_symmetric
-
-    @cached_property
-    def is_conditionally_negative_definite(self) -> bool:
-        """As the base where rows are not shifted; else the eigenvalues decide."""
-        if "offset" in self._tables:
-            return super().is_conditionally_negative_definite
-        return self.base.is_conditionally_negative_definite
+            return None, None
+        return self.base.is_symmetric, self.base.is_conditionally_negative_definite
 
 
 class MappedRows(Wrapper):
-    """fn applied to every row of the base when it is asked for."""
+    """fn applied to the rows of the base when they are asked for."""
 
-    def __init__(self, base: CostMatrix, fn: RowMap) -> None:
-        super().__init__(base, base.decisions, {})
+    def __init__(self, base: CostMatrix, fn: RowMap, decisions: Sequence[str]) -> None:
+        super().__init__(base, {}, decisions)
         self.fn = fn
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        rows = self.fn(self.base.row(target, sample), self.base.is_truth(target))
+        rows = self.fn(self.base.row(target, sample), self.base._is_truth(target))
         return rows[..., : self.num_decisions]
 
+    def _row_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows, is_truth in self.base._row_blocks():
+            mapped = self.fn(rows, is_truth)
+            yield mapped[..., : self.num_decisions], is_truth[..., : self.num_decisions]
+
     def _square(self) -> CostMatrix:
-        square = MappedRows(self.base, self.fn)
-        square._decisions = self._decisions[: self.num_classes]
-        return square
+        return MappedRows(self.base, self.fn, self.decisions[: self.num_classes])
 
     def _settings(self) -> dict[str, object]:
         return {**super()._settings(), "fn": self.fn}
-
-
-def check_factor(factor: float) -> float:
-    """`factor`, refused unless it only changes the unit."""
-    if not 0 < factor < math.inf:
-        raise ValueError(f"scaled needs a positive factor, got {factor}; for gains see from_gains.")
-    return factor
-
-
-def abstain_costs(cost: float | Sequence[float], count: int, what: str = "class") -> Tensor:
-    """The cost of abstaining for each of `count` truths."""
-    costs = torch.as_tensor(cost, dtype=torch.float64)
-    if costs.shape not in ((), (count,)) or not bool(costs.isfinite().all()):
-        raise ValueError(
-            f"with_abstain needs one finite cost, or one for each {what} ({count}), got {cost!r}."
-        )
-    return costs.expand(count).clone()

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`CostMatrix`: D as an operator, D[i, j] = cost of deciding j when the truth is i."""
 
+from __future__ import annotations
+
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,10 +15,12 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lossmatrix.costs.findings import Finding, find_all
 from lossmatrix.costs.labels import extend_labels, find_label
+from lossmatrix.costs.printing import describe, shown
 
 RowMap = Callable[[Tensor, Tensor], Tensor]
-BLOCK_ENTRIES = 2**22  # entries of D in memory at a time where D is walked in blocks of rows
+BLOCK_ENTRIES = 2**21  # entries of D in memory at a time where D is walked in blocks of rows
 DENSE_LIMIT = 2**28  # entries `to_dense` agrees to build: 2 GiB in float64
 
 
@@ -31,46 +36,18 @@ class RowFacts(NamedTuple):
 class CostMatrix(ABC):
     """What every mistake costs: D[i, j] = cost of deciding j when the truth is i.
 
-    Rows are truths (C of them), columns are decisions (K). A matrix never changes: transformations
-    answer a new one. A kind states `_row`, and `_expected` or `_product` where it is faster than
-    blocks of rows. Tensors live in `_tables`, so that they can move between devices.
+    Rows are truths: `classes` are their names, `num_classes` = C. Columns are decisions:
+    `decisions`, `num_decisions` = K; `shape` = (C, K). A matrix never changes: transformations
+    answer a new one. A kind states `_row`, and `_product` where it is faster than blocks of rows
+    (or `_expected`, where autograd serves it well). Its tensors live in `_tables`.
     """
 
     def __init__(
-        self,
-        classes: Sequence[str],
-        decisions: Sequence[str],
-        tables: Mapping[str, Tensor] | None = None,
+        self, classes: Sequence[str], decisions: Sequence[str], tables: Mapping[str, Tensor]
     ) -> None:
-        self._classes, self._decisions = classes, decisions
-        self._tables = dict(tables or {})
-
-    # ---- what it is ------------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(C, K): number of classes, number of decisions."""
-        return len(self._classes), len(self._decisions)
-
-    @property
-    def num_classes(self) -> int:
-        """C, the number of truths (rows)."""
-        return len(self._classes)
-
-    @property
-    def num_decisions(self) -> int:
-        """K, the number of decisions (columns)."""
-        return len(self._decisions)
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the truths."""
-        return self._classes
-
-    @property
-    def decisions(self) -> Sequence[str]:
-        """Names of the decisions."""
-        return self._decisions
+        self.classes, self.decisions = classes, decisions
+        self.num_classes, self.num_decisions = self.shape = len(classes), len(decisions)
+        self._tables = dict(tables)
 
     @property
     def tables(self) -> dict[str, Tensor]:
@@ -83,11 +60,11 @@ class CostMatrix(ABC):
         Facts already computed are kept. Raises ValueError where names or shapes differ.
         """
         given = {name: tuple(table.shape) for name, table in tables.items()}
-        expected = {name: tuple(table.shape) for name, table in self.tables.items()}
+        expected = {name: tuple(table.shape) for name, table in self._tables.items()}
         if given != expected:
             raise ValueError(f"with_tables got tables of shapes {given}, expected {expected}.")
         clone = copy.copy(self)
-        clone._tables = dict(tables)
+        clone._tables = {name: tables[name] for name in self._tables}
         return clone
 
     def to(
@@ -100,7 +77,7 @@ class CostMatrix(ABC):
         def move(table: Tensor) -> Tensor:
             return table.to(device, dtype if table.is_floating_point() else table.dtype)
 
-        return self.with_tables({name: move(table) for name, table in self.tables.items()})
+        return self.with_tables({name: move(table) for name, table in self._tables.items()})
 
     # ---- what it answers -------------------------------------------------------------------------
 
@@ -129,7 +106,7 @@ class CostMatrix(ABC):
         """
         i = find_label(self.classes, truth, "class")
         j = find_label(self.decisions, decision, "decision")
-        return float(self.row(torch.tensor(i, device=self._device))[j])
+        return self.row(torch.tensor(i, device=self._device))[j].item()
 
     def expected(self, probs: Tensor) -> Tensor:
         """Expected cost of every decision, Σ_i probs_i D[i, ·]: (…, C) → (…, K).
@@ -141,113 +118,119 @@ class CostMatrix(ABC):
         >>> lm.Ordinal(3).expected(torch.tensor([0.5, 0.25, 0.25]))
         tensor([0.7500, 0.7500, 1.2500])
         """
-        C, K = self.shape
         if not probs.is_floating_point():
             raise TypeError(f"expected needs floating weights, got {probs.dtype}.")
-        if probs.dim() == 0 or probs.shape[-1] != C:
+        if probs.dim() == 0 or probs.shape[-1] != self.num_classes:
             raise ValueError(
                 f"expected needs one weight per class in the last dimension: got shape "
-                f"{tuple(probs.shape)} for {C} classes."
+                f"{tuple(probs.shape)} for {self.num_classes} classes."
             )
         self._check_device(probs, "probs")
+        dtype = torch.float64 if probs.dtype == torch.float64 else torch.float32
         with full_precision(probs.device):
-            dtype = torch.float64 if probs.dtype == torch.float64 else torch.float32
-            costs = self._expected(probs.reshape(-1, C).to(dtype))
-            return costs.to(probs.dtype).reshape(*probs.shape[:-1], K)
+            costs = self._expected(probs.reshape(-1, self.num_classes).to(dtype))
+            return costs.to(probs.dtype).reshape(*probs.shape[:-1], self.num_decisions)
 
     def _expected(self, weights: Tensor) -> Tensor:
         return multiply(weights, self, False)
 
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
-        """weights·D, or weights·Dᵀ, through blocks of rows: never C×C at once."""
-        blocks = ((index, rows.to(weights.dtype)) for index, rows in self._row_blocks())
+        """weights·D, or weights·Dᵀ, (…, C) → (…, K) through blocks of rows: never C×C at once."""
+        blocks = (rows.to(weights.dtype) for rows, _ in self._row_blocks())
         if transposed:
-            return torch.cat([weights @ rows.mT for _, rows in blocks], -1)
-        total = weights.new_zeros(*weights.shape[:-1], self.num_decisions)
-        for index, rows in blocks:
-            total = total + weights[..., index] @ rows
+            return torch.cat([weights @ rows.mT for rows in blocks], -1)
+        total, start = weights.new_zeros(*weights.shape[:-1], self.num_decisions), 0
+        for rows in blocks:
+            total = total + weights[..., start : start + len(rows)] @ rows
+            start += len(rows)
         return total
 
     def _row_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All rows of D in order, a few at a time, each with the mark of its own class."""
         step = max(1, BLOCK_ENTRIES // self.num_decisions)
         for start in range(0, self.num_classes, step):
             stop = min(start + step, self.num_classes)
-            index = torch.arange(start, stop, device=self._device)
-            yield index, self._row(index, None)
+            truth = torch.arange(start, stop, device=self._device)
+            yield self._row(truth, None), self._is_truth(truth)
+
+    def _is_truth(self, target: Tensor) -> Tensor:
+        return target.unsqueeze(-1) == torch.arange(self.num_decisions, device=target.device)
 
     def to_dense(self) -> Tensor:
-        """D as a (C, K) tensor. Raises ValueError above 2²⁸ entries."""
+        """D as a new (C, K) tensor. Raises ValueError above 2²⁸ entries."""
         C, K = self.shape
         if C * K > DENSE_LIMIT:
-            raise ValueError(
-                f"a dense {C} × {K} matrix has more than 2**28 entries: use row, expected or entry."
-            )
+            raise ValueError(f"{C} × {K} costs are too many for one table: use row or expected.")
         return self.row(torch.arange(C, device=self._device))
 
     # ---- transformations -------------------------------------------------------------------------
 
-    def scaled(self, factor: float) -> "CostMatrix":
-        """factor · D, for another unit; factor must be positive."""
-        from lossmatrix.costs.adjusted import Adjusted, check_factor  # they need this class first
+    def scaled(self, factor: float) -> CostMatrix:
+        """factor · D, for another unit. Raises ValueError unless the factor is positive."""
+        if not 0 < factor < math.inf:
+            raise ValueError(f"scaled needs a factor above 0, got {factor}; see also from_gains.")
+        return self._adjust({"factor": torch.tensor([factor], dtype=torch.float64)})
 
-        own = {"factor": torch.tensor([check_factor(factor)], dtype=torch.float64)}
-        return Adjusted(self, self.decisions, own)
-
-    def regret(self) -> "CostMatrix":
+    def regret(self) -> CostMatrix:
         """D[i, j] − min_k D[i, k]: same decisions, and 0 for the cheapest of a row."""
-        from lossmatrix.costs.adjusted import Adjusted
-
         minimum = self._row_facts.minimum
-        if not bool(minimum.any()):
-            return self
-        return Adjusted(self, self.decisions, {"offset": minimum})
+        return self._adjust({"offset": minimum}) if bool(minimum.any()) else self
 
-    def with_abstain(self, cost: float | Sequence[float], name: str = "abstain") -> "CostMatrix":
-        """One more decision, at the same cost for every truth or at one cost per truth.
+    def with_abstain(self, cost: float | Sequence[float], name: str = "abstain") -> CostMatrix:
+        """One more decision, at one finite cost for every truth or one for each.
 
         >>> lm.ZeroOne(2).with_abstain(0.3).to_dense()
         tensor([[0.0000, 1.0000, 0.3000],
                 [1.0000, 0.0000, 0.3000]], dtype=torch.float64)
         """
-        from lossmatrix.costs.adjusted import Adjusted, abstain_costs
+        costs, count = torch.as_tensor(cost, dtype=torch.float64), self._num_rows
+        if costs.shape not in ((), (count,)) or not bool(costs.isfinite().all()):
+            raise ValueError(f"with_abstain needs 1 finite cost, or one for each of {count} rows.")
+        decisions = extend_labels(self.decisions, name)
+        return self._adjust({"extra": costs.expand(count).clone()}, decisions)
 
-        decisions = extend_labels(self.decisions, name, "decision")
-        return Adjusted(self, decisions, {"extra": abstain_costs(cost, self.num_classes)})
-
-    def square(self) -> "CostMatrix":
-        """The first C columns (the decisions that are classes); the matrix itself if K = C."""
-        if self.num_decisions == self.num_classes:
-            return self
+    def square(self) -> CostMatrix:
+        """The first C columns, the decisions that are classes. Raises ValueError if K < C."""
         if self.num_decisions < self.num_classes:
             raise ValueError(
-                f"{self.num_classes} classes but only {self.num_decisions} decisions: there is no "
-                f"square part; decide and the metrics take this matrix, losses over classes do not."
+                f"{self.num_classes} classes but {self.num_decisions} decisions: losses need a "
+                f"decision for each class; decide and the metrics take this matrix as it is."
             )
-        return self._square()
+        return self if self.num_decisions == self.num_classes else self._square()
 
-    def _square(self) -> "CostMatrix":
-        raise NotImplementedError(f"{type(self).__name__} is always square")
+    def map_rows(self, fn: RowMap) -> CostMatrix:
+        """The matrix of fn(rows (…, K), is_truth (…, K)), where fn works on each row alone.
 
-    def map_rows(self, fn: RowMap) -> "CostMatrix":
-        """The matrix of fn(rows (…, K), is_truth (…, K)); fn works on each row alone.
-
-        `is_truth` marks the row's own class; `expected` goes through blocks of rows.
+        `is_truth` marks the row's own class. `expected` goes through blocks of rows.
         """
-        from lossmatrix.costs.adjusted import MappedRows
+        from lossmatrix.costs.adjusted import MappedRows  # it needs this class first
 
-        return MappedRows(self, fn)
+        return MappedRows(self, fn, self.decisions)
 
-    def is_truth(self, target: Tensor) -> Tensor:
-        """The decision that is right, marked in each row: (…) truths → (…, K) of bool."""
-        return target.unsqueeze(-1) == torch.arange(self.num_decisions, device=target.device)
+    def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Any:
+        """[factor · D − offset·1ᵀ | extra] for what is given of the three."""
+        from lossmatrix.costs.adjusted import Adjusted
+
+        return Adjusted(self, own, decisions or self.decisions)
+
+    def _square(self) -> CostMatrix:
+        raise NotImplementedError  # for kinds that can have more decisions than classes
+
+    @property
+    def _num_rows(self) -> int:
+        return self.num_classes
 
     # ---- facts: plain Python numbers, computed once ----------------------------------------------
 
     @cached_property
     def _row_facts(self) -> RowFacts:
-        """Facts of every row; kinds that know theirs override this pass over all entries."""
-        facts = [row_facts(rows) for _, rows in self._row_blocks()]
+        """Facts of every row; a pass over all entries unless the kind knows better."""
+        facts = [row_facts(rows) for rows, _ in self._row_blocks()]
         return RowFacts(*map(torch.cat, zip(*facts, strict=True)))
+
+    def _geometry(self) -> tuple[bool | None, bool | None]:
+        """Whether symmetric, whether conditionally negative definite, where the kind knows."""
+        return None, None
 
     @cached_property
     def minimum(self) -> float:
@@ -262,7 +245,7 @@ class CostMatrix(ABC):
     @cached_property
     def is_finite(self) -> bool:
         """Whether no entry is infinite (an infinite cost forbids a decision)."""
-        return self.maximum < float("inf")
+        return self.maximum < math.inf
 
     @cached_property
     def unit(self) -> float:
@@ -273,24 +256,71 @@ class CostMatrix(ABC):
 
     @cached_property
     def is_symmetric(self) -> bool:
-        """Whether D[i, j] = D[j, i] on the decisions that are classes (False if some are not)."""
-        if self.num_decisions < self.num_classes:
-            return False
+        """Whether D[i, j] = D[j, i] on the decisions that are classes; False if K < C."""
+        known, _ = self._geometry()
+        if known is not None or self.num_decisions < self.num_classes:
+            return bool(known)
         table = self.square().to_dense()
         return torch.equal(table, table.mT)
 
     @cached_property
     def is_conditionally_negative_definite(self) -> bool:
-        """Whether vᵀDv ≤ 0 for all v that sum to zero, D symmetric: eigenvalues of −½JDJ ≥ 0."""
-        if not (self.is_symmetric and self.is_finite):
-            return False
+        """Whether D is symmetric and vᵀDv ≤ 0 for all v of sum 0: eigenvalues of −½JDJ ≥ 0."""
+        _, known = self._geometry()
+        if known is not None or not (self.is_symmetric and self.is_finite):
+            return bool(known)
         return is_negative_type(self.square().to_dense())
 
-    # ---- Python ----------------------------------------------------------------------------------
+    # ---- for people ------------------------------------------------------------------------------
+
+    def check(self) -> list[Finding]:
+        """What looks wrong in this matrix, each with its remedy; reads every entry.
+
+        Kinds: "negative", "zero row", "diagonal" (a right decision costs something), "alike" (all
+        mistakes cost the same), "transposed", "never best" (a decision that no probabilities make
+        strictly cheapest; looked for among finite costs).
+
+        >>> for finding in lm.Dense([[0, 4], [1, 0]]).with_abstain(2).check():
+        ...     print(finding)
+        no probabilities make abstain the only best decision: check that column, or leave it out.
+        """
+        return find_all(self.to_dense(), self.classes, self.decisions)
+
+    def __str__(self) -> str:
+        rows, columns = shown(self.num_classes), shown(self.num_decisions)
+        block = self.row(torch.tensor(rows, device=self._device))[:, columns]
+        return describe(
+            [self.classes[i] for i in rows], [self.decisions[j] for j in columns], block
+        )
+
+    def __repr__(self) -> str:
+        C, K = self.shape
+        settings = "".join(f", {name}={value!r}" for name, value in self._settings().items())
+        return f"{type(self).__name__}({C if K == C else f'{C} × {K}'}{settings})"
+
+    def _settings(self) -> dict[str, object]:
+        """What makes this matrix besides tables and names; shown by repr and compared by ==."""
+        return {}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CostMatrix) or type(self) is not type(other):
+            return NotImplemented
+        mine, its = self._tables, other._tables
+        return (
+            self.shape == other.shape
+            and self._settings() == other._settings()
+            and all(map(str.__eq__, self.classes, other.classes))
+            and all(map(str.__eq__, self.decisions, other.decisions))
+            and mine.keys() == its.keys()
+            and all(t.dtype == its[k].dtype and torch.equal(t, its[k]) for k, t in mine.items())
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.shape))
 
     @property
     def _device(self) -> torch.device:
-        return next((t.device for t in self._tables.values()), torch.device("cpu"))
+        return next((table.device for table in self._tables.values()), torch.device("cpu"))
 
     def _check_device(self, tensor: Tensor, what: str) -> None:
         if self._tables and tensor.device != self._device:
@@ -298,32 +328,6 @@ class CostMatrix(ABC):
                 f"{what} is on {tensor.device} and the costs are on {self._device}: move the "
                 f"matrix once with costs.to({str(tensor.device)!r})."
             )
-
-    def _settings(self) -> dict[str, object]:
-        """What makes this matrix besides tables and names; shown by repr and compared by ==."""
-        return {}
-
-    def __repr__(self) -> str:
-        C, K = self.shape
-        size = f"{C}" if K == C else f"{C} × {K}"
-        settings = "".join(f", {name}={value!r}" for name, value in self._settings().items())
-        return f"{type(self).__name__}({size}{settings})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, CostMatrix) or type(self) is not type(other):
-            return NotImplemented
-        mine, its = self.tables, other.tables
-        return (
-            self.shape == other.shape
-            and self._settings() == other._settings()
-            and all(a == b for a, b in zip(self.classes, other.classes, strict=True))
-            and all(a == b for a, b in zip(self.decisions, other.decisions, strict=True))
-            and mine.keys() == its.keys()
-            and all(t.dtype == its[k].dtype and torch.equal(t, its[k]) for k, t in mine.items())
-        )
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.shape))
 
 
 class Product(torch.autograd.Function):
@@ -349,7 +353,7 @@ class Product(torch.autograd.Function):
 
 def multiply(weights: Tensor, costs: CostMatrix, transposed: bool) -> Tensor:
     """`Product`, with its types."""
-    return cast(Tensor, Product.apply(weights, costs, transposed))  # pyright: ignore[reportUnknownMemberType]
+    return cast(Tensor, Product.apply(weights, costs, transposed))  # pyright: ignore
 
 
 def full_precision(device: torch.device) -> torch.autocast | nullcontext[None]:
@@ -372,6 +376,6 @@ def is_negative_type(table: Tensor) -> bool:
     D = table.detach().double()
     centred = D - D.mean(-1, keepdim=True)
     centred = centred - centred.mean(-2, keepdim=True)
-    eigenvalues = cast(Tensor, torch.linalg.eigvalsh(-0.5 * centred))  # pyright: ignore[reportUnknownMemberType]
-    rounding = 8 * D.shape[-1] * torch.finfo(torch.float64).eps * D.abs().amax((-2, -1))
+    eigenvalues = cast(Tensor, torch.linalg.eigvalsh(-0.5 * centred))  # pyright: ignore
+    rounding = 8 * D.shape[-1] * torch.finfo(table.dtype).eps * D.abs().amax((-2, -1))
     return bool((eigenvalues.amin(-1) >= -rounding).all())

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`Dense`: a table of costs, whole."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from __future__ import annotations
 
-import torch
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
 from torch import Tensor
 
-from lossmatrix.costs.adjusted import abstain_costs, check_factor
-from lossmatrix.costs.base import CostMatrix, RowMap
-from lossmatrix.costs.labels import extend_labels, pair_labels
+from lossmatrix.costs.base import CostMatrix
+from lossmatrix.costs.files import CsvTable, RowMeaning, meaning_of_rows, read_table, write_table
+from lossmatrix.costs.labels import Names, abbreviate, find_label, make_labels
+from lossmatrix.costs.tables import Table, TableCosts, read_costs, weigh_rows
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Table: TypeAlias = "Tensor | Sequence[Sequence[float]] | NDArray[np.floating | np.integer]"
+    import pandas  # pyright: ignore[reportMissingTypeStubs]
 
 
-class Dense(CostMatrix):
+class Dense(TableCosts):
     """D as a (C, K) table; rows are truths, columns are decisions.
 
     A floating tensor or array keeps its dtype (half precision becomes float32), lists and whole
@@ -27,105 +27,213 @@ class Dense(CostMatrix):
     not fit.
 
     >>> costs = lm.Dense([[0, 1, 9], [1, 0, 4], [9, 4, 0]], classes=["cat", "lynx", "truck"])
-    >>> costs.entry("truck", "lynx")
-    4.0
+    >>> print(costs)
+    true ↓ / decided →  cat  lynx  truck
+    cat                   0     1      9
+    lynx                  1     0      4
+    truck                 9     4      0
+    deciding lynx when the truth is truck costs 4
     >>> costs.expected(torch.tensor([0.5, 0.25, 0.25]))
     tensor([2.5000, 1.5000, 5.5000])
     """
 
-    def __init__(
-        self,
-        table: Table,
-        classes: Sequence[str] | None = None,
-        decisions: Sequence[str] | None = None,
-    ) -> None:
-        D = cost_table(table)
+    def __init__(self, table: Table, classes: Names = None, decisions: Names = None) -> None:
+        D = read_costs(table)
         if D.dim() != 2:
-            raise ValueError(
-                f"costs must be a (classes, decisions) table, got shape {tuple(D.shape)}."
-            )
-        C, K = D.shape
-        names = pair_labels(C, K, classes, decisions)
-        super().__init__(*names, {"table": D})
-        self.is_finite = bool(D.isfinite().all())
-        if not self.is_finite and bool(D.isinf().all(1).any()):
-            raise ValueError("every decision is forbidden (infinite) for one of the truths.")
-
-    def _with(self, table: Tensor, decisions: Sequence[str] | None = None) -> "Dense":
-        """A table made from this one: nothing to check, so no waiting for a device."""
-        made = Dense.__new__(Dense)
-        CostMatrix.__init__(made, self.classes, decisions or self.decisions, {"table": table})
-        made.is_finite = self.is_finite
-        return made
+            raise ValueError(f"costs must be a (classes, decisions) table, got {tuple(D.shape)}.")
+        super().__init__(D, (len(D), D.shape[1]), classes, decisions)
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        return self._tables["table"][target]
+        return self._table[target]
 
     def _expected(self, weights: Tensor) -> Tensor:
-        return weigh_rows(weights, self._tables["table"].to(weights.dtype), self.is_finite)
+        return weigh_rows(weights, self._table.to(weights.dtype), self.is_finite)
 
-    def to_dense(self) -> Tensor:
-        """A copy of the table."""
-        return self._tables["table"].clone()
+    @classmethod
+    def from_gains(cls, gains: Table, classes: Names = None, decisions: Names = None) -> Dense:
+        """D = −gains: rewards or utilities, where more is better.
 
-    def scaled(self, factor: float) -> "Dense":
-        """factor · D, for another unit; factor must be positive."""
-        return self._with(self._tables["table"] * check_factor(factor))
+        `regret()` makes it non-negative without changing any decision.
 
-    def regret(self) -> "Dense":
-        """D[i, j] − min_k D[i, k]: same decisions, and 0 for the cheapest of a row."""
-        table = self._tables["table"]
-        return self._with(table - table.amin(1, keepdim=True))
+        >>> lm.Dense.from_gains([[2, -1], [0, 3]]).regret().to_dense()
+        tensor([[0., 3.],
+                [3., 0.]], dtype=torch.float64)
+        """
+        return cls(0 - read_costs(gains), classes, decisions)
 
-    def with_abstain(self, cost: float | Sequence[float], name: str = "abstain") -> "Dense":
-        """One more decision, at the same cost for every truth or at one cost per truth."""
-        table = self._tables["table"]
-        column = abstain_costs(cost, self.num_classes).to(table).unsqueeze(1)
-        names = extend_labels(self.decisions, name, "decision")
-        return self._with(torch.cat([table, column], 1), names)
+    @classmethod
+    def from_predicted_rows(
+        cls,
+        table: Table,
+        classes: Names = None,
+        decisions: Names = None,
+    ) -> Dense:
+        """From a table whose rows are decisions and whose columns are truths: D = its transpose.
 
-    def _square(self) -> "Dense":
-        C = self.num_classes
-        return self._with(self._tables["table"][:, :C], self.decisions[:C])
+        So write Elkan (2001), mlr3, C5.0. `classes` name the columns given, `decisions` the rows.
 
-    def map_rows(self, fn: RowMap) -> "Dense":
-        """The table of fn(rows (C, K), is_truth (C, K)), computed once."""
-        table = self._tables["table"]
-        truth = self.is_truth(torch.arange(self.num_classes, device=table.device))
-        return self._with(fn(table, truth))
+        >>> lm.Dense.from_predicted_rows([[0, 5], [1, 0]]).entry(0, 1)
+        1.0
+        """
+        return cls(read_costs(table).mT, classes, decisions)
+
+    @classmethod
+    def from_confusion(
+        cls,
+        counts: Table,
+        *,
+        frequent: Literal["costly", "cheap"],
+        classes: Names = None,
+    ) -> Dense:
+        """From confusion counts (rows: truth), with r_ij = counts_ij / Σ_k counts_ik.
+
+        Frequent mistakes are "costly", D_ij = r_ij, to train against what a model confuses; or
+        "cheap", D_ij = 1 − r_ij, where raters confuse what is alike. The diagonal is 0.
+
+        >>> lm.Dense.from_confusion([[6, 2], [1, 3]], frequent="costly").to_dense()
+        tensor([[0.0000, 0.2500],
+                [0.2500, 0.0000]], dtype=torch.float64)
+        """
+        table = read_costs(counts)
+        if table.dim() != 2 or table.shape[0] != table.shape[1] or not bool((table >= 0).all()):
+            raise ValueError(f"counts must be square and not negative, got {tuple(table.shape)}.")
+        total = table.sum(1, keepdim=True)
+        if not bool(((total > 0) & total.isfinite()).all()):
+            raise ValueError("every class needs a finite number of counts above 0 in its row.")
+        if frequent not in ("costly", "cheap"):
+            raise ValueError(f'frequent mistakes must be "costly" or "cheap", got {frequent!r}.')
+        rate = table / total
+        return cls((rate if frequent == "costly" else 1 - rate).fill_diagonal_(0), classes)
+
+    @classmethod
+    def from_long(
+        cls,
+        rows: Iterable[tuple[str, str, float]],
+        classes: Names = None,
+        decisions: Names = None,
+        default: float | None = None,
+    ) -> Dense:
+        """From (truth, decision, cost) rows.
+
+        Classes are the truths in order of appearance unless given; decisions are the classes. A
+        mistake that is not listed costs `default`, a right decision then costs 0; without a
+        default every pair must be listed. Raises ValueError for an unknown name, a pair that comes
+        twice, and a pair that is missing.
+
+        >>> lm.Dense.from_long([("cat", "dog", 1), ("dog", "cat", 5)], default=0).entry(1, 0)
+        5.0
+        """
+        costs: dict[tuple[str, str], float] = {}
+        for truth, decision, cost in rows:
+            if (truth, decision) in costs:
+                raise ValueError(f"the pair (truth {truth!r}, decision {decision!r}) comes twice.")
+            costs[truth, decision] = cost
+        names = tuple(dict.fromkeys(t for t, _ in costs)) if classes is None else tuple(classes)
+        options = names if decisions is None else tuple(decisions)
+        for truth, decision in costs:
+            find_label(names, truth, "class")
+            find_label(options, decision, "decision")
+        table: list[list[float]] = []
+        for truth in names:
+            table.append([])
+            for decision in options:
+                cost = costs.get((truth, decision), 0.0 if truth == decision else default)
+                if cost is None or (default is None and (truth, decision) not in costs):
+                    raise ValueError(
+                        f"no cost for deciding {decision!r} when the truth is {truth!r}: list it, "
+                        f"or give a default."
+                    )
+                table[-1].append(cost)
+        return cls(table, names, options)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | os.PathLike[str],
+        classes: Names = None,
+        rows: RowMeaning | None = None,
+    ) -> Dense:
+        r"""From a comma-separated file: decisions in the first line, truths before the others.
+
+        The corner cell must say so, as `true\pred` does. Where it says nothing, pass rows="truth",
+        or rows="predicted" for a file whose lines are decisions. `classes` gives the order wanted.
+        Raises ValueError, with the line, for anything that is not such a table.
+        """
+        table = read_table(path)
+        meaning = meaning_of_rows(table.corner)
+        if meaning == "predicted" and rows != "predicted":
+            raise ValueError(
+                f"{path}: the corner cell {table.corner!r} says that rows are predictions; pass "
+                f'rows="predicted", or use Dense.from_predicted_rows.'
+            )
+        if (meaning is None and rows is None) or (meaning == "truth" and rows == "predicted"):
+            raise ValueError(
+                f"{path}: the corner cell {table.corner!r} does not say that rows are "
+                f'{rows or "truth"}: write true\\pred there, or pass rows="truth" or '
+                f'rows="predicted".'
+            )
+        if rows == "predicted":
+            costs = cls.from_predicted_rows(table.numbers, table.columns, table.rows)
+        else:
+            costs = cls(table.numbers, table.rows, table.columns)
+        return costs if classes is None else costs.reorder(classes)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        r"""Write the table with its names, `true\pred` in the corner; whole or not at all."""
+        numbers: list[list[float]] = self._table.tolist()  # pyright: ignore
+        write_table(path, CsvTable("true\\pred", [*self.classes], [*self.decisions], numbers))
+
+    @classmethod
+    def from_dataframe(cls, frame: pandas.DataFrame, classes: Names = None) -> Dense:
+        """From a DataFrame: index = truths, columns = decisions; `classes` gives the order wanted.
+
+        Raises ValueError where index or columns hold no names, or are named the other way round.
+        """
+        rows, columns = frame.index, frame.columns
+        if (
+            meaning_of_rows(str(rows.name)) == "predicted"
+            or meaning_of_rows(str(columns.name)) == "truth"
+        ):
+            raise ValueError(
+                f"the index is named {rows.name!r} and the columns {columns.name!r}: rows must be "
+                f"truths; pass frame.T, or use Dense.from_predicted_rows."
+            )
+        costs = cls(frame.to_numpy(), rows.tolist(), columns.tolist())
+        return costs if classes is None else costs.reorder(classes)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A DataFrame: index = truths, columns = decisions. Raises ImportError without pandas."""
+        try:
+            import pandas  # pyright: ignore[reportMissingTypeStubs]
+        except ImportError as error:
+            raise ImportError("to_dataframe needs pandas: pip install pandas.") from error
+        index = pandas.Index([*self.classes], name="true")
+        columns = pandas.Index([*self.decisions], name="pred")
+        return pandas.DataFrame(self._table.detach().cpu().numpy(), index, columns, copy=True)
+
+    def reorder(self, classes: Sequence[str]) -> Dense:
+        """The same costs with truths in this order, and decisions too where they are classes.
+
+        Raises ValueError where the names are not exactly those of the matrix.
+
+        >>> lm.Dense([[0, 1], [5, 0]], classes=["cat", "dog"]).reorder(["dog", "cat"]).entry(0, 1)
+        5.0
+        """
+        names = make_labels(classes, "class")
+        if set(names) != set(self.classes):
+            odd = sorted(set(names) ^ set(self.classes))
+            raise ValueError(
+                f"the classes wanted and those of the matrix differ: {abbreviate(odd)}."
+            )
+        decisions = self.decisions
+        if set(names) <= set(decisions):
+            decisions = (*names, *(name for name in decisions if name not in set(names)))
+        rows = [self.classes.index(name) for name in names]
+        columns = [self.decisions.index(name) for name in decisions]
+        return Dense(self._table[rows][:, columns], names, decisions)
 
 
-def cost_table(table: Table) -> Tensor:
-    """A copy of `table` in float32 or float64, free of NaN and −∞."""
-    try:
-        # A list of numbers is exact in float64; a tensor or an array says its own precision.
-        dtype = torch.float64 if isinstance(table, Sequence) else None
-        given = torch.as_tensor(table, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"costs must be rows of numbers, all of one length: {error}.") from error
-    if given.dtype in (torch.float16, torch.bfloat16):
-        given = given.float()
-    elif given.dtype not in (torch.float32, torch.float64):
-        given = given.double()
-    if given.numel() == 0:
-        raise ValueError(f"costs must not be empty, got shape {tuple(given.shape)}.")
-    if bool((given.isnan() | (given == -torch.inf)).any()):
-        raise ValueError("costs must be numbers, or inf for a forbidden decision: got NaN or -inf.")
-    return given.clone()
-
-
-def weigh_rows(weights: Tensor, table: Tensor, is_finite: bool) -> Tensor:
-    """weights @ table, where a forbidden decision counts if its truth has weight: 0 · inf is 0."""
-    if is_finite:
-        return weights @ table
-    forbidden = table.isinf().to(weights.dtype)
-    infinite = (weights > 0).to(weights.dtype) @ forbidden > 0
-    negative = (weights < 0).to(weights.dtype) @ forbidden > 0
-    costs = weights @ table.where(table.isfinite(), 0)
-    return costs.masked_fill(infinite, torch.inf) - torch.where(negative, torch.inf, 0.0)
-
-
-def as_costs(costs: "CostMatrix | Table") -> CostMatrix:
+def as_costs(costs: CostMatrix | Table) -> CostMatrix:
     """A cost matrix as it is; a plain (C, K) tensor, array or nested list as `Dense`.
 
     >>> as_costs([[0, 1], [5, 0]])

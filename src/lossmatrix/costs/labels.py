@@ -2,7 +2,9 @@
 """Names of classes and decisions: numbers until somebody names them."""
 
 from collections.abc import Sequence
-from typing import overload
+from typing import TypeAlias, overload
+
+Names: TypeAlias = Sequence[str] | None
 
 
 class Numbered(Sequence[str]):
@@ -26,10 +28,10 @@ class Numbered(Sequence[str]):
 
 
 def make_labels(names: int | Sequence[str], what: str) -> Sequence[str]:
-    """Names of `what` ("class", "decision") from a count or a list; each name is used once."""
+    """Names of classes or decisions from a count or a list; each name is used once."""
     if isinstance(names, int):
         if names < 1:
-            raise ValueError(f"the number of {what} names must be at least 1, got {names}.")
+            raise ValueError(f"there must be at least one {what}, got {names}.")
         return Numbered(names)
     if isinstance(names, str):
         raise TypeError(f"{what} names must be a list of strings, got the one string {names!r}.")
@@ -46,25 +48,23 @@ def make_labels(names: int | Sequence[str], what: str) -> Sequence[str]:
 
 
 def pair_labels(
-    C: int, K: int, classes: Sequence[str] | None, decisions: Sequence[str] | None
+    C: int, K: int, classes: Names, decisions: Names
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Names of C classes and K decisions; decisions are the classes unless given."""
-    if decisions is None:
-        decisions = classes if C == K else None
+    """Names of C classes and of K decisions, which are the classes unless given."""
+    if decisions is None and C == K:
+        decisions = classes
     rows = make_labels(C if classes is None else classes, "class")
     columns = make_labels(K if decisions is None else decisions, "decision")
     for names, size, what in ((rows, C, "row (truth)"), (columns, K, "column (decision)")):
         if len(names) != size:
-            raise ValueError(
-                f"costs of shape ({C}, {K}) need one name per {what}, got {len(names)} names."
-            )
+            raise ValueError(f"costs ({C} × {K}) need a name per {what}, got {len(names)} names.")
     return rows, columns
 
 
-def extend_labels(names: Sequence[str], name: str, what: str) -> Sequence[str]:
-    """`names` followed by one more name that must be new."""
+def extend_labels(names: Sequence[str], name: str) -> Sequence[str]:
+    """`names` of decisions, followed by a new one."""
     if name in names:
-        raise ValueError(f"there is already a {what} {name!r}: choose another name.")
+        raise ValueError(f"there is already a decision {name!r}: choose another name.")
     if isinstance(names, Numbered):
         return Numbered(names.numbers, (*names.extra, name))
     return (*names, name)

@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`LowRank`: costs that are distances or products of short vectors, one per class.
+"""`LowRank`: costs that are products or distances of short vectors, one per class.
 
 Sums of products cancel where a distance is small, so they are formed in float64 whatever the dtype.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix
-from lossmatrix.costs.dense import Table, cost_table
-from lossmatrix.costs.labels import pair_labels
+from lossmatrix.costs.labels import Names, pair_labels
+from lossmatrix.costs.tables import Table, read_costs
 
 
 class LowRank(CostMatrix):
     """D[i, j] = left_i · right_j + row_costs_i + column_costs_j, with vectors of length r.
 
-    expected is O((C + K)·r). `LowRank.squared_distances` and `LowRank.cosine_distances` make the
-    cost matrix of class embeddings. Raises ValueError where the sizes do not fit.
+    expected is O((C + K)·r). `LowRank.squared_distances` and `LowRank.cosine_distances` are the
+    costs of class embeddings. Raises ValueError where the sizes do not fit.
 
-    >>> costs = lm.LowRank([[1.0], [2.0]], [[3.0], [4.0], [5.0]], column_costs=[0, 0, 1])
-    >>> costs.to_dense()
+    >>> lm.LowRank([[1], [2]], [[3], [4], [5]], column_costs=[0, 0, 1]).to_dense()
     tensor([[ 3.,  4.,  6.],
             [ 6.,  8., 11.]], dtype=torch.float64)
     """
@@ -33,136 +33,106 @@ class LowRank(CostMatrix):
         right: Table,
         row_costs: Sequence[float] | Tensor | None = None,
         column_costs: Sequence[float] | Tensor | None = None,
-        classes: Sequence[str] | None = None,
-        decisions: Sequence[str] | None = None,
+        classes: Names = None,
+        decisions: Names = None,
     ) -> None:
-        U, V = vectors(left), vectors(right)
-        rows, columns = side_costs(row_costs, U), side_costs(column_costs, V)
-        if U.shape[1] != V.shape[1]:
-            raise ValueError(f"left has vectors of length {U.shape[1]}, right of {V.shape[1]}.")
-        names = pair_labels(len(U), len(V), classes, decisions)
-        tables = {"left": U, "right": V, "row_costs": rows, "column_costs": columns}
-        super().__init__(*names, tables)
+        U, V = read_vectors(left, right)
+        tables = {"left": U, "right": V}
+        for name, costs, side in (("row_costs", row_costs, U), ("column_costs", column_costs, V)):
+            given = torch.as_tensor(0.0 if costs is None else costs).to(side)
+            if given.shape not in ((), (len(side),)) or not bool(given.isfinite().all()):
+                raise ValueError(f"{name} must be {len(side)} finite numbers, got {costs}.")
+            tables[name] = given.expand(len(side)).clone()
+        super().__init__(*pair_labels(len(U), len(V), classes, decisions), tables)
 
     @staticmethod
     def squared_distances(
         embeddings: Table,
-        decision_embeddings: "Table | None" = None,
-        classes: Sequence[str] | None = None,
-        decisions: Sequence[str] | None = None,
-    ) -> "Distances":
+        decision_embeddings: Table | None = None,
+        classes: Names = None,
+        decisions: Names = None,
+    ) -> Distances:
         """D[i, j] = ‖u_i − v_j‖², the squared distance of embeddings (v = u unless given).
 
-        >>> lm.LowRank.squared_distances([[0.0, 0.0], [3.0, 4.0]]).entry(0, 1)
+        >>> lm.LowRank.squared_distances([[0, 0], [3, 4]]).entry(0, 1)
         25.0
         """
-        return Distances(embeddings, decision_embeddings, classes, decisions)
+        U, V = read_vectors(embeddings, decision_embeddings)
+        return Distances(U, V, classes, decisions)
 
     @staticmethod
     def cosine_distances(
         embeddings: Table,
-        decision_embeddings: "Table | None" = None,
-        classes: Sequence[str] | None = None,
-        decisions: Sequence[str] | None = None,
-    ) -> "Distances":
-        """D[i, j] = 1 − cos(u_i, v_j) = ½ ‖u_i/‖u_i‖ − v_j/‖v_j‖‖²: exactly 0 for equal vectors.
+        decision_embeddings: Table | None = None,
+        classes: Names = None,
+        decisions: Names = None,
+    ) -> Distances:
+        """D[i, j] = 1 − cos(u_i, v_j) = ½ ‖u_i/‖u_i‖ − v_j/‖v_j‖‖², exactly 0 for equal vectors.
 
-        >>> lm.LowRank.cosine_distances([[1.0, 0.0], [0.0, 2.0]]).entry(0, 1)
-        1.0
+        >>> lm.LowRank.cosine_distances([[1, 0], [0, 2]]).to_dense()
+        tensor([[0.0000, 1.0000],
+                [1.0000, 0.0000]], dtype=torch.float64)
         """
-        sides = [unit_vectors(v) for v in (embeddings, decision_embeddings) if v is not None]
-        return Distances(sides[0], sides[1] if sides[1:] else None, classes, decisions)
+        U, V = read_vectors(embeddings, decision_embeddings)
+        if not bool(U.any(1).all() and V.any(1).all()):
+            raise ValueError("cosine distances need embeddings that are not zero.")
+        left, right = (T / (2 * T.square().sum(1, keepdim=True)).sqrt() for T in (U, V))
+        return Distances(left, right, classes, decisions)
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        table = {name: t.double() for name, t in self._tables.items()}
-        rows = table["left"][target] @ table["right"].mT
-        rows = rows + table["row_costs"][target].unsqueeze(-1) + table["column_costs"]
-        return rows.to(self._tables["left"].dtype)
+        U, V, rows, columns = (table.double() for table in self._tables.values())
+        costs = U[target] @ V.mT + rows[target].unsqueeze(-1) + columns
+        return costs.to(self._tables["left"].dtype)
 
     def _expected(self, weights: Tensor) -> Tensor:
-        p, table = weights.double(), {name: t.double() for name, t in self._tables.items()}
-        constant = (p @ table["row_costs"]).unsqueeze(-1)
-        costs = (p @ table["left"]) @ table["right"].mT + constant
-        return (costs + p.sum(-1, keepdim=True) * table["column_costs"]).to(weights.dtype)
+        U, V, rows, columns = (table.double() for table in self._tables.values())
+        p = weights.double()
+        costs = (p @ U) @ V.mT + (p @ rows).unsqueeze(-1) + p.sum(-1, keepdim=True) * columns
+        return costs.to(weights.dtype)
 
-    def _square(self) -> "LowRank":
-        C, t = self.num_classes, self._tables
-        right, columns = t["right"][:C], t["column_costs"][:C]
-        names = self.classes, self.decisions[:C]
-        return LowRank(t["left"], right, t["row_costs"], columns, *names)
+    def _square(self) -> CostMatrix:
+        C, (U, V, rows, columns) = self.num_classes, self._tables.values()
+        return LowRank(U, V[:C], rows, columns[:C], self.classes, self.decisions[:C])
 
 
 class Distances(CostMatrix):
-    """D[i, j] = ‖u_i − v_j‖² of embeddings; made by `LowRank.squared_distances`."""
+    """D[i, j] = ‖u_i − v_j‖²; made by `LowRank.squared_distances` and `cosine_distances`."""
 
-    def __init__(
-        self,
-        embeddings: Table,
-        decision_embeddings: "Table | None" = None,
-        classes: Sequence[str] | None = None,
-        decisions: Sequence[str] | None = None,
-    ) -> None:
-        U = vectors(embeddings)
-        V = U if decision_embeddings is None else vectors(decision_embeddings)
-        if U.shape[1] != V.shape[1]:
-            raise ValueError(f"embeddings have length {U.shape[1]}, of decisions {V.shape[1]}.")
-        names = pair_labels(len(U), len(V), classes, decisions)
-        centre = U.double().mean(0)  # distances do not change; short vectors leave more digits
-        tables = {"points": (U - centre).to(U.dtype), "decision_points": (V - centre).to(V.dtype)}
-        super().__init__(*names, tables)
+    def __init__(self, points: Tensor, others: Tensor, classes: Names, decisions: Names) -> None:
+        centre = points.mean(0)  # distances do not change; shorter vectors leave more digits
+        tables = {"points": points - centre, "others": others - centre}
+        super().__init__(*pair_labels(len(points), len(others), classes, decisions), tables)
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        U, V = self._tables["points"], self._tables["decision_points"]
         mode = "donot_use_mm_for_euclid_dist"  # differences, so that equal points are at 0
-        return torch.cdist(U[target], V, compute_mode=mode).square()
+        points = self._tables["points"][target]
+        return torch.cdist(points, self._tables["others"], compute_mode=mode).square()
 
     def _expected(self, weights: Tensor) -> Tensor:
         # Σ p ‖u − v‖² = Σ p ‖u‖² − 2 (Σ p u)·v + (Σ p) ‖v‖²
-        p, U = weights.double(), self._tables["points"].double()
-        V = self._tables["decision_points"].double()
+        U, V = (table.double() for table in self._tables.values())
+        p = weights.double()
         constant = (p @ U.square().sum(-1)).unsqueeze(-1)
         costs = constant - 2 * (p @ U) @ V.mT + p.sum(-1, keepdim=True) * V.square().sum(-1)
         return costs.to(weights.dtype)
 
-    def _square(self) -> "Distances":
-        C, V = self.num_classes, self._tables["decision_points"]
-        return Distances(self._tables["points"], V[:C], self.classes, self.decisions[:C])
+    def _geometry(self) -> tuple[bool | None, bool | None]:
+        U, V = self._tables.values()
+        return (True, True) if torch.equal(U, V[: len(U)]) else (None, None)
 
-    @cached_property
-    def is_symmetric(self) -> bool:
-        """Whether classes and their decisions have the same embeddings."""
-        U, V = self._tables["points"], self._tables["decision_points"]
-        return torch.equal(U, V[: len(U)]) or super().is_symmetric
-
-    @cached_property
-    def is_conditionally_negative_definite(self) -> bool:
-        """True for squared distances among the same embeddings."""
-        U, V = self._tables["points"], self._tables["decision_points"]
-        return torch.equal(U, V[: len(U)]) or super().is_conditionally_negative_definite
+    def _square(self) -> CostMatrix:
+        C, (U, V) = self.num_classes, self._tables.values()
+        return Distances(U, V[:C], self.classes, self.decisions[:C])
 
 
-def vectors(table: Table) -> Tensor:
-    """A (count, length) table of finite numbers."""
-    given = cost_table(table)
-    if given.dim() != 2 or not bool(given.isfinite().all()):
-        raise ValueError(f"embeddings must be a finite (count, length) table, got {given.shape}.")
-    return given
-
-
-def unit_vectors(table: Table) -> Tensor:
-    """Vectors divided by their length, times √½, so that squared distances are 1 − cos."""
-    given = vectors(table)
-    length = given.double().square().sum(-1, keepdim=True).sqrt()
-    if bool((length == 0).any()):
-        raise ValueError("cosine distances need embeddings that are not zero.")
-    return (given / length * 0.5**0.5).to(given.dtype)
-
-
-def side_costs(costs: Sequence[float] | Tensor | None, side: Tensor) -> Tensor:
-    """One finite cost per vector of `side`, zeros unless given."""
-    if costs is None:
-        return side.new_zeros(len(side))
-    given = torch.as_tensor(costs).to(side).clone()
-    if given.shape != (len(side),) or not bool(given.isfinite().all()):
-        raise ValueError(f"expected {len(side)} finite costs, got shape {tuple(given.shape)}.")
-    return given
+def read_vectors(left: Table, right: Table | None) -> tuple[Tensor, Tensor]:
+    """Two (count, length) tables of finite numbers; the second is the first unless given."""
+    U = read_costs(left)
+    V = U if right is None else read_costs(right)
+    finite = bool(U.isfinite().all() and V.isfinite().all())
+    if not (finite and U.dim() == V.dim() == 2 and U.shape[1] == V.shape[1]):
+        raise ValueError(
+            f"expected finite vectors of one length in rows, got {tuple(U.shape)} and "
+            f"{tuple(V.shape)}."
+        )
+    return U, V

@@ -53,23 +53,23 @@ class Ordinal(CostMatrix):
         x = self._tables["positions"]
         return (x[target].unsqueeze(-1) - x).abs() ** self.power
 
-    def _expected(self, weights: Tensor) -> Tensor:
+    def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         if self.power not in (1, 2):
-            return super()._expected(weights)
+            return super()._product(weights, transposed)
         x, order = self._tables["positions"], self._tables.get("order")
         if order is not None:
             x, weights = x[order], weights.index_select(-1, order)
-        gaps = x.diff().to(weights.dtype)
+        gaps, power = x.diff().to(weights.dtype), int(self.power)
+        flat = weights.reshape(-1, self.num_classes)
+        costs = torch.empty_like(flat)
         # Few rows at a time: for a million classes the sums on the way would take gigabytes.
         step = max(1, BLOCK_ENTRIES // self.num_classes)
-        parts = [weights[i : i + step] for i in range(0, max(1, len(weights)), step)]
-        costs = torch.cat([self._both_sides(part, gaps) for part in parts])
+        for start in range(0, len(flat), step):
+            part = flat[start : start + step]
+            after = distances_before(part.flip(-1), gaps.flip(-1), power).flip(-1)
+            costs[start : start + step] = distances_before(part, gaps, power) + after
+        costs = costs.reshape(weights.shape)
         return costs if order is None else costs.index_select(-1, self._tables["rank"])
-
-    def _both_sides(self, weights: Tensor, gaps: Tensor) -> Tensor:
-        before = distances_before(weights, gaps, int(self.power))
-        after = distances_before(weights.flip(-1), gaps.flip(-1), int(self.power))
-        return before + after.flip(-1)
 
     @cached_property
     def _row_facts(self) -> RowFacts:
@@ -80,15 +80,8 @@ class Ordinal(CostMatrix):
         ties = torch.searchsorted(line, x, right=True) - torch.searchsorted(line, x)
         return RowFacts(torch.zeros_like(x), farthest**self.power, total, ties.double())
 
-    @cached_property
-    def is_symmetric(self) -> bool:
-        """True."""
-        return True
-
-    @cached_property
-    def is_conditionally_negative_definite(self) -> bool:
-        """True for powers up to 2; beyond, the eigenvalues decide."""
-        return self.power <= 2 or super().is_conditionally_negative_definite
+    def _geometry(self) -> tuple[bool | None, bool | None]:
+        return True, True if self.power <= 2 else None
 
     def _settings(self) -> dict[str, object]:
         return {"power": self.power}

@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`PerExample`: every sample has costs of its own."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.adjusted import abstain_costs, check_factor
-from lossmatrix.costs.base import CostMatrix, RowFacts, RowMap, is_negative_type, row_facts
-from lossmatrix.costs.dense import Table, cost_table, weigh_rows
-from lossmatrix.costs.labels import extend_labels, pair_labels
+from lossmatrix.costs.base import CostMatrix, RowMap, is_negative_type
+from lossmatrix.costs.dense import Dense
+from lossmatrix.costs.labels import Names
+from lossmatrix.costs.printing import describe, shown
+from lossmatrix.costs.tables import Table, TableCosts, read_costs, weigh_rows
 
 
-class PerExample(CostMatrix):
+class PerExample(TableCosts):
     """The row of costs of each sample's own truth, (N, K) or (N, K, d1, …, dk).
 
     Samples are counted as in logits.movedim(1, -1).reshape(-1, C): sample n at position p is number
     n·P + p. Such rows serve losses and metrics; a decision needs to know what every truth would
-    cost: `PerExample.matrices`. Raises ValueError where the shape or the names do not fit.
+    cost: `PerExample.matrices`. Raises ValueError where the names do not fit.
 
     >>> costs = lm.PerExample([[0, 5, 1], [2, 0, 7]])
     >>> costs.row(torch.tensor([0, 1]), torch.tensor([0, 1]))
@@ -26,117 +28,75 @@ class PerExample(CostMatrix):
             [2., 0., 7.]], dtype=torch.float64)
     """
 
-    def __init__(
-        self,
-        rows: Table,
-        classes: Sequence[str] | None = None,
-        decisions: Sequence[str] | None = None,
-    ) -> None:
-        given = cost_table(rows)
-        if given.dim() < 2:
-            raise ValueError(f"rows must be (N, K) or (N, K, d1, …), got {tuple(given.shape)}.")
-        table = given.movedim(1, -1).reshape(-1, given.shape[1])
-        K = table.shape[1]
-        names = pair_labels(K if classes is None else len(classes), K, classes, decisions)
-        super().__init__(*names, {"rows": table})
-        self.is_finite = bool(table.isfinite().all())
+    def __init__(self, rows: Table, classes: Names = None, decisions: Names = None) -> None:
+        table = read_costs(rows)
+        table = table.movedim(1, -1).reshape(-1, table.shape[1])
+        C = table.shape[1] if classes is None else len(classes)
+        super().__init__(table, (C, table.shape[1]), classes, decisions)
 
     @classmethod
-    def matrices(
-        cls,
-        cubes: Tensor,
-        classes: Sequence[str] | None = None,
-        decisions: Sequence[str] | None = None,
-    ) -> "PerExample":
+    def matrices(cls, cubes: Tensor, classes: Names = None, decisions: Names = None) -> PerExample:
         """A whole cost matrix for each sample: (N, C, K) or (N, C, K, d1, …, dk).
 
         >>> costs = lm.PerExample.matrices(torch.tensor([[[0.0, 1.0], [5.0, 0.0]]]))
         >>> costs.expected(torch.tensor([[0.5, 0.5]]))
         tensor([[2.5000, 0.5000]])
         """
-        given = cost_table(cubes)
-        if given.dim() < 3:
-            raise ValueError(
-                f"cubes must be (N, C, K) or (N, C, K, d1, …), got {tuple(given.shape)}."
-            )
-        C, K = given.shape[1:3]
-        table = given.movedim((1, 2), (-2, -1)).reshape(-1, C, K)
+        table = read_costs(cubes.movedim((1, 2), (-2, -1)))
         made = cls.__new__(cls)
-        CostMatrix.__init__(made, *pair_labels(C, K, classes, decisions), {"matrices": table})
-        made.is_finite = bool(table.isfinite().all())
-        return made
-
-    def _with(self, table: Tensor, decisions: Sequence[str] | None = None) -> "PerExample":
-        made = PerExample.__new__(PerExample)
-        tables = dict.fromkeys(self._tables, table)
-        CostMatrix.__init__(made, self.classes, decisions or self.decisions, tables)
-        made.is_finite = self.is_finite
+        C, K = table.shape[-2:]
+        TableCosts.__init__(made, table.reshape(-1, C, K), (C, K), classes, decisions)
         return made
 
     @property
-    def _table(self) -> Tensor:
-        return next(iter(self._tables.values()))
+    def _rows_only(self) -> bool:
+        return self._table.dim() == 2
+
+    @property
+    def _num_rows(self) -> int:
+        return self._table.shape[-2]
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         if sample is None:
-            raise ValueError("PerExample costs belong to samples: row needs the sample numbers.")
-        if "rows" in self._tables:
-            return self._tables["rows"][sample]
-        return self._tables["matrices"][sample, target]
+            raise ValueError("PerExample costs belong to samples: say which, row(target, sample).")
+        return self._table[sample] if self._rows_only else self._table[sample, target]
+
+    def _row_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every row there is; where its truth is not known, no class is marked."""
+        table, truth = self._table, torch.zeros((), dtype=torch.bool, device=self._device)
+        if not self._rows_only:
+            truth = self._is_truth(torch.arange(self.num_classes, device=self._device))
+        K = self.num_decisions
+        yield table.reshape(-1, K), truth.expand_as(table).reshape(-1, K)
 
     def _expected(self, weights: Tensor) -> Tensor:
-        if "rows" in self._tables:
+        if self._rows_only:
             raise ValueError(
-                "PerExample rows say what each sample costs under its own truth only: expected "
-                "costs need one matrix per sample, PerExample.matrices(cubes)."
+                "PerExample rows say what a sample costs under its own truth; expected costs need "
+                "a matrix for each sample: PerExample.matrices."
             )
-        table = self._tables["matrices"].to(weights.dtype)
-        if len(weights) != len(table):
-            raise ValueError(f"got weights of {len(weights)} samples, matrices of {len(table)}.")
+        if len(weights) != len(self._table):
+            raise ValueError(f"got {len(weights)} rows of weights for {len(self._table)} matrices.")
+        table = self._table.to(weights.dtype)
         return weigh_rows(weights.unsqueeze(1), table, self.is_finite).squeeze(1)
 
-    def scaled(self, factor: float) -> "PerExample":
-        """factor · D, for another unit; factor must be positive."""
-        return self._with(self._table * check_factor(factor))
-
-    def regret(self) -> "PerExample":
-        """Costs less the cheapest decision of the same row."""
-        return self._with(self._table - self._table.amin(-1, keepdim=True))
-
-    def with_abstain(self, cost: float | Sequence[float], name: str = "abstain") -> "PerExample":
-        """One more decision, at one cost, or one for each row that is given (sample or class)."""
-        what = "sample" if "rows" in self._tables else "class"
-        column = abstain_costs(cost, self._table.shape[-2], what).to(self._table).unsqueeze(-1)
-        column = column.expand(*self._table.shape[:-1], 1)
-        names = extend_labels(self.decisions, name, "decision")
-        return self._with(torch.cat([self._table, column], -1), names)
-
-    def _square(self) -> "PerExample":
-        C = self.num_classes
-        return self._with(self._table[..., :C], self.decisions[:C])
-
     def map_rows(self, fn: RowMap) -> CostMatrix:
-        """The matrices of fn(rows, is_truth); rows wait until `row` names their truths."""
-        if "rows" in self._tables:
-            return super().map_rows(fn)
-        truth = self.is_truth(torch.arange(self.num_classes, device=self._table.device))
-        return self._with(fn(self._table, truth.expand_as(self._table)))
+        """fn of every matrix; of rows, when `row` says their truths."""
+        return CostMatrix.map_rows(self, fn) if self._rows_only else super().map_rows(fn)
 
-    @cached_property
-    def _row_facts(self) -> RowFacts:
-        return row_facts(self._table.reshape(-1, self.num_decisions))
-
-    @cached_property
-    def is_symmetric(self) -> bool:
-        """Whether every sample's matrix is symmetric; False for rows."""
+    def _geometry(self) -> tuple[bool | None, bool | None]:
         table = self._table[..., : self.num_classes]
-        return "matrices" in self._tables and torch.equal(table, table.mT)
-
-    @cached_property
-    def is_conditionally_negative_definite(self) -> bool:
-        """Whether every sample's matrix is so; False for rows."""
-        square = self._table[..., : self.num_classes]
-        return self.is_symmetric and self.is_finite and is_negative_type(square)
+        symmetric = not self._rows_only and table.shape[-1] == self.num_classes
+        symmetric = symmetric and torch.equal(table, table.mT)
+        return symmetric, symmetric and self.is_finite and is_negative_type(table)
 
     def _settings(self) -> dict[str, object]:
         return {"samples": len(self._table)}
+
+    def __str__(self) -> str:
+        if not self._rows_only:
+            first = Dense(self._table[0], self.classes, self.decisions)
+            return f"sample 0 of {len(self._table)}\n{first}"
+        rows, columns = shown(len(self._table)), shown(self.num_decisions)
+        names = [self.decisions[j] for j in columns]
+        return describe([str(i) for i in rows], names, self._table[rows][:, columns], "sample")

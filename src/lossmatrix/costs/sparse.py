@@ -67,7 +67,7 @@ class Sparse(CostMatrix):
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         tables = self._tables
-        rows = tables["default"] * ~self.is_truth(target)
+        rows = tables["default"] * ~self._is_truth(target)
         if self._most == 0:
             return rows
         # The exceptions of a row lie together: read as many as the longest row has, and write those
@@ -115,12 +115,10 @@ class Sparse(CostMatrix):
         total = (diagonal + usual * default).index_add(0, truth, cost)
         return RowFacts(minimum, maximum, total, ties)
 
-    @cached_property
-    def is_symmetric(self) -> bool:
-        """Whether every exception has its mirror image."""
+    def _geometry(self) -> tuple[bool | None, bool | None]:
         truth, decision, cost = (self._tables[name] for name in ("truth", "decision", "cost"))
         real = cost != self._tables["default"] * (truth != decision)
         pair, mirror = (i * self.num_classes + j for i, j in ((truth, decision), (decision, truth)))
         pair, mirror, cost = pair[real], mirror[real], cost[real]
         order = mirror.argsort()
-        return torch.equal(pair, mirror[order]) and torch.equal(cost, cost[order])
+        return torch.equal(pair, mirror[order]) and torch.equal(cost, cost[order]), None

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`Tree`: classes are leaves of a hierarchy; a mistake costs as much as its common ancestor."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -101,7 +103,7 @@ class Tree(CostMatrix):
         edges: Iterable[tuple[str, str]],
         classes: Sequence[str] | None = None,
         level_costs: Sequence[float] | None = None,
-    ) -> "Tree":
+    ) -> Tree:
         """From (child, parent) pairs; classes are the leaves, in order of appearance unless given.
 
         Raises ValueError for a second parent, a cycle, several roots, and classes that are not
@@ -134,7 +136,7 @@ class Tree(CostMatrix):
         return cls(paths, level_costs)
 
     @classmethod
-    def from_nested(cls, nested: Nested, level_costs: Sequence[float] | None = None) -> "Tree":
+    def from_nested(cls, nested: Nested, level_costs: Sequence[float] | None = None) -> Tree:
         """From groups within groups: mappings of groups, lists of classes.
 
         >>> lm.Tree.from_nested({"animal": {"pet": ["cat", "dog"], "wild": ["lynx"]}})
@@ -158,7 +160,7 @@ class Tree(CostMatrix):
         classes: int | Sequence[str] | None = None,
         within: float = 1.0,
         across: float = 2.0,
-    ) -> "Tree":
+    ) -> Tree:
         """From the group of each class: mistakes within a group cost less than across groups.
 
         >>> lm.Tree.from_groups(["animal", "animal", "vehicle"], across=5).to_dense()
@@ -217,17 +219,9 @@ class Tree(CostMatrix):
         total = self.to(dtype=torch.float64).expected(one)
         return RowFacts(0 * one, maximum, total, one)
 
-    @cached_property
-    def is_symmetric(self) -> bool:
-        """True."""
-        return True
-
-    @cached_property
-    def is_conditionally_negative_definite(self) -> bool:
-        """True where no level costs less than the one below it; else the eigenvalues decide."""
-        levels = (0.0, *self.level_costs)
-        rising = all(low <= high for low, high in pairwise(levels))
-        return rising or super().is_conditionally_negative_definite
+    def _geometry(self) -> tuple[bool | None, bool | None]:
+        rising = all(low <= high for low, high in pairwise((0.0, *self.level_costs)))
+        return True, True if rising else None
 
     def _settings(self) -> dict[str, object]:
         return {"height": self.height}

@@ -23,12 +23,12 @@ class ZeroOne(CostMatrix):
 
     def __init__(self, classes: int | Sequence[str]) -> None:
         names = make_labels(classes, "class")
-        super().__init__(names, names)
+        super().__init__(names, names, {})
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        return (~self.is_truth(target)).float()
+        return (~self._is_truth(target)).float()
 
-    def _expected(self, weights: Tensor) -> Tensor:
+    def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         return sum_before(weights)[..., :-1] + sum_after(weights)[..., 1:]
 
     @cached_property
@@ -37,12 +37,5 @@ class ZeroOne(CostMatrix):
         one = torch.ones(C, dtype=torch.float64)
         return RowFacts(0 * one, one * (C > 1), (C - 1) * one, one)
 
-    @cached_property
-    def is_symmetric(self) -> bool:
-        """True."""
-        return True
-
-    @cached_property
-    def is_conditionally_negative_definite(self) -> bool:
-        """True."""
-        return True
+    def _geometry(self) -> tuple[bool | None, bool | None]:
+        return True, True

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Labelled cost tables in CSV files, and what their corner cell says about rows."""
+
+import csv
+import os
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+RowMeaning = Literal["truth", "predicted"]
+WORDS: dict[RowMeaning, set[str]] = {
+    "truth": {"true", "truth", "actual", "observed", "reference", "label", "target"},
+    "predicted": {"pred", "predicted", "prediction", "predictions", "decision", "decided"},
+}
+
+
+class CsvTable(NamedTuple):
+    """A labelled table as written."""
+
+    corner: str
+    rows: list[str]
+    columns: list[str]
+    numbers: list[list[float]]
+
+
+def meaning_of_rows(corner: str) -> RowMeaning | None:
+    r"""What "true\pred" and its like say that rows are; None where they say nothing."""
+    words = re.findall(r"[a-z]+", corner.lower())
+    return next((rows for word in words for rows in WORDS if word in WORDS[rows]), None)
+
+
+def read_table(path: str | os.PathLike[str]) -> CsvTable:
+    """The table in a comma-separated file; ValueError says where it is not one."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, [c.strip() for c in line]) for line in reader if any(line)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a UTF-8 CSV file: {error}.") from error
+    if len(lines) < 2:
+        raise ValueError(f"{path} holds no table: expected a header and a line for each class.")
+    header = lines[0][1]
+    if len(header) == 1:
+        found = next((what for sign, what in SEPARATORS.items() if sign in header[0]), "one column")
+        raise ValueError(f"{path} has {found}: save it with commas, and a point in decimals.")
+    table = CsvTable(header[0], [], header[1:], [])
+    for number, (name, *cells) in lines[1:]:
+        if len(cells) != len(table.columns):
+            raise ValueError(
+                f"{path}, line {number}: got {len(cells)} costs for {len(table.columns)} decisions."
+            )
+        table.rows.append(name)
+        table.numbers.append([])
+        for decision, cell in zip(table.columns, cells, strict=True):
+            try:
+                table.numbers[-1].append(float(cell.replace("_", "?")))
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}, line {number}: the cost of deciding {decision!r} when the truth is "
+                    f"{name!r} is {cell!r}, which is not a number."
+                ) from error
+    return table
+
+
+SEPARATORS = {";": "semicolons between its cells", "\t": "tabs between its cells"}
+
+
+def write_table(path: str | os.PathLike[str], table: CsvTable) -> None:
+    """Write a comma-separated file whole or not at all: beside it first, then in its place."""
+    for name in (*table.rows, *table.columns):
+        if name != name.strip():
+            raise ValueError(f"the name {name!r} would lose its outer spaces in a CSV file.")
+    target = Path(path).resolve()
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(draft, "x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([table.corner, *table.columns])
+            for name, numbers in zip(table.rows, table.numbers, strict=True):
+                # repr is exact; a whole number needs no ".0"
+                writer.writerow([name, *(repr(number).removesuffix(".0") for number in numbers)])
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Costs that are written out in one tensor, and how such a tensor is read and multiplied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lossmatrix.costs.base import CostMatrix, RowMap
+from lossmatrix.costs.labels import Names, pair_labels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Table: TypeAlias = "Tensor | Sequence[Sequence[float]] | NDArray[np.floating | np.integer]"
+
+
+def read_costs(table: Table) -> Tensor:
+    """A copy of `table` in float32 or float64, free of NaN and −∞."""
+    try:
+        # A list of numbers is exact in float64; a tensor or an array says its own precision.
+        dtype = torch.float64 if isinstance(table, Sequence) else None
+        given = torch.as_tensor(table, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"costs must be rows of numbers, all of one length: {error}.") from error
+    if given.dtype in (torch.float16, torch.bfloat16):
+        given = given.float()
+    elif given.dtype not in (torch.float32, torch.float64):
+        given = given.double()
+    if given.dim() < 2 or given.numel() == 0:
+        raise ValueError(f"costs must be a table with entries, got shape {tuple(given.shape)}.")
+    if bool((given.isnan() | (given == -torch.inf)).any()):
+        raise ValueError("costs must be numbers, or inf for a forbidden decision: got NaN or -inf.")
+    if bool(given.isinf().all(-1).any()):
+        raise ValueError("every decision is forbidden (infinite) in some row of costs.")
+    return given.clone()
+
+
+def weigh_rows(weights: Tensor, table: Tensor, is_finite: bool) -> Tensor:
+    """weights @ table, where a forbidden decision counts if its truth has weight: 0 · inf is 0."""
+    if is_finite:
+        return weights @ table
+    forbidden = table.isinf().to(weights.dtype)
+    infinite = (weights > 0).to(weights.dtype) @ forbidden > 0
+    negative = (weights < 0).to(weights.dtype) @ forbidden > 0
+    costs = weights @ table.where(table.isfinite(), 0)
+    return costs.masked_fill(infinite, torch.inf) - torch.where(negative, torch.inf, 0.0)
+
+
+class TableCosts(CostMatrix):
+    """Costs as one tensor (…, K), which every transformation writes out again."""
+
+    def __init__(self, table: Tensor, size: tuple[int, int], classes: Names, decisions: Names):
+        super().__init__(*pair_labels(*size, classes, decisions), {"table": table})
+        self.is_finite = bool(table.isfinite().all())
+
+    @property
+    def _table(self) -> Tensor:
+        return self._tables["table"]
+
+    def _made(self, table: Tensor, decisions: Sequence[str]) -> Self:
+        """The kind of self on a table made from its own: nothing to check or wait for."""
+        made = type(self).__new__(type(self))
+        CostMatrix.__init__(made, self.classes, decisions, {"table": table})
+        made.is_finite = self.is_finite
+        return made
+
+    def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Self:
+        table, rows = self._table, self._table.shape[:-1]
+        own = {name: vector.to(table) for name, vector in own.items()}
+        if "factor" in own:
+            table = table * own["factor"]
+        if "offset" in own:
+            table = table - own["offset"].reshape(*rows, 1)
+        if "extra" in own:
+            table = torch.cat([table, own["extra"].unsqueeze(-1).expand(*rows, 1)], -1)
+        return self._made(table, decisions or self.decisions)
+
+    def _square(self) -> Self:
+        C = self.num_classes
+        return self._made(self._table[..., :C], self.decisions[:C])
+
+    def map_rows(self, fn: RowMap) -> CostMatrix:
+        """fn(rows (…, K), is_truth (…, K)) of the whole table, computed once."""
+        truth = self._is_truth(torch.arange(self.num_classes, device=self._device))
+        return self._made(fn(self._table, truth.expand_as(self._table)), self.decisions)
+
+    if TYPE_CHECKING:  # what is written out stays of its kind
+
+        def scaled(self, factor: float) -> Self: ...  # noqa: D102
+        def regret(self) -> Self: ...  # noqa: D102
+        def with_abstain(  # noqa: D102
+            self, cost: float | Sequence[float], name: str = "abstain"
+        ) -> Self: ...
+        def square(self) -> Self: ...  # noqa: D102
