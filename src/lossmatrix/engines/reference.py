@@ -98,7 +98,7 @@ def _term_losses(
     costs = None if term.costs is None else term.costs.to(plain.x.device, plain.x.dtype)
     if masses is None:
         hard = _one_hot(target, plain.x)
-        row = None if costs is None else costs.row(target, sample)
+        row = None if costs is None else costs.row(target, sample).to(plain.x.dtype)
         return _formula(term.loss, plain, hard, row, costs)
     if term.loss.linear_in_truth:
         row = None if costs is None else costs.expected(masses)
