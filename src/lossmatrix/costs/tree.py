@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 import torch
@@ -45,56 +47,48 @@ class Tree(CostMatrix):
                 )
         names = make_labels([path[-1] for path in paths], "class")
         nodes: dict[tuple[int, str], int] = {}
-        parent, depth, leaves = [0], [0], list[int]()
+        trails: list[list[int]] = []  # the nodes from the root, 0, down to each class
         for path in paths:
-            node = 0
+            trail = [0]
             for name in path:
-                if (node, name) not in nodes:
-                    nodes[node, name] = len(parent)
-                    parent.append(node)
-                    depth.append(depth[node] + 1)
-                node = nodes[node, name]
-            leaves.append(node)
-        height, size, width = ([0] * len(parent) for _ in range(3))  # leaves below, children
-        for leaf in leaves:
-            size[leaf] = 1
-        for node in range(len(parent) - 1, 0, -1):
-            above = parent[node]
-            height[above] = max(height[above], height[node] + 1)
-            size[above] += size[node]
-            width[above] += 1
-        for leaf in leaves:
-            if width[leaf]:
-                raise ValueError(
-                    f"a class is also a group of classes: {paths[leaves.index(leaf)]}."
-                )
-        start, cursor = [0] * len(parent), [0] * len(parent)  # leaves in depth-first order
-        for node in range(1, len(parent)):
-            above = parent[node]
-            start[node] = cursor[node] = cursor[above]
-            cursor[above] += size[node]
-        self.height = max((height[n] for n in range(len(parent)) if width[n] > 1), default=0)
-        self.level_costs = tuple(float(c) for c in level_costs or range(1, self.height + 1))
-        if len(self.level_costs) != self.height or not all(map(_is_finite, self.level_costs)):
+                trail.append(nodes.setdefault((trail[-1], name), len(nodes) + 1))
+            trails.append(trail)
+        depth, parent, height, start, stop = ({0: 0} for _ in range(5))
+        order = sorted(range(len(paths)), key=trails.__getitem__)  # depth first
+        for place, index in enumerate(order):
+            trail = trails[index]
+            for level, node in enumerate(trail):
+                depth[node], parent[node] = level, trail[max(level - 1, 0)]
+                height[node] = max(height.get(node, 0), len(trail) - 1 - level)
+                start.setdefault(node, place)
+                stop[node] = place + 1
+        for path, trail in zip(paths, trails, strict=True):
+            if height[trail[-1]] > 0:
+                raise ValueError(f"{path[-1]!r} is a class and also a group of classes.")
+        children = Counter(parent[node] for node in parent if node)
+        self.height = max((height[node] for node, n in children.items() if n > 1), default=0)
+        given = range(1, self.height + 1) if level_costs is None else level_costs
+        self.level_costs = tuple(map(float, given))
+        if len(self.level_costs) != self.height or not all(map(math.isfinite, self.level_costs)):
             raise ValueError(
                 f"level_costs must be one finite number for each height from 1 to {self.height}, "
                 f"got {level_costs}."
             )
-        # Nodes by depth. A chain above the top fork is nobody's lowest common ancestor.
-        by_depth = sorted(range(len(parent)), key=depth.__getitem__)
-        place = {node: index for index, node in enumerate(by_depth)}
-        ends = [sum(d <= level for d in depth) for level in range(max(depth) + 1)]
-        self._levels = list(zip([0, *ends[:-1]], ends, strict=True))
-        price = [0.0, *self.level_costs, *self.level_costs[-1:] * max(height)]
+        # Nodes lie by depth. Above the top fork nobody meets: any price will do.
+        by_depth = sorted(depth, key=depth.__getitem__)
+        place_of = {node: place for place, node in enumerate(by_depth)}
+        sizes = Counter(depth.values())
+        self._levels = list(accumulate(sizes[level] for level in range(len(sizes))))
+        price = [0.0, *self.level_costs, *[0.0] * height[0]]
         tables = {
             "cost": torch.tensor([price[height[n]] for n in by_depth], dtype=torch.float64),
-            "parent": torch.tensor([place[parent[n]] for n in by_depth]),
+            "parent": torch.tensor([place_of[parent[n]] for n in by_depth]),
             "start": torch.tensor([start[n] for n in by_depth]),
-            "stop": torch.tensor([start[n] + size[n] for n in by_depth]),
-            "leaf": torch.tensor([place[n] for n in leaves]),
-            "rank": torch.tensor([start[n] for n in leaves]),
+            "stop": torch.tensor([stop[n] for n in by_depth]),
+            "leaf": torch.tensor([place_of[trail[-1]] for trail in trails]),
+            "rank": torch.tensor([start[trail[-1]] for trail in trails]),
+            "order": torch.tensor(order),
         }
-        tables["order"] = tables["rank"].argsort()
         super().__init__(names, names, tables)
 
     @classmethod
@@ -177,14 +171,12 @@ class Tree(CostMatrix):
 
     def _descend(self, top: Tensor, step: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """A value for every class, from the value of the root and a step from parents to nodes."""
-        levels = [top]
-        above = 0
-        for begin, end in self._levels[1:]:
-            nodes = slice(begin, end)
-            parents = self._tables["parent"][nodes] - above
-            levels.append(step(levels[-1].index_select(-1, parents), nodes))
+        values, above = [top], 0
+        for begin, end in pairwise(self._levels):
+            parents = self._tables["parent"][begin:end] - above
+            values.append(step(values[-1].index_select(-1, parents), slice(begin, end)))
             above = begin
-        return torch.cat(levels, -1).index_select(-1, self._tables["leaf"])
+        return torch.cat(values, -1).index_select(-1, self._tables["leaf"])
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         cost, place = self._tables["cost"], self._tables["rank"][target].unsqueeze(-1)
@@ -225,7 +217,3 @@ class Tree(CostMatrix):
 
     def _settings(self) -> dict[str, object]:
         return {"height": self.height}
-
-
-def _is_finite(number: float) -> bool:
-    return abs(number) < float("inf")
