@@ -67,12 +67,12 @@ KINDS = {
     },
     "tree": Kind(lm.Tree(PATHS), table(6, 6, height)),
     "tree, rising levels": Kind(
-        lm.Tree(PATHS, level_costs=(0.5, 4, 4.5)),
-        table(6, 6, lambda i, j: height(i, j, (0.5, 4, 4.5))),
+        lm.Tree(PATHS, level_costs=(0.1, 4, 4.7)),
+        table(6, 6, lambda i, j: height(i, j, (0.1, 4, 4.7))),
     ),
-    "tree, odd levels": Kind(
-        lm.Tree(PATHS, level_costs=(5, 0, -2)),
-        table(6, 6, lambda i, j: height(i, j, (5, 0, -2))),
+    "tree, free levels": Kind(
+        lm.Tree(PATHS, level_costs=(0, 0, 2.5)),
+        table(6, 6, lambda i, j: height(i, j, (0, 0, 2.5))),
     ),
     "tree, one class": Kind(lm.Tree([("a", "b")]), table(1, 1, lambda i, j: 0.0)),
     "low rank": Kind(

@@ -25,9 +25,10 @@ class Tree(CostMatrix):
 
     The height of a node is the longest way down to a leaf, as in Deng et al. 2010 and Bertinetto et
     al. 2020. `paths` lead from the top to each class, whose name is the last step. `level_costs`
-    are the costs of ancestors of height 1, 2, … in place of the heights themselves. expected is
-    O(number of nodes): E_j = Σ over nodes c above j of (cost of its parent − cost of c) · (mass
-    outside c). Raises ValueError for a class that is also a group and for missing level costs.
+    are the costs of ancestors of height 1, 2, … in place of the heights; they must not fall.
+    expected is O(number of nodes), a sum of what is never negative: E_j = Σ over the nodes c from j
+    up of (cost of c's parent − cost of c) · (mass outside c). Raises ValueError for a class that is
+    also a group and for level costs that do not fit.
 
     >>> costs = lm.Tree([("animal", "cat"), ("animal", "lynx"), ("vehicle", "truck")])
     >>> costs.entry("cat", "lynx"), costs.entry("cat", "truck")
@@ -69,19 +70,22 @@ class Tree(CostMatrix):
         self.height = max((height[node] for node, n in children.items() if n > 1), default=0)
         given = range(1, self.height + 1) if level_costs is None else level_costs
         self.level_costs = tuple(map(float, given))
-        if len(self.level_costs) != self.height or not all(map(math.isfinite, self.level_costs)):
+        price = (0.0, *self.level_costs)
+        rising = all(low <= high < math.inf for low, high in pairwise(price))
+        if len(self.level_costs) != self.height or not rising:
             raise ValueError(
-                f"level_costs must be one finite number for each height from 1 to {self.height}, "
-                f"got {level_costs}."
+                f"level_costs must be {self.height} numbers, one for each height from 1 up, none "
+                f"below 0 or below the one before; got {level_costs}."
             )
-        # Nodes lie by depth. Above the top fork nobody meets: any price will do.
+        # Nodes lie by depth. Above the top fork nobody meets, so its price will do.
         by_depth = sorted(depth, key=depth.__getitem__)
         place_of = {node: place for place, node in enumerate(by_depth)}
         sizes = Counter(depth.values())
         self._levels = list(accumulate(sizes[level] for level in range(len(sizes))))
-        price = [0.0, *self.level_costs, *[0.0] * height[0]]
         tables = {
-            "cost": torch.tensor([price[height[n]] for n in by_depth], dtype=torch.float64),
+            "cost": torch.tensor(
+                [price[min(height[n], self.height)] for n in by_depth], dtype=torch.float64
+            ),
             "parent": torch.tensor([place_of[parent[n]] for n in by_depth]),
             "start": torch.tensor([start[n] for n in by_depth]),
             "stop": torch.tensor([stop[n] for n in by_depth]),
@@ -199,21 +203,17 @@ class Tree(CostMatrix):
 
     @cached_property
     def _row_facts(self) -> RowFacts:
-        if min(self.level_costs, default=1.0) <= 0:
-            return super()._row_facts
         cost, parent = self._tables["cost"].double(), self._tables["parent"]
-        size = self._tables["stop"] - self._tables["start"]
-        fork = torch.where(size[parent] > size, cost[parent], 0.0)  # has leaves outside the child
-        one = torch.ones_like(cost[: self.num_classes])
-        maximum = self._descend(
-            cost[:1] * 0, lambda above, nodes: torch.maximum(above, fork[nodes])
-        )
-        total = self.to(dtype=torch.float64).expected(one)
-        return RowFacts(0 * one, maximum, total, one)
+        size = (self._tables["stop"] - self._tables["start"]).double()
+        meets = torch.where(size[parent] > size, cost[parent], 0.0)  # a leaf outside this node
+        free = torch.where(cost == 0, size, 0.0)
+        maximum = self._descend(meets[:1], lambda above, n: torch.maximum(above, meets[n]))
+        ties = self._descend(free[:1], lambda above, n: torch.maximum(above, free[n]))
+        total = self.to(dtype=torch.float64).expected(torch.ones_like(ties))
+        return RowFacts(torch.zeros_like(ties), maximum, total, ties)
 
     def _geometry(self) -> tuple[bool | None, bool | None]:
-        rising = all(low <= high for low, high in pairwise((0.0, *self.level_costs)))
-        return True, True if rising else None
+        return True, True
 
     def _settings(self) -> dict[str, object]:
         return {"height": self.height}
