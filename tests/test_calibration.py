@@ -112,6 +112,19 @@ def test_two_classes_that_mirror_each_other_are_one_direction():
     torch.testing.assert_close(probs[0], probs[1], rtol=1e-7, atol=1e-12)
 
 
+def test_a_logit_that_never_varies_leaves_it_to_its_bias():
+    logits, target = overconfident()
+    logits = logits.double()
+    probs = []
+    for constant in (0.0, 0.1, -1e5):
+        logits[:, 1] = constant
+        fitted = VectorScaling().fit(logits, target)
+        assert fitted.scale[1].abs() < 1e-9
+        probs.append(fitted(logits).softmax(1))
+    torch.testing.assert_close(probs[1], probs[0], rtol=1e-9, atol=0)
+    torch.testing.assert_close(probs[2], probs[0], rtol=1e-9, atol=0)
+
+
 def test_relabelling_classes_relabels_scale_and_bias():
     logits, target = overconfident()
     order = torch.tensor([2, 0, 3, 1])
@@ -147,6 +160,8 @@ def test_logits_no_better_than_chance_have_no_best_temperature():
     logits, target = overconfident()
     with pytest.raises(ValueError, match="belong together"):
         TemperatureScaling().fit(-logits, target)
+    with pytest.raises(ValueError, match="belong together"):  # 1 of 2 right at one gap: T = ∞
+        TemperatureScaling().fit(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([0, 0]))
     with pytest.raises(ValueError, match="none is misclassified"):
         TemperatureScaling().fit(torch.zeros(5, 3), torch.tensor([0, 1, 2, 0, 1]))
 

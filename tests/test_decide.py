@@ -300,6 +300,8 @@ def test_no_threshold_is_made_up():
         decision_threshold(COSTS)
     with pytest.raises(ValueError, match=r"costs -1\.0 more for class 0 and 5\.0 more for class 1"):
         decision_threshold([[1, 0], [5, 0]])
+    with pytest.raises(ValueError, match=r"costs 0\.0 more for class 0"):
+        decision_threshold([[0, 0], [5, 0]])
     with pytest.raises(ValueError, match=r"0\.0 more for class 1"):
         decision_threshold([[0, 1], [0, 0]])
 

@@ -365,6 +365,18 @@ def test_probabilities_cost_what_yardstick_says():
     assert last == pytest.approx(5.5)
 
 
+def test_probabilities_cost_what_empulse_says_where_each_sample_has_costs_of_its_own():
+    alarm, miss = torch.tensor([4.0, 1, 2, 2]), torch.tensor([1.0, 3, 3, 1])
+    positive, target = torch.tensor([0.4, 0.8, 0.75, 0.1]), torch.tensor([0, 1, 1, 0])
+    zero = torch.zeros(4)
+    rows = torch.where(
+        target[:, None] == 1, torch.stack([miss, zero], 1), torch.stack([zero, alarm], 1)
+    )
+    probs = torch.stack([1 - positive, positive], 1)
+    total = 4 * randomised(probs, target, PerExample(rows.repeat_interleave(2, 0)))
+    assert total == pytest.approx(3.15)
+
+
 def test_one_minus_identity_counts_the_errors_and_names_may_come_in_any_order():
     # mlr3 tests its classif.costs by these two laws
     decision, target = happened(30, K=3)

@@ -116,7 +116,7 @@ class VectorScaling:
                 f"{', '.join(map(str, absent))}: use TemperatureScaling, or other held-out rows"
             )
         center, spread = z.mean(0), z.std(0, correction=0)
-        spread = spread.where(spread > 0, 1)
+        spread = spread.where(z.amax(0) > z.amin(0), 1)  # not > 0: a constant's may be rounding
         x = (z - center) / spread
 
         features = torch.stack([x, torch.ones_like(x)])  # (2, N, C): of scale and of bias

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, as_costs
-from lossmatrix.costs.dense import Table
+from lossmatrix.costs.tables import Table
 
 __all__ = ["conditional_risk", "decide", "decide_or_abstain", "decision_threshold", "shift_priors"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, PerExample, as_costs
-from lossmatrix.costs.dense import Table
+from lossmatrix.costs.tables import Table
 from lossmatrix.metrics import blocks
 
 try:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, PerExample, as_costs
-from lossmatrix.costs.dense import Table
+from lossmatrix.costs.tables import Table
 
 __all__ = ["average_cost", "cost_regret", "normalized_cost", "weighted_kappa"]
 
