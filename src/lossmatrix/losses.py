@@ -205,6 +205,13 @@ def _off_the_truth(rows: Tensor, is_truth: Tensor) -> Tensor:
     return rows.masked_fill(is_truth, 0.0)
 
 
+def _mistakes(loss: Loss, costs: CostMatrix) -> CostMatrix:
+    """The costs of wrong decisions, refused when one is negative; 0 for the right decision."""
+    mistakes = costs.map_rows(_off_the_truth)
+    # the matrix knows its own minimum, a mapped one has to look at every entry
+    return mistakes if costs.minimum >= 0 else non_negative(loss, mistakes)
+
+
 @dataclass(frozen=True)
 class Unlikelihood(StreamedLoss):
     """Cost-weighted unlikelihood of the wrong classes: −Σ_{j≠y} d_j log(1 − p_j).
@@ -233,8 +240,7 @@ class Unlikelihood(StreamedLoss):
 
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """Only costs of wrong decisions count, and they must not be negative."""
-        costs = _square(self, costs).map_rows(_off_the_truth)
-        return (Term(1.0, self, non_negative(self, costs)),)
+        return (Term(1.0, self, _mistakes(self, _square(self, costs))),)
 
 
 # --- costs as margins: log Σ_j exp(z_j + Δ_j) − z_y, convex --------------------------------------
@@ -280,7 +286,7 @@ class SoftmaxMargin(StreamedLoss):
         """Logarithms need costs ≥ 0."""
         (term,) = super().bind(costs)
         if self.log and term.costs is not None:
-            non_negative(self, term.costs.map_rows(_off_the_truth))
+            _mistakes(self, term.costs)
         return (term,)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix
+from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.formula import RowLoss, Rows, StreamedLoss, Term
 from lossmatrix.problem import Problem, reduce
 
@@ -50,11 +50,15 @@ def run(problem: Problem) -> Tensor:
 
 
 def _blocks(problem: Problem, num_rows: int) -> list[slice]:
-    """Slices of rows that bound the memory; one slice where a graph or a trace is needed."""
+    """Slices of rows that bound the memory; one slice where a graph or a trace is needed.
+
+    A matrix per sample is not cut: it answers for all samples at once and is larger anyway.
+    """
     size = max(1, BLOCK // max(1, problem.logits.shape[1]))
     inputs = (problem.logits, problem.target, *_tables(problem.terms))
     graph = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    if graph or num_rows <= size or torch.compiler.is_compiling():
+    whole = any(isinstance(term.costs, PerExample) for term in problem.terms)
+    if graph or whole or num_rows <= size or torch.compiler.is_compiling():
         return [slice(0, num_rows)]
     return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
 
