@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lossmatrix.engines import reference
+from lossmatrix.engines import native, reference
 from lossmatrix.problem import Problem
 
 
@@ -22,7 +22,10 @@ class Engine:
 
 
 # In order of preference; the last one can run every problem.
-ENGINES = (Engine("reference", reference.refuses, reference.run),)
+ENGINES = (
+    Engine("native", native.refuses, native.run),
+    Engine("reference", reference.refuses, reference.run),
+)
 
 
 @dataclass(frozen=True)

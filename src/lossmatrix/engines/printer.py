@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Prints losses as C++: their own methods, run on symbols, become the formula of a kernel.
+
+Several terms without margin become one formula that visits the logits once. Hyper-parameters that
+are floats, and the scales of the terms, stay parameters of the kernel; so one kernel serves every
+value of them. Its name is a digest of its text, so that equal arithmetic is one kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import Tensor
+
+from lossmatrix.dual import Dual, partials, terms_with_slopes
+from lossmatrix.engines.symbols import Symbol, as_symbol, name, number
+from lossmatrix.formula import Cells, StreamedLoss, Term
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A kernel's formula: its C++ text, its name, and how its parameters are found."""
+
+    name: str
+    text: str
+    streams: int  # rows of costs it reads
+
+
+def parameters(terms: tuple[Term, ...]) -> list[float]:
+    """The parameters of the formula of ``terms``, in its order: scales and float fields."""
+    found: list[float] = []
+    for term in terms:
+        found.append(term.scale)
+        found += [float(getattr(term.loss, field)) for field in _float_fields(term.loss)]
+    return found
+
+
+def structure(terms: tuple[Term, ...]) -> tuple[object, ...]:
+    """What decides which formula serves: classes, fields that are no floats, streams of costs."""
+    return tuple(
+        (
+            type(term.loss),
+            tuple(
+                (field.name, getattr(term.loss, field.name))
+                for field in dataclasses.fields(cast(Any, term.loss))
+                if field.name not in _float_fields(term.loss)
+            ),
+            stream,
+        )
+        for term, stream in zip(terms, streams(terms), strict=True)
+    )
+
+
+def streams(terms: tuple[Term, ...]) -> list[int | None]:
+    """For every term the number of its stream of costs; equal matrices share one."""
+    seen: list[object] = []
+    found: list[int | None] = []
+    for term in terms:
+        if term.costs is None or term.loss.reads is None:
+            found.append(None)
+            continue
+        if not any(term.costs is each for each in seen):
+            seen.append(term.costs)
+        found.append(next(i for i, each in enumerate(seen) if each is term.costs))
+    return found
+
+
+def print_formula(terms: tuple[Term, ...]) -> Formula:
+    """The C++ formula of ``terms``: streamed losses, either one with a margin or all without."""
+    first = 0
+    pieces: list[_Piece] = []
+    for term, stream in zip(terms, streams(terms), strict=True):
+        loss = cast(StreamedLoss, term.loss)
+        cost = number(0.0) if stream is None else name(f"k.c[{stream}]")
+        twin = _with_symbols(loss, first + 1)
+        pieces.append(_Piece(twin, name(f"V(a[{first}])"), cost))
+        first += 1 + len(_float_fields(loss))
+    count = len(set(streams(terms)) - {None})
+    body = _body(pieces, count)
+    digest = hashlib.sha256(body.encode()).hexdigest()[:12]
+    return Formula(f"formula_{digest}", f"struct formula_{digest} {{\n{body}}};\n", count)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    loss: StreamedLoss
+    scale: Symbol
+    cost: Symbol
+
+
+def _float_fields(loss: object) -> list[str]:
+    """Fields annotated as float; annotations are text under ``from __future__``."""
+    return [
+        field.name
+        for field in dataclasses.fields(cast(Any, loss))
+        if field.type in (float, "float")
+    ]
+
+
+def _with_symbols(loss: StreamedLoss, first: int) -> StreamedLoss:
+    """A copy of a loss whose float fields are symbols; it skips the checks of its constructor."""
+    twin = object.__new__(type(loss))
+    for field in dataclasses.fields(cast(Any, loss)):
+        object.__setattr__(twin, field.name, getattr(loss, field.name))
+    for i, field_name in enumerate(_float_fields(loss)):
+        object.__setattr__(twin, field_name, name(f"V(a[{first + i}])"))
+    return twin
+
+
+def _cells(piece: _Piece, at_truth: bool) -> Cells:
+    fields = (
+        piece.cost,
+        number(float(at_truth)),
+        name("k.p"),
+        name("k.q"),
+        name("k.lp"),
+        name("k.lq"),
+    )
+    return Cells(*(cast(Tensor, field) for field in fields))
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """The sums of a formula: value and slope of each summand, at and off the truth."""
+
+    off: list[Dual]
+    truth: list[Dual]
+    loss: Symbol
+    partials: list[Symbol]
+
+
+def _totals(pieces: list[_Piece]) -> _Totals:
+    """All sums; those that enter the loss as they are have been merged into the first one."""
+    merged_off, merged_truth = (Dual(*_zeros()) for _ in range(2))
+    off: list[Dual] = []
+    truth: list[Dual] = []
+    factors: list[Symbol] = []
+    loss = number(0.0)
+    has_merged = False
+    for piece in pieces:
+        each_off, each_truth = (
+            terms_with_slopes(piece.loss, _cells(piece, at)) for at in (False, True)
+        )
+        if type(piece.loss).loss is StreamedLoss.loss:
+            has_merged = True
+            scale = cast(Tensor, piece.scale)
+            merged_off = merged_off + each_off[0] * scale
+            merged_truth = merged_truth + each_truth[0] * scale
+            continue
+        names = [name(f"t[{len(off) + i + 1}]") for i in range(len(each_off))]
+        loss = loss + piece.scale * _loss(piece.loss, names)
+        factors += [piece.scale * each for each in _partials(piece.loss, names)]
+        off += each_off
+        truth += each_truth
+    if not has_merged:  # the numbering above leaves t[0] to the merged sum
+        return _Totals(off, truth, _renumbered(loss), [_renumbered(each) for each in factors])
+    return _Totals(
+        [merged_off, *off], [merged_truth, *truth], name("t[0]") + loss, [number(1.0), *factors]
+    )
+
+
+def _zeros() -> tuple[Tensor, Tensor]:
+    return cast(Tensor, number(0.0)), cast(Tensor, number(0.0))
+
+
+def _renumbered(symbol: Symbol) -> Symbol:
+    """The same expression with t[i + 1] called t[i]."""
+    return symbol.renamed(lambda text: f"t[{int(text[2:-1]) - 1}]" if text[:2] == "t[" else text)
+
+
+def _loss(loss: StreamedLoss, totals: list[Symbol]) -> Symbol:
+    return as_symbol(cast(Symbol, loss.loss(*(cast(Tensor, total) for total in totals))))
+
+
+def _partials(loss: StreamedLoss, totals: list[Symbol]) -> list[Symbol]:
+    found = partials(loss, tuple(cast(Tensor, total) for total in totals))
+    return [as_symbol(cast(Symbol, each)) for each in found]
+
+
+def _body(pieces: list[_Piece], count: int) -> str:
+    sums = _totals(pieces)
+    size = len(sums.off)
+    factors = [
+        number(1.0) if each.constant == 1.0 else name(f"f[{i}]")
+        for i, each in enumerate(sums.partials)
+    ]
+    linear = all(each.constant is not None for each in sums.partials)
+
+    def value(dual: Dual) -> Symbol:
+        return as_symbol(cast(Symbol, dual.value))
+
+    def slope(duals: list[Dual]) -> Symbol:
+        total = number(0.0)
+        for factor, dual in zip(factors, duals, strict=True):
+            total = total + factor * as_symbol(cast(Symbol, dual.slope))
+        return total
+
+    (only, *_) = pieces
+    margins = [
+        only.loss.margin(cast(Tensor, only.cost), cast(Tensor, number(at))) for at in (0.0, 1.0)
+    ]
+    tilted = margins[0] is not None
+    margin, margin_truth = (
+        as_symbol(cast(Symbol, each)).renamed(lambda text: text.replace("k.c", "c"))
+        if tilted
+        else number(0.0)
+        for each in margins
+    )
+    q = name("k.q")
+    cell = "const Cell<V>& k, const T* a"
+    return "".join(
+        [
+            f"    static constexpr int totals = {size}, streams = {count};\n",
+            f"    static constexpr bool tilted = {str(tilted).lower()}, ",
+            f"linear = {str(linear).lower()};\n",
+            _function("V", "margin", "const V* c, const T* a", [margin]),
+            _function("V", "margin_truth", "const V* c, const T* a", [margin_truth]),
+            _function("void", "terms", f"{cell}, V* out", [value(each) for each in sums.off]),
+            _function(
+                "void", "terms_truth", f"{cell}, V* out", [value(each) for each in sums.truth]
+            ),
+            _function("V", "pull", f"{cell}, const V* f", [slope(sums.off) / q]),
+            _function("V", "pull_truth", f"{cell}, const V* f", [slope(sums.truth) / q]),
+            _function("V", "slope", f"{cell}, const V* f", [slope(sums.off)]),
+            _function("V", "slope_truth", f"{cell}, const V* f", [slope(sums.truth)]),
+            _function("V", "loss", "const V* t, const T* a", [sums.loss]),
+            _function("void", "partials", "const V* t, const T* a, V* out", sums.partials),
+        ]
+    )
+
+
+def _function(returns: str, title: str, arguments: str, values: list[Symbol]) -> str:
+    if returns == "V":
+        lines = [f"return {values[0].text};"]
+    else:
+        lines = [f"out[{i}] = {each.text};" for i, each in enumerate(values)]
+    body = "".join(f"        {line}\n" for line in lines)
+    return (
+        f"    template <class V, class T>\n"
+        f"    static INLINE {returns} {title}({arguments}) {{\n{body}    }}\n"
+    )

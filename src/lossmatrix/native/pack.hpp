@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A pack of lanes that behaves like one number, and the functions a formula may call on it.
+//
+// Written with compiler vectors (GCC, Clang): the same source becomes SSE2, AVX2, AVX-512 or NEON
+// code, depending on the flags of the file that includes it. Everything lives in the namespace
+// LOSSMATRIX_ISA, because two instruction sets in one library must not share a symbol.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#ifndef LOSSMATRIX_ISA
+#define LOSSMATRIX_ISA lossmatrix_baseline
+#endif
+#ifndef LOSSMATRIX_BYTES  // width of a pack
+#define LOSSMATRIX_BYTES 16
+#endif
+
+#define INLINE inline __attribute__((always_inline))
+
+namespace LOSSMATRIX_ISA {
+
+// The compiler wants the vector types spelled with plain element types.
+template <class T> struct Vectors;
+#define VECTORS(T, I)                                                                        \
+    template <> struct Vectors<T> {                                                          \
+        using Integer = I;                                                                   \
+        typedef T Vector __attribute__((vector_size(LOSSMATRIX_BYTES)));                     \
+        typedef I Mask __attribute__((vector_size(LOSSMATRIX_BYTES)));                       \
+        typedef T Loose __attribute__((vector_size(LOSSMATRIX_BYTES), aligned(sizeof(T)), may_alias)); \
+    };
+VECTORS(float, int32_t)
+VECTORS(double, int64_t)
+#undef VECTORS
+
+template <class T> struct Pack {
+    static constexpr int lanes = LOSSMATRIX_BYTES / sizeof(T);
+    using Number = T;
+    using Integer = typename Vectors<T>::Integer;
+    using Vector = typename Vectors<T>::Vector;
+    using Mask = typename Vectors<T>::Mask;
+    using Loose = typename Vectors<T>::Loose;
+    Vector v;
+
+    Pack() = default;
+    INLINE Pack(Vector x) : v(x) {}
+    INLINE Pack(T x) : v(x - Vector{}) {}
+    static INLINE Pack load(const T* from) { return Vector(*reinterpret_cast<const Loose*>(from)); }
+    INLINE void store(T* to) const { *reinterpret_cast<Loose*>(to) = v; }
+    // element l of the pack is from[offset[l]]
+    static INLINE Pack gather(const T* from, const int64_t* offset) {
+        Pack out;
+        for (int l = 0; l < lanes; ++l) out.v[l] = from[offset[l]];
+        return out;
+    }
+    friend INLINE Pack operator+(Pack a, Pack b) { return a.v + b.v; }
+    friend INLINE Pack operator-(Pack a, Pack b) { return a.v - b.v; }
+    friend INLINE Pack operator*(Pack a, Pack b) { return a.v * b.v; }
+    friend INLINE Pack operator/(Pack a, Pack b) { return a.v / b.v; }
+    friend INLINE Pack operator-(Pack a) { return -a.v; }
+    friend INLINE Mask operator<(Pack a, Pack b) { return a.v < b.v; }
+    friend INLINE Mask operator>(Pack a, Pack b) { return a.v > b.v; }
+    friend INLINE Mask operator==(Pack a, Pack b) { return a.v == b.v; }
+};
+
+template <class T> INLINE Pack<T> select(typename Pack<T>::Mask mask, Pack<T> a, Pack<T> b) {
+    return typename Pack<T>::Vector(mask ? a.v : b.v);
+}
+template <class T> INLINE T select(bool mask, T a, T b) { return mask ? a : b; }
+
+template <class T> INLINE bool any(typename Pack<T>::Mask mask) {
+    typename Pack<T>::Integer found = 0;
+    for (int l = 0; l < Pack<T>::lanes; ++l) found |= mask[l];
+    return found != 0;
+}
+template <class T> INLINE T sum(Pack<T> a) {
+    T total = 0;
+    for (int l = 0; l < Pack<T>::lanes; ++l) total += a.v[l];
+    return total;
+}
+template <class T> INLINE T largest(Pack<T> a) {
+    T top = a.v[0];
+    for (int l = 1; l < Pack<T>::lanes; ++l) top = a.v[l] > top ? a.v[l] : top;
+    return top;
+}
+
+// a0 b0 a1 b1 …: of the first halves of two packs, and of the second halves
+template <int half, class V, int... i>
+INLINE V interleaved(V a, V b, std::integer_sequence<int, i...>) {
+    constexpr int lanes = sizeof...(i);
+    return __builtin_shufflevector(a, b, (i / 2 + half * lanes / 2 + (i % 2) * lanes)...);
+}
+template <class T> INLINE Pack<T> interleave_low(Pack<T> a, Pack<T> b) {
+    return interleaved<0>(a.v, b.v, std::make_integer_sequence<int, Pack<T>::lanes>());
+}
+template <class T> INLINE Pack<T> interleave_high(Pack<T> a, Pack<T> b) {
+    return interleaved<1>(a.v, b.v, std::make_integer_sequence<int, Pack<T>::lanes>());
+}
+
+constexpr float INF = __builtin_inff();
+
+// --- float: polynomials, a few units in the last place -------------------------------------------
+
+// exp(x) = 2^n exp(r) with n = round(x / ln 2) and |r| ≤ ln 2 / 2, where the Taylor polynomial of
+// degree 7 is exact to 1e-8. ln 2 is subtracted in two parts, so that r keeps its digits. Results
+// below 2^-126 are 0, those above the largest float are ∞, NaN stays NaN.
+INLINE Pack<float> exp(Pack<float> x) {
+    using P = Pack<float>;
+    const P shifter(12582912.0f);  // 1.5 · 2^23: adding it rounds to a whole number
+    P shifted = x * P(1.44269504088896341f) + shifter;
+    P n = shifted - shifter;
+    P r = x - n * P(0.693145751953125f) - n * P(1.42860682030941723e-6f);
+    P y(1.9841270e-4f);
+    y = y * r + P(1.3888889e-3f);
+    y = y * r + P(8.3333333e-3f);
+    y = y * r + P(4.1666667e-2f);
+    y = y * r + P(1.6666667e-1f);
+    y = y * r + P(0.5f);
+    y = y * r + P(1.0f);
+    y = y * r + P(1.0f);
+    P::Mask bits;
+    std::memcpy(&bits, &shifted.v, sizeof bits);
+    // Two factors 2^(n/2), so that n = 128 does not overflow the exponent field.
+    P::Mask half = (bits << 9) >> 10;  // the low 22 bits of the shifted number, halved
+    P::Mask other = ((bits << 9) >> 9) - half;
+    P::Mask a_bits = (half + 127) << 23, b_bits = (other + 127) << 23;
+    P a, b;
+    std::memcpy(&a.v, &a_bits, sizeof a_bits);
+    std::memcpy(&b.v, &b_bits, sizeof b_bits);
+    y = y * a * b;
+    y = select<float>(x < P(-87.33654f), P(0.0f), y);
+    y = select<float>(x > P(88.72283f), P(INF), y);
+    return select<float>(x == x, y, x);
+}
+
+// log(x) = e ln 2 + log(m), m in [√½, √2): with s = (m − 1)/(m + 1), log m = 2 artanh s.
+INLINE Pack<float> log(Pack<float> x) {
+    using P = Pack<float>;
+    P::Mask tiny = x < P(1.17549435e-38f);
+    P scaled = select<float>(tiny, x * P(8388608.0f), x);
+    P::Mask bits;
+    std::memcpy(&bits, &scaled.v, sizeof bits);
+    P::Mask exponent = (bits - 0x3f3504f3) >> 23;
+    P::Mask mantissa = bits - (exponent << 23);
+    P m, e;
+    std::memcpy(&m.v, &mantissa, sizeof mantissa);
+    e.v = __builtin_convertvector(exponent, P::Vector);
+    e = select<float>(tiny, e - P(23.0f), e);
+    P f = m - P(1.0f);
+    P s = f / (f + P(2.0f));
+    P s2 = s * s;
+    P t(0.24279078f);  // 2/9 with the tail of the series folded in
+    t = t * s2 + P(0.28498787f);
+    t = t * s2 + P(0.40000972f);
+    t = t * s2 + P(0.66666667f);
+    P y = f - s * (f - s2 * t) + e * P(1.42860682030941723e-6f);
+    y = y + e * P(0.693145751953125f);
+    y = select<float>(x == P(0.0f), P(-INF), y);
+    y = select<float>(x == P(INF), x, y);
+    P nan = x - x;  // NaN for infinities and NaN
+    y = select<float>(x < P(0.0f), P(INF) - P(INF) + nan, y);
+    return select<float>(x == x, y, x);
+}
+
+// --- double, and single numbers: the C library ---------------------------------------------------
+
+#define LIBRARY(name)                                                                \
+    INLINE Pack<double> name(Pack<double> x) {                                       \
+        Pack<double> y;                                                              \
+        for (int l = 0; l < Pack<double>::lanes; ++l) y.v[l] = __builtin_##name(x.v[l]); \
+        return y;                                                                    \
+    }                                                                                \
+    INLINE double name(double x) { return __builtin_##name(x); }                     \
+    INLINE float name(float x) { return __builtin_##name##f(x); }
+LIBRARY(exp)
+LIBRARY(log)
+LIBRARY(log1p)
+LIBRARY(expm1)
+#undef LIBRARY
+
+// log(1 + x): the rounding error of u = 1 + x is put back to first order.
+INLINE Pack<float> log1p(Pack<float> x) {
+    using P = Pack<float>;
+    P u = P(1.0f) + x;
+    P y = log(u) + (x - (u - P(1.0f))) / u;
+    return select<float>((u == P(0.0f)), P(-INF), select<float>(u == P(INF), u, y));
+}
+
+// exp(x) − 1: near 0 the series, elsewhere the difference.
+INLINE Pack<float> expm1(Pack<float> x) {
+    using P = Pack<float>;
+    P y(1.9841270e-4f);
+    y = y * x + P(1.3888889e-3f);
+    y = y * x + P(8.3333333e-3f);
+    y = y * x + P(4.1666667e-2f);
+    y = y * x + P(1.6666667e-1f);
+    y = y * x + P(0.5f);
+    P near = x + x * x * y;
+    P::Mask is_near = (x < P(0.34657359f)) & (x > P(-0.34657359f));
+    return select<float>(is_near, near, exp(x) - P(1.0f));
+}
+
+template <class V> INLINE V group(V x) { return x; }
+
+// weight · value, where weight 0 beats an infinite value
+template <class T> INLINE Pack<T> weigh(Pack<T> weight, Pack<T> value) {
+    return select<T>(weight == Pack<T>(T(0)), Pack<T>(T(0)), weight * value);
+}
+INLINE float weigh(float weight, float value) { return weight == 0 ? 0 : weight * value; }
+INLINE double weigh(double weight, double value) { return weight == 0 ? 0 : weight * value; }
+
+// base^exponent for base ≥ 0; 0 at base 0 unless the exponent is 0
+INLINE double power(double base, double exponent) {
+    return exponent == 0 ? 1 : base == 0 ? 0 : __builtin_pow(base, exponent);
+}
+INLINE float power(float base, float exponent) {
+    return exponent == 0 ? 1 : base == 0 ? 0 : __builtin_powf(base, exponent);
+}
+template <class T> INLINE Pack<T> power(Pack<T> base, Pack<T> exponent) {
+    Pack<T> y;
+    for (int l = 0; l < Pack<T>::lanes; ++l) y.v[l] = power(base.v[l], exponent.v[l]);
+    return y;
+}
+
+}  // namespace LOSSMATRIX_ISA

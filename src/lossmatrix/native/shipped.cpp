@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The kernels that ship with the package, for the instruction set LOSSMATRIX_SET.
+#define JOINED_(a, b) a##b
+#define JOINED(a, b) JOINED_(a, b)
+#define LOSSMATRIX_ISA JOINED(lossmatrix_, LOSSMATRIX_SET)
+
+#include "kernels.hpp"
+
+#include "formulas.hpp"
+
+#define KERNEL(formula)                                                                    \
+    extern "C" __attribute__((visibility("default"))) void JOINED(formula##_, LOSSMATRIX_SET)( \
+        Task * task) {                                                                     \
+        LOSSMATRIX_ISA::run<LOSSMATRIX_ISA::formula>(task);                                \
+    }
+LOSSMATRIX_FORMULAS(KERNEL)

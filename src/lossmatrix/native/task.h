@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One call from Python: plain data, read by every kernel. engines/native.py mirrors it field by field.
+#pragma once
+#include <stdint.h>
+
+enum { LOSSMATRIX_STREAMS = 3, LOSSMATRIX_PARAMETERS = 12 };
+
+typedef int32_t (*ParallelFor)(int64_t begin, int64_t end, int64_t grain,
+                               void (*body)(int64_t, int64_t, void*), void* context);
+
+struct Task {
+    // logits and gradient are (batch, classes, positions) with any strides, in elements
+    const void* logits;
+    void* gradient;  // null: not wanted. Same type as the logits.
+    int64_t batch, classes, positions;
+    int64_t logits_stride[3], gradient_stride[3];
+    int32_t type;         // 0 float32, 1 float64, 2 bfloat16, 3 float16
+    int32_t target_type;  // 0 int64, 1 int32, 2 uint8
+    const void* target;   // (batch, positions)
+    int64_t target_stride[2];
+    int64_t ignore_index;
+    // rows of costs: of the truth, or of the sample where per_sample is set
+    const void* costs[LOSSMATRIX_STREAMS];
+    int64_t costs_stride[LOSSMATRIX_STREAMS];
+    int32_t per_sample[LOSSMATRIX_STREAMS];
+    int32_t mean;               // divide by the weights of the rows that count
+    const void* weight;         // (classes), or null
+    const void* sample_weight;  // (batch · positions), or null
+    double parameters[LOSSMATRIX_PARAMETERS];
+    int32_t accumulate;  // add to gradient and losses instead of writing them
+    int32_t gradient_dense;  // the gradient is one block of memory without gaps
+    void* losses;            // (batch · positions), or null
+    double total;            // out: the sum, or the mean
+    int64_t outside;         // out: a target that is no class; the call then did nothing else
+    int32_t is_outside;      // out: whether there is one
+    int32_t threads;         // 1: never leave the calling thread
+    ParallelFor parallel_for;
+};
