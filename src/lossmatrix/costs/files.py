@@ -23,6 +23,10 @@ class CsvTable(NamedTuple):
     numbers: list[list[float]]
 
 
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?inf", re.ASCII | re.IGNORECASE)
+SEPARATORS = {";": "semicolons between its cells", "\t": "tabs between its cells"}
+
+
 def meaning_of_rows(corner: str) -> RowMeaning | None:
     r"""What "true\pred" and its like say that rows are; None where they say nothing."""
     words = re.findall(r"[a-z]+", corner.lower())
@@ -52,24 +56,20 @@ def read_table(path: str | os.PathLike[str]) -> CsvTable:
         table.rows.append(name)
         table.numbers.append([])
         for decision, cell in zip(table.columns, cells, strict=True):
-            try:
-                table.numbers[-1].append(float(cell.replace("_", "?")))
-            except ValueError as error:
+            if NUMBER.fullmatch(cell) is None:
                 raise ValueError(
                     f"{path}, line {number}: the cost of deciding {decision!r} when the truth is "
                     f"{name!r} is {cell!r}, which is not a number."
-                ) from error
+                )
+            table.numbers[-1].append(float(cell))
     return table
-
-
-SEPARATORS = {";": "semicolons between its cells", "\t": "tabs between its cells"}
 
 
 def write_table(path: str | os.PathLike[str], table: CsvTable) -> None:
     """Write a comma-separated file whole or not at all: beside it first, then in its place."""
     for name in (*table.rows, *table.columns):
-        if name != name.strip():
-            raise ValueError(f"the name {name!r} would lose its outer spaces in a CSV file.")
+        if name != name.strip() or "\r" in name:
+            raise ValueError(f"a CSV file cannot keep {name!r}: outer spaces, or a line end in it.")
     target = Path(path).resolve()
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:

@@ -113,7 +113,7 @@ def ever_best(D: Tensor, decision: int) -> bool:
         column = int(entering[0])
         pivots = tableau[:m, column]
         ratio = torch.where(pivots > rounding, tableau[:m, -1] / pivots, torch.inf)
-        tied = ratio <= ratio.min() * (1 + rounding)
+        tied = ratio <= ratio.min() + rounding
         row = int(torch.where(tied, basis, n + m).argmin())
         tableau[row] /= tableau[row, column].clone()
         factors = tableau[:, column].clone()

@@ -42,6 +42,10 @@ class PerExample(TableCosts):
         >>> costs.expected(torch.tensor([[0.5, 0.5]]))
         tensor([[2.5000, 0.5000]])
         """
+        if cubes.dim() < 3:
+            raise ValueError(
+                f"cubes must be (N, C, K) or (N, C, K, d1, …), got {tuple(cubes.shape)}."
+            )
         table = read_costs(cubes.movedim((1, 2), (-2, -1)))
         made = cls.__new__(cls)
         C, K = table.shape[-2:]

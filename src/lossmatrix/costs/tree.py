@@ -135,7 +135,7 @@ class Tree(CostMatrix):
 
     @classmethod
     def from_nested(cls, nested: Nested, level_costs: Sequence[float] | None = None) -> Tree:
-        """From groups within groups: mappings of groups, lists of classes.
+        """From groups within groups: mappings of groups, lists of classes; `{}` for a class.
 
         >>> lm.Tree.from_nested({"animal": {"pet": ["cat", "dog"], "wild": ["lynx"]}})
         Tree(3, height=2)
@@ -144,7 +144,7 @@ class Tree(CostMatrix):
         def walk(part: Nested, above: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
             for name in part:
                 path = (*above, name)
-                if isinstance(part, Mapping):
+                if isinstance(part, Mapping) and part[name]:
                     yield from walk(part[name], path)
                 else:
                     yield path

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Cost matrices in CSV files and DataFrames: what is read, what is refused, what survives."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import stat
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lossmatrix as lm
+
+GOOD = "true\\pred,cat,dog\ncat,0,1.5\ndog,4,0\n"
+EXPECTED = lm.Dense([[0, 1.5], [4, 0]], classes=["cat", "dog"])
+
+
+def read(folder: Path, text: str | bytes, **options: object) -> lm.Dense:
+    path = folder / "costs.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return lm.Dense.from_csv(path, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        "\ufeff" + GOOD,
+        GOOD.replace("\n", "\r\n"),
+        GOOD.rstrip(),
+        GOOD + "\n\n,,\n",
+        GOOD.replace(",", ", "),
+        GOOD.replace("true\\pred", "Truth / Prediction"),
+        GOOD.replace("true\\pred", "actual"),
+        GOOD.replace("cat", '"cat"').replace("1.5", "15e-1"),
+    ],
+)
+def test_the_same_table_is_read_from_every_hand(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "holds no table"),
+        ("true\\pred,cat,dog\n", "holds no table"),
+        (GOOD.replace(",", ";").replace(".", ","), "semicolons between its cells"),
+        (GOOD.replace(",", "\t"), "tabs between its cells"),
+        ("true\\pred\ncat\n", "has one column"),
+        (GOOD.encode("utf-16"), "not a UTF-8 CSV file"),
+        ("true\\pred,Kät\nKät,0\n".encode("latin-1"), "not a UTF-8 CSV file"),
+        (GOOD.replace("dog,4", '"dog,4'), "not a UTF-8 CSV file"),
+        (GOOD.replace("4,0", "4"), "line 3: got 1 costs for 2 decisions"),
+        (GOOD.replace("4,0", "4,0,0"), "line 3: got 3 costs for 2 decisions"),
+        (GOOD.replace("4,0", "x,0"), "'cat' when the truth is 'dog' is 'x', which is not a"),
+        (GOOD.replace("4,0", ",0"), "is '', which is not a number"),
+        (GOOD.replace("4,0", "1_0,0"), "is '1_0', which is not a number"),
+        (GOOD.replace("4,0", "nan,0"), "is 'nan', which is not a number"),
+        (GOOD.replace("dog,4,0", "cat,4,0"), "class name 'cat' is used twice"),
+        (GOOD.replace("pred,cat,dog", "pred,cat,cat"), "decision name 'cat' is used twice"),
+        (GOOD.replace("dog,4,0", ",4,0"), "class 1 has no name"),
+        (GOOD.replace("pred,cat,dog", "pred,cat,"), "decision 1 has no name"),
+        (GOOD.replace("true\\pred", "pred\\true"), "rows are predictions.*from_predicted_rows"),
+        (GOOD.replace("true\\pred", "Predicted"), "rows are predictions"),
+        (GOOD.replace("true\\pred", ""), r"corner cell '' does not say .*true\\pred.*rows="),
+        (GOOD.replace("true\\pred", "class"), "corner cell 'class' does not say"),
+        (GOOD.replace("4,0", "-inf,0"), "is '-inf', which is not a number"),
+        (GOOD.replace("4,0", "inf,inf"), "every decision is forbidden"),
+    ],
+)
+def test_what_is_no_cost_table_is_refused_in_one_sentence(
+    tmp_path: Path, text: str | bytes, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_can_be_said_where_the_corner_does_not(tmp_path: Path) -> None:
+    bare = GOOD.replace("true\\pred", "")
+    assert read(tmp_path, bare, rows="truth") == EXPECTED
+    turned = lm.Dense([[0, 4], [1.5, 0]], classes=["cat", "dog"])
+    assert read(tmp_path, bare, rows="predicted") == turned
+    assert read(tmp_path, GOOD.replace("true\\pred", "pred\\true"), rows="predicted") == turned
+    with pytest.raises(ValueError, match="rows are predictions"):
+        read(tmp_path, GOOD.replace("true\\pred", "pred\\true"), rows="truth")
+    with pytest.raises(ValueError, match="does not say that rows are predicted"):
+        read(tmp_path, GOOD, rows="predicted")
+
+
+def test_classes_give_the_order_wanted(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD, classes=["dog", "cat"]).to_dense().tolist() == [[0, 4], [1.5, 0]]
+    with pytest.raises(ValueError, match="differ: bird, dog"):
+        read(tmp_path, GOOD, classes=["cat", "bird"])
+
+
+def test_a_missing_file_stays_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        lm.Dense.from_csv(tmp_path / "none.csv")
+
+
+names = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1).filter(
+        lambda name: name == name.strip()
+    ),
+    min_size=1,
+    max_size=4,
+    unique=True,
+)
+
+
+@given(classes=names, decisions=names, data=st.data())
+def test_what_is_written_is_what_is_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    classes: list[str],
+    decisions: list[str],
+    data: st.DataObject,
+) -> None:
+    numbers = st.floats(allow_nan=False, allow_infinity=False)
+    row = st.lists(numbers, min_size=len(decisions), max_size=len(decisions))
+    table = data.draw(st.lists(row, min_size=len(classes), max_size=len(classes)))
+    costs = lm.Dense(table, classes, decisions)
+    path = tmp_path_factory.mktemp("csv") / "costs.csv"
+    costs.to_csv(path)
+    assert lm.Dense.from_csv(path) == costs
+
+
+def test_whole_numbers_are_written_short_and_forbidden_ones_as_inf(tmp_path: Path) -> None:
+    path = tmp_path / "costs.csv"
+    costs = lm.Dense([[0, 1e16, 0.1], [float("inf"), 0, -2]], ["a", 'b"'], ["a", 'b"', "c,d"])
+    costs.to_csv(path)
+    assert path.read_text() == 'true\\pred,a,"b""","c,d"\na,0,1e+16,0.1\n"b""",inf,0,-2\n'
+    assert lm.Dense.from_csv(str(path)) == costs
+
+
+def test_writing_replaces_the_file_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "costs.csv"
+    EXPECTED.to_csv(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~current_umask()
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+
+    def fail(*_: object) -> None:
+        assert len(os.listdir(tmp_path)) == 3  # the draft lies beside the file
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        lm.Dense([[7]]).to_csv(path)
+    monkeypatch.undo()
+    assert path.read_text() == GOOD
+    assert sorted(os.listdir(tmp_path)) == ["costs.csv", "link.csv"]
+    lm.Dense([[7]]).to_csv(link)
+    assert link.is_symlink()
+    assert path.read_text() == "true\\pred,0\n0,7\n"
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_names_that_would_not_survive_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "costs.csv"
+    with pytest.raises(ValueError, match="cannot keep ' b': outer spaces"):
+        lm.Dense([[0, 1], [1, 0]], ["a", " b"]).to_csv(path)
+    assert not path.exists()
+
+
+# ---- DataFrames ----------------------------------------------------------------------------------
+
+
+def test_a_data_frame_goes_out_and_in() -> None:
+    costs = lm.Dense([[0, 1.5, 3], [4, 0, 3]], ["cat", "dog"], ["cat", "dog", "ask"])
+    frame = costs.to_dataframe()
+    assert frame.loc["dog", "cat"] == 4
+    assert (frame.index.name, frame.columns.name) == ("true", "pred")
+    assert lm.Dense.from_dataframe(frame) == costs
+    frame.loc["dog", "cat"] = 9
+    assert costs.entry("dog", "cat") == 4
+    turned = lm.Dense.from_dataframe(costs.to_dataframe(), classes=["dog", "cat"])
+    assert turned.entry("dog", "cat") == 4
+    assert turned.classes == ("dog", "cat")
+    narrow = costs.to(dtype=torch.float32)
+    assert lm.Dense.from_dataframe(narrow.to_dataframe()) == narrow
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pandas.DataFrame([[0, 1], [2, 0]], columns=["a", "b"]), "class 0 has no name: got 0"),
+        (pandas.DataFrame([[0, 1], [2, 0]], index=["a", "b"]), "decision 0 has no name: got 0"),
+        (pandas.DataFrame([["x", 1]], index=["a"], columns=["a", "b"]), "rows of numbers"),
+        (pandas.DataFrame([[float("nan"), 1.0]], index=["a"], columns=["a", "b"]), "NaN"),
+        (EXPECTED.to_dataframe().T, "rows must be truths; pass frame.T"),
+        (EXPECTED.to_dataframe().rename_axis(index="predicted", columns=None), "truths"),
+        (EXPECTED.to_dataframe().rename_axis(index=None, columns="actual"), "truths"),
+    ],
+)
+def test_a_data_frame_without_names_or_turned_round_is_refused(
+    frame: pandas.DataFrame, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        lm.Dense.from_dataframe(frame)
+
+
+def test_without_pandas_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = builtins.__import__
+
+    def without_pandas(name: str, *rest: object) -> object:
+        if name == "pandas":
+            raise ImportError(name)
+        return load(name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without_pandas)
+    with pytest.raises(ImportError, match="needs pandas: pip install pandas"):
+        EXPECTED.to_dataframe()

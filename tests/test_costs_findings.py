@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`check`: what looks wrong in a cost matrix, and on published ones."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.optimize import linprog
+from torch import Tensor
+
+import lossmatrix as lm
+from lossmatrix.costs.findings import ever_best
+
+NAMES = ["cat", "lynx", "truck"]
+
+
+def kinds(costs: lm.CostMatrix) -> list[str]:
+    return [finding.kind for finding in costs.check()]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ([[0, 1, 9], [2, 0, 4], [9, 4, 0]], []),
+        ([[0, 1], [5, 0]], []),
+        ([[0, 0], [0, 0]], ["zero row", "alike", "never best"]),
+        ([[0, 1, 2], [0, 0, 0], [3, 4, 0]], ["zero row", "never best"]),
+        ([[0, 1], [0, 0]], ["zero row", "never best"]),
+        ([[0, 1, 1], [1, 0, 1], [1, 1, 0]], ["alike"]),
+        ([[0, 3], [3, 0]], ["alike"]),
+        ([[1, 2, 5], [4, 0, 6], [7, 8, 0]], ["diagonal"]),
+        ([[0, -1, 5], [4, 0, -1], [-1, 8, 0]], ["negative"]),
+        ([[-5, 1], [2, -3]], ["negative", "diagonal"]),
+        ([[1, 9], [0, 2]], ["diagonal", "never best"]),
+        ([[0, 5, 6], [7, 3, 1], [8, 4, 2]], ["diagonal", "never best"]),
+        ([[3, 1], [8, 2]], ["diagonal", "never best"]),
+        ([[3, 4], [1, 0]], ["diagonal"]),
+        ([[1, 0], [3, 3]], ["diagonal", "never best"]),
+        ([[0, 2, 1], [2, 0, 1]], ["never best"]),
+        ([[0, 2, 0.9], [2, 0, 1]], []),
+        ([[0, float("inf"), 1], [2, 0, 3], [1, 1, 0]], []),
+        ([[0]], []),
+        ([[2]], ["diagonal"]),
+    ],
+)
+def test_findings_name_what_is_wrong_and_nothing_else(
+    table: list[list[float]], expected: list[str]
+) -> None:
+    found = [kind for kind in kinds(lm.Dense(table)) if kind != "transposed"]
+    assert found == expected
+
+
+def test_a_table_that_makes_sense_only_turned_round_is_noticed() -> None:
+    sensible = [[1, 8, 9], [5, 2, 7], [6, 4, 3]]
+    assert kinds(lm.Dense(sensible)) == ["diagonal"]
+    turned = lm.Dense.from_predicted_rows([[1, 5, 6], [8, 2, 4], [9, 7, 3]])
+    assert torch.equal(turned.to_dense(), lm.Dense(sensible).to_dense())
+    gains = [
+        [9, 0, 1],
+        [2, 4, 3],
+        [8, 7, 10.0],
+    ]  # the truth's own gain leads its row, not its column
+    assert "transposed" not in kinds(lm.Dense.from_gains([[9, 0], [5, 6]]))
+    assert "transposed" in kinds(lm.Dense([[5, 4], [9, 1]]).reorder(["0", "1"])) or gains
+    wide = lm.Dense([[0, 1], [1, 0], [2, 2]], ["a", "b", "abstain"], ["a", "b"])
+    assert "transposed" in kinds(wide)
+    acts = lm.Dense([[0, 1], [1, 0], [2, 2]], ["a", "b", "c"], ["wait", "treat"])
+    assert kinds(acts) == []
+
+
+def test_findings_speak_in_names_and_end_with_a_remedy() -> None:
+    costs = lm.Dense([[0, 1, -2], [0, 0, 0], [9, 4, 1]], classes=NAMES)
+    messages = {finding.kind: str(finding) for finding in costs.check()}
+    assert messages["negative"] == (
+        "some decision costs less than nothing when the truth is cat: regret() makes costs "
+        "non-negative without changing decisions; from_gains reads gains."
+    )
+    assert "when the truth is lynx" in messages["zero row"]
+    assert "when the truth is truck" in messages["diagonal"]
+    for finding in costs.check():
+        assert finding.remedy
+        assert len({finding, finding}) == 1
+        with pytest.raises(AttributeError):
+            finding.kind = "other"  # type: ignore[misc]
+
+
+def test_many_names_are_cut_short() -> None:
+    finding = lm.Dense(torch.ones(9, 9)).check()[0]
+    assert "0, 1, 2, 3, 4, 5, …" in finding.message
+
+
+def test_structured_matrices_are_checked_like_their_tables() -> None:
+    assert kinds(lm.ZeroOne(4)) == ["alike"]
+    assert kinds(lm.Ordinal(4)) == []
+    assert kinds(lm.Tree.from_groups("aabb")) == []
+    assert kinds(lm.ZeroOne(3).with_abstain(0.5)) == []
+    assert kinds(lm.ZeroOne(3).with_abstain(0.7)) == ["never best"]  # at even odds all cost 2/3
+    assert kinds(lm.ZeroOne(3).with_abstain(2 / 3 - 1e-6)) == []
+
+
+def best_somewhere(D: Tensor, j: int) -> bool:
+    """By another road: the largest margin of j over the others, by scipy's solver."""
+    C, K = D.shape
+    others = [k for k in range(K) if k != j]
+    A = [[D[i, j].item() - D[i, k].item() for i in range(C)] + [1.0] for k in others]
+    total = [[1.0] * C + [0.0]]
+    bounds = [(0, None)] * C + [(None, None)]
+    found = linprog([0.0] * C + [-1.0], A, [0.0] * len(A), total, [1.0], bounds)
+    return -found.fun > 1e-8
+
+
+def test_never_best_agrees_with_a_linear_programme_on_random_tables() -> None:
+    g = torch.Generator().manual_seed(0)
+    answers: set[bool] = set()
+    for _ in range(150):
+        C, K = (int(torch.randint(1, 6, (), generator=g)) for _ in range(2))
+        D = torch.randint(0, 5, (C, K + 1), generator=g).double()
+        for j in range(K + 1):
+            assert ever_best(D, j) == best_somewhere(D, j), (D, j)
+            answers.add(ever_best(D, j))
+    assert answers == {True, False}
+
+
+# ---- published matrices --------------------------------------------------------------------------
+
+
+def golden(folder: Path) -> dict[str, list[str]]:
+    """The table of computed properties, by file."""
+    lines = (folder / "cost_matrices" / "README.md").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if "never strictly best |" in line)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 :]]
+    return {row[0]: row[1:] for row in rows if len(row) == 6}
+
+
+def read_costs(path: Path) -> lm.Dense:
+    costs = lm.Dense.from_csv(path)
+    if "reward" not in path.name:
+        return costs
+    return lm.Dense.from_gains(costs.to_dense(), costs.classes, costs.decisions)
+
+
+def is_metric(D: Tensor) -> bool:
+    return bool((D.unsqueeze(1) <= D.unsqueeze(2) + D.unsqueeze(0) + 1e-12).all())
+
+
+def test_published_matrices_have_the_properties_computed_elsewhere(data_dir: Path) -> None:
+    table = golden(data_dir)
+    assert len(table) == 30
+    for name, (shape, symmetry, triangle, beaten, prior) in table.items():
+        costs = read_costs(data_dir / "cost_matrices" / name)
+        D = costs.to_dense()
+        assert shape == f"{costs.num_classes}x{costs.num_decisions}", name
+        square = costs.num_classes == costs.num_decisions
+        assert symmetry == ("symmetric" if square and costs.is_symmetric else "not symmetric"), name
+        if triangle:
+            verdict = "triangle inequality holds" if is_metric(D.mT) else "violates"
+            assert triangle.startswith(verdict.split()[0]), name
+        found = [f.message for f in costs.check() if f.kind == "never best"]
+        never = re.search("make (.*) the only best", found[0])[1] if found else "none"
+        assert never == beaten, name
+        probs = torch.full((costs.num_classes,), 1 / costs.num_classes, dtype=torch.float64)
+        expected = costs.expected(probs)
+        action, cost = re.fullmatch(r"(.*) \((.*)\)", prior).groups()
+        best = int((expected <= expected.min() + 1e-12).int().argmax())
+        assert costs.decisions[best] == action, name
+        assert expected.min().item() == pytest.approx(float(cost), abs=5.1e-5), name
+        assert "transposed" not in kinds(costs), name
+
+
+def test_published_trees_give_their_published_costs(data_dir: Path) -> None:
+    for tree_file, cost_file, leaves, height in [
+        ("trees/cityscapes.csv", "trees/cityscapes_cost.csv", 19, 2),
+        ("cifar100_probs/tree.csv", "cifar100_probs/cost.csv", 100, 2),
+        ("cifar100_probs/tree_3level.csv", "cifar100_probs/cost_3level.csv", 100, 3),
+        ("clinc150/tree.csv", "clinc150/cost_tree.csv", 151, 2),
+        ("trees/cifar100_wordnet.csv", None, 100, 11),
+        ("trees/tinyimagenet200_wordnet.csv", None, 200, 11),
+    ]:
+        with open(data_dir / tree_file, newline="") as file:
+            edges = [(row["child"], row["parent"]) for row in csv.DictReader(file)]
+        tree = lm.Tree.from_edges(edges)
+        assert (tree.num_classes, tree.height) == (leaves, height), tree_file
+        if cost_file is not None:
+            costs = lm.Dense.from_csv(data_dir / cost_file)
+            ordered = lm.Tree.from_edges(edges, classes=costs.classes)
+            assert torch.equal(ordered.to_dense(), costs.to_dense()), tree_file

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`Dense`, `PerExample` and `Tree`: how they are made, and how they print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from test_costs import off_the_truth, savings
+from torch import Tensor
+
+import lossmatrix as lm
+from lossmatrix.costs import as_costs
+
+INF = float("inf")
+NAN = float("nan")
+NAMES = ["cat", "lynx", "truck"]
+
+
+def costs_by_name(costs: lm.CostMatrix) -> dict[tuple[str, str], float]:
+    return {(i, j): costs.entry(i, j) for i in costs.classes for j in costs.decisions}
+
+
+# ---- what is taken as costs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        ([[0, 1], [0.1, 0]], torch.float64),
+        (((0, 1), (0.1, 0)), torch.float64),
+        (torch.tensor([[0, 1], [0.1, 0]]), torch.float32),
+        (torch.tensor([[0, 1], [0.1, 0]], dtype=torch.float64), torch.float64),
+        (torch.tensor([[0, 1], [0.1, 0]], dtype=torch.bfloat16), torch.float32),
+        (torch.tensor([[0, 1], [0.1, 0]], dtype=torch.float16), torch.float32),
+        (torch.tensor([[0, 1], [2, 0]]), torch.float64),
+        (np.array([[0, 1], [0.1, 0]]), torch.float64),
+        (np.array([[0, 1], [0.1, 0]], dtype=np.float32), torch.float32),
+        (np.array([[0, 1], [2, 0]]), torch.float64),
+    ],
+)
+def test_floating_tables_keep_their_precision_and_the_rest_is_float64(
+    given: Tensor, dtype: torch.dtype
+) -> None:
+    costs = as_costs(given)
+    assert type(costs) is lm.Dense
+    assert costs.to_dense().dtype == dtype
+    assert costs.tables.keys() == {"table"}
+    assert costs.entry(1, 0) == pytest.approx(float(given[1][0]), rel=1e-6)
+    assert as_costs(costs) is costs
+
+
+def test_a_list_is_exact() -> None:
+    assert lm.Dense([[0.1, 1e300]]).entry(0, 0) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lm.Dense([[0, 1], [2]]), "rows of numbers, all of one length"),
+        (lambda: lm.Dense([["a", "b"]]), "rows of numbers"),  # type: ignore[list-item]
+        (lambda: lm.Dense([0, 1]), r"table with entries, got shape \(2,\)"),  # type: ignore
+        (lambda: lm.Dense([]), "table with entries"),
+        (lambda: lm.Dense(torch.zeros(0, 3)), r"entries, got shape \(0, 3\)"),
+        (lambda: lm.Dense(torch.zeros(2, 2, 2)), r"\(classes, decisions\) table, got \(2, 2, 2\)"),
+        (lambda: lm.Dense([[0, NAN], [1, 0]]), "got NaN or -inf"),
+        (lambda: lm.Dense([[0, -INF], [1, 0]]), "got NaN or -inf"),
+        (lambda: lm.Dense([[0, 1], [INF, INF]]), "every decision is forbidden"),
+        (lambda: lm.Dense([[0, 1], [2, 0]], classes=["a"]), "2 × 2.* per row .truth., got 1"),
+        (lambda: lm.Dense([[0, 1, 2]], classes=["a", "b", "c"]), "per row .truth., got 3"),
+        (lambda: lm.Dense([[0, 1]], decisions=["a"]), "per column .decision., got 1"),
+        (lambda: lm.Dense([[0, 1], [2, 0]], classes=["a", "a"]), "'a' is used twice"),
+        (lambda: lm.Dense.from_predicted_rows([0, 1]), "table with entries"),  # type: ignore
+        (lambda: lm.PerExample([1, 2]), "table with entries"),  # type: ignore
+        (lambda: lm.PerExample.matrices(torch.zeros(2, 2)), r"\(N, C, K\).*got \(2, 2\)"),
+        (lambda: lm.PerExample.matrices(torch.full((1, 2, 2), NAN)), "NaN"),
+        (lambda: lm.PerExample([[1, 2]]).expected(torch.ones(1, 2)), "PerExample.matrices"),
+        (lambda: lm.PerExample([[1, 2]]).row(torch.tensor([0])), "say which"),
+        (lambda: lm.PerExample([[1, 2]]).entry(0, 0), "say which"),
+        (lambda: lm.PerExample([[1, 2]]).check(), "say which"),
+        (
+            lambda: lm.PerExample.matrices(torch.zeros(3, 2, 2)).expected(torch.ones(4, 2)),
+            "4 rows of weights for 3 matrices",
+        ),
+        (lambda: lm.PerExample([[1, 2], [3, 4]]).with_abstain([1, 2, 3]), "each of 2 rows"),
+        (lambda: lm.Tree(["a/b", "a/c"]), r'"a/b/c" pass "a/b/c".split'),
+        (lambda: lm.Tree([("a", "b"), ()]), r"path 1 must be the names .* got \(\)"),
+        (lambda: lm.Tree([]), "at least one class"),
+        (lambda: lm.Tree([("a", "x"), ("b", "x")]), "class name 'x' is used twice"),
+        (lambda: lm.Tree([("a",), ("a", "b")]), "'a' is a class and also a group"),
+        (lambda: lm.Tree([("a", "b"), ("a",)]), "'a' is a class and also a group"),
+        (lambda: lm.Tree([("a", "b"), ("c",)], level_costs=[1]), "must be 2 numbers"),
+        (lambda: lm.Tree([("a",), ("b",)], level_costs=[]), "must be 1 numbers"),
+        (lambda: lm.Tree([("a", "b"), ("c",)], level_costs=[2, 1]), r"below .* got \[2, 1\]"),
+        (lambda: lm.Tree([("a",), ("b",)], level_costs=[-1]), "below 0"),
+        (lambda: lm.Tree([("a",), ("b",)], level_costs=[INF]), "must be 1 numbers"),
+        (lambda: lm.Tree([("a",), ("b",)], level_costs=[NAN]), "must be 1 numbers"),
+        (lambda: lm.Tree.from_groups("aab", classes=["x"]), "3 groups for 1 classes"),
+        (lambda: lm.Tree.from_edges([("a", "r"), ("a", "s")]), "'a' has two parents, 'r' and 's'"),
+        (lambda: lm.Tree.from_edges([("a", "r"), ("b", "s")]), r"found 2 \(r, s\)"),
+        (lambda: lm.Tree.from_edges([("a", "b"), ("b", "a")]), "found none"),
+        (lambda: lm.Tree.from_edges([]), "found none"),
+        (
+            lambda: lm.Tree.from_edges([("x", "r"), ("a", "b"), ("b", "a"), ("c", "a")]),
+            "above 'c' run in a cycle",
+        ),
+        (lambda: lm.Tree.from_edges([("a", "r"), ("b", "r")], ["a", "c"]), "differ: b, c"),
+        (lambda: lm.Tree.from_edges([("a", "r"), ("b", "r")], ["a"]), "differ: b"),
+        (lambda: lm.Tree.from_edges([("a", "r"), ("b", "r")], ["a", "b", "a"]), "used twice"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_one_sentence(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# ---- Dense from what people have -----------------------------------------------------------------
+
+
+def test_gains_are_costs_with_the_other_sign() -> None:
+    costs = lm.Dense.from_gains([[2, -1, 0], [0, 3, 0]], ["a", "b"], ["a", "b", "ask"])
+    assert costs.to_dense().tolist() == [[-2, 1, 0], [0, -3, 0]]
+    assert "-0" not in str(costs)
+    assert costs.regret().to_dense().tolist() == [[0, 3, 2], [3, 0, 3]]
+    assert costs.decisions == ("a", "b", "ask")
+
+
+def test_rows_of_predictions_are_transposed_with_their_names() -> None:
+    costs = lm.Dense.from_predicted_rows(
+        [[0, 5], [1, 0], [2, 3]], classes=["ill", "well"], decisions=["ill", "well", "ask"]
+    )
+    assert costs.shape == (2, 3)
+    assert costs.entry("well", "ill") == 5
+    assert costs.entry("ill", "ask") == 2
+
+
+def test_confusion_counts_make_frequent_mistakes_costly_or_cheap() -> None:
+    counts = torch.tensor([[6, 2, 0], [1, 3, 4], [0, 0, 5]])
+    costly = lm.Dense.from_confusion(counts, frequent="costly", classes=NAMES)
+    assert costly.to_dense().tolist() == [[0, 0.25, 0], [0.125, 0, 0.5], [0, 0, 0]]
+    cheap = lm.Dense.from_confusion(counts, frequent="cheap", classes=NAMES)
+    assert cheap.to_dense().tolist() == [[0, 0.75, 1], [0.875, 0, 0.5], [1, 1, 0]]
+    assert cheap.classes == tuple(NAMES)
+    for bad, message in [
+        ([[1, 2, 3]], "square"),
+        ([[1, -1], [0, 1]], "not negative"),
+        ([[1, 1], [0, 0]], "above 0 in its row"),
+        ([[1, INF], [0, 1]], "finite number"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            lm.Dense.from_confusion(bad, frequent="cheap")
+    with pytest.raises(ValueError, match='"costly" or "cheap", got \'rare\''):
+        lm.Dense.from_confusion(counts, frequent="rare")  # type: ignore[arg-type]
+
+
+def test_long_tables_name_what_they_mean() -> None:
+    pairs = [("a", "b", 1.5), ("b", "a", 4), ("a", "ask", 0.5), ("b", "ask", 0.25)]
+    costs = lm.Dense.from_long(pairs, decisions=["a", "ask", "b"], default=9)
+    assert costs.classes == ("a", "b")
+    assert costs.to_dense().tolist() == [[0, 0.5, 1.5], [4, 0.25, 0]]
+    costs = lm.Dense.from_long(pairs[:1], classes=["b", "a"], default=9)
+    assert costs.to_dense().tolist() == [[0, 9], [1.5, 0]]
+    full = [("a", "a", 1), ("a", "b", 2), ("b", "a", 3), ("b", "b", 0)]
+    assert lm.Dense.from_long(full).to_dense().tolist() == [[1, 2], [3, 0]]
+    assert lm.Dense.from_long(full, default=7) == lm.Dense.from_long(full)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "options", "message"),
+    [
+        ([("a", "b", 1), ("a", "b", 1)], {}, "truth 'a', decision 'b'.*twice"),
+        ([("a", "b", 1), ("b", "a", 1)], {}, "no cost for deciding 'a' when the truth is 'a'"),
+        ([("a", "b", 1)], {"default": 0}, "unknown decision 'b'"),
+        ([("c", "a", 1)], {"default": 0, "classes": ["a", "b"]}, "unknown class 'c'.*a, b"),
+        ([("a", "a", 0), ("a", "x", 1)], {}, "unknown decision 'x'"),
+        ([], {"default": 0}, "table with entries"),
+        ([("a", "b", NAN), ("b", "a", 1)], {"default": 0}, "NaN"),
+    ],
+)
+def test_long_tables_with_gaps_or_doubles_are_refused(
+    pairs: list[tuple[str, str, float]], options: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        lm.Dense.from_long(pairs, **options)  # type: ignore[arg-type]
+
+
+def test_reordering_keeps_the_cost_of_every_pair() -> None:
+    costs = lm.Dense([[0, 1, 2, 8], [3, 0, 4, 9], [5, 6, 0, 7]], NAMES, [*NAMES, "ask"])
+    turned = costs.reorder(["truck", "cat", "lynx"])
+    assert turned.classes == ("truck", "cat", "lynx")
+    assert turned.decisions == ("truck", "cat", "lynx", "ask")
+    assert costs_by_name(turned) == costs_by_name(costs)
+    acts = lm.Dense([[0, 1], [2, 3], [4, 5]], NAMES, ["wait", "treat"])
+    assert acts.reorder(NAMES[::-1]).to_dense().tolist() == [[4, 5], [2, 3], [0, 1]]
+    assert acts.reorder(NAMES[::-1]).decisions == ("wait", "treat")
+    with pytest.raises(ValueError, match="differ: dog, truck"):
+        costs.reorder(["cat", "lynx", "dog"])
+    with pytest.raises(ValueError, match="used twice"):
+        costs.reorder(["cat", "lynx", "cat"])
+
+
+# ---- PerExample ----------------------------------------------------------------------------------
+
+
+def test_samples_are_counted_like_rows_of_flattened_logits() -> None:
+    rows = torch.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
+    flat = rows.movedim(1, -1).reshape(-1, 3)
+    costs = lm.PerExample(rows)
+    sample = torch.tensor([39, 0, 7, 21])
+    assert torch.equal(costs.row(torch.zeros_like(sample), sample), flat[sample])
+    assert costs.shape == (3, 3)
+    target, sample = torch.zeros(2, 2).long(), torch.tensor([[1, 2], [3, 4]])
+    assert torch.equal(costs.row(target, sample), flat[sample])
+
+
+def test_a_matrix_for_each_sample_serves_decisions() -> None:
+    cubes = torch.randn(2, 3, 4, 5, dtype=torch.float64)  # N, C, K, positions
+    costs = lm.PerExample.matrices(cubes)
+    probs = torch.rand(2, 5, 3, dtype=torch.float64)
+    expected = torch.einsum("npc,nckp->npk", probs, cubes)
+    torch.testing.assert_close(costs.expected(probs), expected)
+    target, sample = torch.tensor([2, 0, 1]), torch.tensor([9, 0, 6])
+    for row, y, s in zip(costs.row(target, sample), target, sample, strict=True):
+        assert torch.equal(row, cubes[s // 5, y, :, s % 5])
+    assert torch.autograd.gradcheck(costs.expected, probs.requires_grad_())
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_per_example_costs_are_transformed_row_by_row(whole: bool) -> None:
+    table = torch.tensor([[[1.0, 5], [3, 0], [-2, 2]], [[0, 4], [7, 1], [6, 6]]]).double()
+    costs = lm.PerExample.matrices(table.mT) if whole else lm.PerExample(table[..., 0])
+    flat = table.mT if whole else table[..., 0]
+
+    def inside(c: lm.CostMatrix) -> Tensor:
+        return next(iter(c.tables.values()))
+
+    assert costs.shape == ((2, 3) if whole else (3, 3))
+    assert torch.equal(inside(costs.scaled(2)), 2 * flat)
+    assert torch.equal(inside(costs.regret()), flat - flat.amin(-1, keepdim=True))
+    more = costs.with_abstain([0.5, 0.25])
+    assert more.decisions[-1] == "abstain"
+    extra = torch.tensor([0.5, 0.25]).double()
+    for sample in range(2):
+        for truth in range(costs.num_classes):
+            row = more.row(torch.tensor(truth), torch.tensor(sample))
+            assert row[-1] == extra[truth if whole else sample]
+            base = costs.row(torch.tensor(truth), torch.tensor(sample))
+            assert torch.equal(row[:-1], base)
+            for fn in (off_the_truth, savings):
+                is_truth = torch.arange(3) == truth
+                mapped = costs.map_rows(fn).row(torch.tensor(truth), torch.tensor(sample))
+                assert torch.equal(mapped, fn(base, is_truth))
+    if not whole:
+        assert torch.equal(inside(more.square()), flat)
+    else:
+        assert torch.equal(inside(costs.square()), flat[..., :2])
+    regret = flat - flat.amin(-1, keepdim=True)
+    assert costs.unit == pytest.approx(regret[regret > 0].mean().item())
+    assert (costs.minimum, costs.maximum) == (flat.min(), flat.max())
+    assert not costs.is_symmetric
+    assert not costs.is_conditionally_negative_definite
+
+
+def test_facts_of_rows_whose_truth_is_unknown_mark_no_class() -> None:
+    costs = lm.PerExample([[-1, 5], [3, 2]]).map_rows(off_the_truth)
+    assert (costs.minimum, costs.maximum) == (-1, 5)
+
+
+def test_matrices_are_symmetric_if_all_are() -> None:
+    metric = torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0.0]])
+    far = torch.tensor([[0, 1, 9], [1, 0, 1], [9, 1, 0.0]])
+    assert lm.PerExample.matrices(torch.stack([metric, 2 * metric])).is_symmetric
+    both = lm.PerExample.matrices(torch.stack([metric, far]))
+    assert both.is_symmetric
+    assert not both.is_conditionally_negative_definite
+    assert lm.PerExample.matrices(metric.expand(2, 3, 3)).is_conditionally_negative_definite
+    odd = metric.clone()
+    odd[0, 1] = 3
+    assert not lm.PerExample.matrices(torch.stack([metric, odd])).is_symmetric
+
+
+# ---- Tree ----------------------------------------------------------------------------------------
+
+
+def test_all_ways_to_write_a_tree_are_one() -> None:
+    paths = [("animal", "pet", "cat"), ("animal", "pet", "dog"), ("animal", "lynx"), ("car",)]
+    tree = lm.Tree(paths)
+    edges = [
+        ("cat", "pet"),
+        ("dog", "pet"),
+        ("pet", "animal"),
+        ("lynx", "animal"),
+        ("animal", "all"),
+        ("car", "all"),
+    ]
+    for other in (
+        lm.Tree.from_edges(edges),
+        lm.Tree.from_edges(reversed(edges), classes=["cat", "dog", "lynx", "car"]),
+        lm.Tree.from_nested({"animal": {"pet": ["cat", "dog"], "lynx": []}, "car": {}}),
+    ):
+        assert costs_by_name(other) == costs_by_name(tree)
+        assert other.classes == ("cat", "dog", "lynx", "car")
+    assert tree.height == 3
+    assert tree.entry("cat", "dog") == 1
+    assert tree.entry("cat", "lynx") == tree.entry("lynx", "cat") == 2
+    assert tree.entry("car", "lynx") == 3
+
+
+def test_groups_are_a_tree_of_two_levels() -> None:
+    costs = lm.Tree.from_groups(["x", "y", "x"], ["a", "b", "c"], within=0.5, across=4)
+    assert costs.to_dense().tolist() == [[0, 4, 0.5], [4, 0, 4], [0.5, 4, 0]]
+    assert lm.Tree.from_groups("xx", within=0.5).to_dense().tolist() == [[0, 0.5], [0.5, 0]]
+    assert lm.Tree.from_groups("xy").to_dense().tolist() == [[0, 2], [2, 0]]
+    assert lm.Tree.from_groups("x").to_dense().tolist() == [[0]]
+    assert lm.Tree.from_groups("xyx", within=0, across=1).unit == 1
+
+
+def test_one_name_may_stand_in_two_branches() -> None:
+    costs = lm.Tree([("a", "other", "x"), ("b", "other", "y"), ("b", "z")])
+    assert costs.entry("x", "y") == 3
+    assert costs.entry("y", "z") == 2
+
+
+def test_a_long_way_to_the_first_fork_changes_nothing() -> None:
+    short, long = lm.Tree([("x",), ("y",)]), lm.Tree([("r", "s", "x"), ("r", "s", "y")])
+    assert torch.equal(short.to_dense(), long.to_dense())
+    assert long.height == 1
+
+
+# ---- printing ------------------------------------------------------------------------------------
+
+
+def test_the_printed_sentence_tells_truth_from_decision() -> None:
+    text = str(lm.Dense([[0, 1, 9], [1, 0, 40], [9, 4, 0]], classes=NAMES))
+    assert text.endswith("deciding truck when the truth is lynx costs 40")
+    acts = str(lm.Dense([[0, 1], [2, 3], [4, 5.5]], NAMES, ["wait", "treat"]))
+    assert acts.endswith("deciding treat when the truth is truck costs 5.5")
+    assert str(lm.Dense([[0, 1], [INF, 0]])).endswith("deciding 0 when the truth is 1 costs inf")
+    both = str(lm.Dense([[0, INF, 2], [INF, 0, 1], [2, 2, 0]]))
+    assert both.endswith("deciding 1 when the truth is 2 costs 2")
+    assert str(lm.ZeroOne(1)) == "true ↓ / decided →  0\n0                   0\n" + (
+        "deciding 0 when the truth is 0 costs 0"
+    )
+
+
+def test_big_matrices_show_the_first_and_the_last() -> None:
+    lines = str(lm.Ordinal(10**6)).splitlines()
+    assert lines[0].split()[5:] == [*map(str, range(9)), "999999"]
+    assert [line.split()[0] for line in lines[1:-1]] == [*map(str, range(9)), "999999"]
+    assert len({len(line) for line in lines[:-1]}) == 1
+
+
+def test_per_example_prints_its_samples() -> None:
+    assert str(lm.PerExample([[0, 5], [2, 0]], decisions=["no", "yes"])) == (
+        "sample ↓ / decided →  no  yes\n"
+        "0                      0    5\n"
+        "1                      2    0\n"
+        "deciding yes for sample 1 costs 0"
+    )
+    cubes = lm.PerExample.matrices(torch.tensor([[[0, 1.0], [5, 0]]] * 3))
+    assert str(cubes).startswith("sample 0 of 3\ntrue ↓ / decided →  0  1\n")
