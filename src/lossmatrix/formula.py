@@ -209,7 +209,9 @@ class RowLoss(Loss):
 
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """Losses see the decisions that are classes; extra ones such as abstaining are left out."""
-        return (Term(1.0, self, None if costs is None else finite(self, costs.square())),)
+        if costs is None or self.reads is None:  # costs for the decision alone may be infinite
+            return (Term(1.0, self, None),)
+        return (Term(1.0, self, finite(self, costs.square())),)
 
 
 class StreamedLoss(RowLoss):
