@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, cast
 
 import torch
@@ -111,11 +111,15 @@ def power(base: Tensor | Stand, exponent: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Term:
-    """One summand of a criterion, its loss and matrix made ready for each other."""
+    """One summand of a criterion, its loss and matrix made ready for each other.
+
+    ``prepared`` is what an engine has made ready for all terms of a criterion, if it has.
+    """
 
     scale: float
     loss: RowLoss
     costs: CostMatrix | None
+    prepared: object = field(default=None, compare=False, repr=False)
 
 
 class Loss(ABC):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lossmatrix.costs import CostMatrix
 from lossmatrix.decide import decide
+from lossmatrix.engines import prepare
 from lossmatrix.evaluate import evaluate
 from lossmatrix.formula import CostsLike, Loss, Rule
 from lossmatrix.problem import Reduction, check_options
@@ -72,7 +73,7 @@ class Criterion(nn.Module):
         self.register_buffer("weight", weight)
         matrix = loss.matrix(costs)
         self.costs = None if matrix is None else matrix.to(dtype=torch.float32)
-        self.bound = loss.bind(self.costs)
+        self.bound = prepare(loss.bind(self.costs))
         for name, table in self._tables().items():
             self.register_buffer(name, table, persistent=False)
 
@@ -161,7 +162,7 @@ class Criterion(nn.Module):
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True
     ) -> Criterion:
         before = self._tables()
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
         for name, table in before.items():
             moved = self.get_buffer(name)
             self.register_buffer(name, _with_dtype_of(table, moved), persistent=False)
@@ -172,11 +173,17 @@ class Criterion(nn.Module):
 
         matrices = {name: rebuilt(name, matrix) for name, matrix in self._matrices().items()}
         self.costs = matrices.get("costs")
-        self.bound = tuple(
-            replace(term, costs=matrices.get(f"costs_of_term{i}"))
-            for i, term in enumerate(self.bound)
+        self.bound = prepare(
+            tuple(
+                replace(term, costs=matrices.get(f"costs_of_term{i}"))
+                for i, term in enumerate(self.bound)
+            )
         )
         return self
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        super().__setstate__(state)  # pyright: ignore[reportUnknownMemberType]
+        self.bound = prepare(self.bound)  # kernels are not copied or pickled
 
 
 def _with_dtype_of(table: Tensor, moved: Tensor) -> Tensor:

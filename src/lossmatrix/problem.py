@@ -9,7 +9,7 @@ allow it. Reductions and their denominators are PyTorch's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ def read(
     if soft:
         _check_probabilities(target, ignore_index)
     else:
-        _check_indices(logits, target, row_shape, ignore_index)
+        _check_indices(logits, target, row_shape)
     _check_weights(weight, sample_weight, num_classes, row_shape)
     for term in terms:
         if term.costs is not None and term.costs.num_classes != num_classes:
@@ -97,7 +97,7 @@ def read(
 
 def check_options(reduction: str, label_smoothing: float) -> None:
     """Options that do not depend on the tensors; ``Criterion`` checks them when it is made."""
-    if reduction not in get_args(Reduction):
+    if reduction not in ("none", "mean", "sum"):
         raise ValueError(
             f"{reduction} is not a valid value for reduction: choose none, mean or sum."
         )
@@ -115,9 +115,7 @@ def _check_probabilities(target: Tensor, ignore_index: int) -> None:
         raise RuntimeError("ignore_index is not supported for floating point target")
 
 
-def _check_indices(
-    logits: Tensor, target: Tensor, row_shape: torch.Size, ignore_index: int
-) -> None:
+def _check_indices(logits: Tensor, target: Tensor, row_shape: torch.Size) -> None:
     if target.dim() > 0 and logits.dim() > 1 and target.shape[0] != logits.shape[0]:
         raise ValueError(
             f"Expected input batch_size ({logits.shape[0]}) "
@@ -135,15 +133,25 @@ def _check_indices(
             f"expected target dtype to be Long or Byte, but got {name}: "
             "class indices are int64, uint8 or int32."
         )
-    # On other devices the check would wait for the device, and a traced graph has no values yet.
+
+
+def check_range(problem: Problem) -> None:
+    """Class indices outside [0, C) are an IndexError, where their values can be seen.
+
+    On other devices the check would wait for the device, and a traced graph has no values yet.
+    """
+    target, num_classes = problem.target, problem.logits.shape[1]
     if target.device.type == "cpu" and not _tracing(target):
-        num_classes = logits.shape[0 if logits.dim() == 1 else 1]
-        outside = (target != ignore_index) & ((target < 0) | (target >= num_classes))
+        outside = (target != problem.ignore_index) & ((target < 0) | (target >= num_classes))
         if bool(outside.any()):
-            raise IndexError(
-                f"Target {int(target[outside].flatten()[0])} is out of bounds."
-                f" Class indices lie between 0 and {num_classes - 1}."
-            )
+            raise out_of_bounds(int(target[outside][0]), num_classes)
+
+
+def out_of_bounds(target: int, num_classes: int) -> IndexError:
+    """The error for a class index that is no class."""
+    return IndexError(
+        f"Target {target} is out of bounds. Class indices lie between 0 and {num_classes - 1}."
+    )
 
 
 def _tracing(tensor: Tensor) -> bool:

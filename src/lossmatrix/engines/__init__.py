@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lossmatrix.engines import native, reference
+from lossmatrix.formula import Term
 from lossmatrix.problem import Problem
 
 
@@ -19,6 +20,11 @@ class Engine:
     name: str
     refuses: Callable[[Problem], str | None]
     run: Callable[[Problem], Tensor]
+
+
+def prepare(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """The terms of a criterion with what can be made ready before the first call."""
+    return native.prepare(terms)
 
 
 # In order of preference; the last one can run every problem.

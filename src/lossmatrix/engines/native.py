@@ -9,7 +9,9 @@ logits' size is allocated. Results do not depend on the number of threads.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+import itertools
+import weakref
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -21,6 +23,7 @@ from lossmatrix.engines.library import (
     PARAMETERS,
     STREAMS,
     CannotCompileError,
+    Kernel,
     Task,
     instruction_set,
     kernel,
@@ -28,7 +31,7 @@ from lossmatrix.engines.library import (
 )
 from lossmatrix.engines.printer import Formula, parameters, print_formula, streams, structure
 from lossmatrix.formula import StreamedLoss, Term
-from lossmatrix.problem import Problem
+from lossmatrix.problem import Problem, out_of_bounds
 
 TABULATED = 2048  # classes up to which a structured matrix is written out as a table
 
@@ -41,24 +44,71 @@ class Group:
     """Terms that one kernel evaluates in one visit, and what it needs."""
 
     formula: Formula
-    parameters: ctypes.Array[ctypes.c_double]
+    parameters: list[float]
     costs: tuple[CostMatrix, ...]  # one per stream
 
 
-Plan = tuple[Group, ...]
-_plans: dict[int, tuple[tuple[Term, ...], Plan | str]] = {}
+class Plan:
+    """The kernels of a criterion.
+
+    ``ready`` keeps, per dtype, calls in which all that stays has been filled in: a kernel, a
+    ``Task``, the tables whose addresses are in it, and the streams whose rows of costs belong to
+    samples and are looked up in every call. ``number`` names the plan inside a traced graph.
+    """
+
+    def __init__(self, groups: tuple[Group, ...]) -> None:
+        self.groups = groups
+        self.ready: dict[torch.dtype, list[tuple[Kernel, Task, list[Tensor], list[int]]]] = {}
+        self.number = next(_numbers)
+        _plans[self.number] = self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # addresses are worth nothing in a copy
+
+
+_numbers = itertools.count()
+_plans: weakref.WeakValueDictionary[int, Plan] = weakref.WeakValueDictionary()
+
+
+def prepare(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """The terms with their plan, or with the reason why there is none."""
+    made = _make_plan(terms)
+    return tuple(replace(term, prepared=made) for term in terms)
 
 
 def plan(terms: tuple[Term, ...]) -> Plan | str:
-    """The kernels of bound terms, or the reason why there are none; remembered per criterion."""
-    known = _plans.get(id(terms))
-    if known is not None and known[0] is terms:
-        return known[1]
-    if len(_plans) >= 64:
-        _plans.pop(next(iter(_plans)))
-    made = _make_plan(terms)
-    _plans[id(terms)] = (terms, made)
-    return made
+    """The kernels of bound terms, or the reason why there are none."""
+    prepared = terms[0].prepared
+    return prepared if isinstance(prepared, Plan | str) else _make_plan(terms)
+
+
+def _ready(made: Plan, dtype: torch.dtype) -> list[tuple[Kernel, Task, list[Tensor], list[int]]]:
+    """The calls of a plan for one dtype; compiles what has no kernel yet."""
+    calls = made.ready.get(dtype)
+    if calls is None:
+        isa = instruction_set(dtype)
+        calls = [_call(group, kernel(group.formula, isa), dtype) for group in made.groups]
+        made.ready[dtype] = calls
+    return calls
+
+
+def _call(
+    group: Group, compiled: Kernel, dtype: torch.dtype
+) -> tuple[Kernel, Task, list[Tensor], list[int]]:
+    task = Task()
+    task.parallel_for = parallel_for()
+    for i, value in enumerate(group.parameters):
+        task.parameters[i] = value
+    tables: list[Tensor] = []
+    by_sample: list[int] = []
+    for i, costs in enumerate(group.costs):
+        if not isinstance(costs, Dense):
+            by_sample.append(i)
+            continue
+        table = costs.to(dtype=dtype).tables["table"]
+        tables.append(table if table.stride(1) == 1 else table.contiguous())
+        task.costs[i], task.costs_stride[i] = tables[-1].data_ptr(), tables[-1].stride(0)
+    return compiled, task, tables, by_sample
 
 
 def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
@@ -76,7 +126,11 @@ def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
         else:
             together = (*together, term)
     groups += _fitting(together)
-    return tuple(_group(each) for each in groups)
+    made = tuple(_group(each) for each in groups)
+    tables = [t for group in made for costs in group.costs for t in costs.tables.values()]
+    if any(table.requires_grad for table in tables):
+        return "the costs require a gradient"
+    return Plan(made)
 
 
 def _fitting(terms: tuple[Term, ...]) -> list[tuple[Term, ...]]:
@@ -97,14 +151,14 @@ def _readable(costs: CostMatrix) -> bool:
 
 
 def _group(terms: tuple[Term, ...]) -> Group:
-    values = parameters(terms)
-    numbers = (ctypes.c_double * PARAMETERS)(*values)
     matrices: dict[int, CostMatrix] = {}
     for term, stream in zip(terms, streams(terms), strict=True):
         if stream is not None and term.costs is not None:
             readable = isinstance(term.costs, (Dense, PerExample)) or not _static(term.costs)
             matrices[stream] = term.costs if readable else Dense(term.costs.to_dense())
-    return Group(_formula(terms), numbers, tuple(matrices[i] for i in range(len(matrices))))
+    return Group(
+        _formula(terms), parameters(terms), tuple(matrices[i] for i in range(len(matrices)))
+    )
 
 
 def _static(costs: CostMatrix) -> bool:
@@ -129,38 +183,43 @@ def refuses(problem: Problem) -> str | None:
         return f"the logits are on {logits.device}, and its kernels run on the CPU"
     if problem.soft or problem.label_smoothing > 0:
         return "class probabilities and label smoothing have no kernel"
+    if logits.shape[1] == 0:
+        return "there are no classes"
+    for weight in (problem.weight, problem.sample_weight):
+        if weight is not None and weight.requires_grad:
+            return "the weights require a gradient"
     if torch.compiler.is_compiling():
-        return "a graph is being traced"
+        prepared = problem.terms[0].prepared
+        return None if isinstance(prepared, Plan) else "a graph is traced of an unprepared call"
     for tensor in (logits, target):
         if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
             return f"the tensors are of type {type(tensor).__name__}"
         if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # pyright: ignore
             return "a function transform is active"
-    if logits.shape[1] == 0:
-        return "there are no classes"
     made = plan(problem.terms)
     if isinstance(made, str):
         return made
-    isa = instruction_set(problem.compute_dtype)
-    for group in made:
-        try:
-            kernel(group.formula, isa)
-        except CannotCompileError as error:
-            return f"its kernel is not among those shipped, and {error}"
-        for costs in group.costs:
-            if any(table.requires_grad for table in costs.tables.values()):
-                return "the costs require a gradient"
-    for weight in (problem.weight, problem.sample_weight):
-        if weight is not None and weight.requires_grad:
-            return "the weights require a gradient"
+    try:
+        _ready(made, problem.compute_dtype)
+    except CannotCompileError as error:
+        return f"its kernel is not among those shipped, and {error}"
     return None
 
 
 def run(problem: Problem) -> Tensor:
     """The reduced loss of a problem."""
-    if problem.logits.requires_grad and torch.is_grad_enabled():
-        return cast(Tensor, Native.apply(problem.logits, problem))  # pyright: ignore
-    return compute(problem, None)
+    wants_gradient = problem.logits.requires_grad and torch.is_grad_enabled()
+    if torch.compiler.is_compiling():
+        value = _traced(problem, wants_gradient)
+    elif wants_gradient:
+        value = cast(Tensor, Native.apply(problem.logits, problem))  # pyright: ignore
+    else:
+        value = compute(problem, None)
+    return value.to(problem.output_dtype).reshape(_shape(problem))
+
+
+def _shape(problem: Problem) -> torch.Size:
+    return problem.row_shape if problem.reduction == "none" else torch.Size()
 
 
 class Native(torch.autograd.Function):
@@ -193,80 +252,161 @@ class Native(torch.autograd.Function):
 
 def _differentiable(problem: Problem, logits: Tensor, upstream: Tensor) -> Tensor:
     """The gradient as the reference engine's, which has derivatives of every order."""
-    from dataclasses import replace
-
-    again = replace(problem, logits=logits)
-    (gradient,) = torch.autograd.grad(reference.run(again), logits, upstream, create_graph=True)
+    again = reference.run(replace(problem, logits=logits))
+    (gradient,) = torch.autograd.grad(
+        again, logits, upstream.to(again.dtype).reshape(again.shape), create_graph=True
+    )
     return gradient
 
 
 def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
-    """Run the kernels: the reduced loss; ``gradient`` (B, C, P), if given, is filled."""
-    logits, dtype = problem.logits, problem.compute_dtype
+    """Run the kernels of a problem; ``gradient`` (B, C, P), if given, is filled."""
+    made = plan(problem.terms)
+    if isinstance(made, str):
+        raise RuntimeError(made)
+    return _compute(
+        made,
+        problem.logits,
+        problem.target,
+        problem.weight,
+        problem.sample_weight,
+        problem.ignore_index,
+        problem.reduction,
+        gradient,
+    )
+
+
+def _compute(
+    made: Plan,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    gradient: Tensor | None,
+) -> Tensor:
+    """The losses (B·P,), or their reduction (), in the dtype of the computation."""
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     batch, classes, positions = logits.shape
-    target = problem.target
-    task = Task()
-    task.logits = logits.data_ptr()
-    task.batch, task.classes, task.positions = batch, classes, positions
-    task.logits_stride[:] = logits.stride()
-    task.type = TYPES[logits.dtype]
-    task.target, task.target_type = target.data_ptr(), TARGET_TYPES[target.dtype]
-    task.target_stride[:] = target.stride()
-    task.ignore_index = problem.ignore_index
-    task.mean = problem.reduction == "mean"
-    task.threads = torch.get_num_threads()
-    task.parallel_for = parallel_for()
+    losses = torch.empty(batch * positions, dtype=dtype) if reduction == "none" else None
     alive: list[Tensor] = []  # keeps converted tensors until the kernels are done
 
     def address(tensor: Tensor) -> int:
         alive.append(tensor)
         return tensor.data_ptr()
 
-    if problem.weight is not None:
-        task.weight = address(problem.weight.detach().to(dtype).contiguous())
-    if problem.sample_weight is not None:
-        task.sample_weight = address(problem.sample_weight.detach().to(dtype).contiguous())
-    losses = None
-    if problem.reduction == "none":
-        losses = torch.empty(batch * positions, dtype=dtype)
-        task.losses = losses.data_ptr()
-    if gradient is not None:
-        task.gradient = gradient.data_ptr()
-        task.gradient_stride[:] = gradient.stride()
-        task.gradient_dense = 1
     total = 0.0
-    made = plan(problem.terms)
-    if isinstance(made, str):
-        raise RuntimeError(made)
-    isa = instruction_set(dtype)
-    for group in made:
-        task.parameters = group.parameters
-        for i, costs in enumerate(group.costs):
-            table, per_sample = _table(costs, target, problem.ignore_index, dtype)
-            task.costs[i] = address(table)
-            task.costs_stride[i] = table.stride(0)
-            task.per_sample[i] = per_sample
-        kernel(group.formula, isa).run(ctypes.addressof(task))
+    for i, (compiled, prepared, _, by_sample) in enumerate(_ready(made, dtype)):
+        task = Task.from_buffer_copy(prepared)  # several threads may be here at once
+        task.logits = logits.data_ptr()
+        task.batch, task.classes, task.positions = batch, classes, positions
+        task.logits_stride[:] = logits.stride()
+        task.type = TYPES[logits.dtype]
+        task.target, task.target_type = target.data_ptr(), TARGET_TYPES[target.dtype]
+        task.target_stride[:] = target.stride()
+        task.ignore_index = ignore_index
+        task.mean = reduction == "mean"
+        task.threads = torch.get_num_threads()
+        task.accumulate = i > 0
+        if weight is not None:
+            task.weight = address(weight.detach().to(dtype).contiguous())
+        if sample_weight is not None:
+            task.sample_weight = address(sample_weight.detach().to(dtype).contiguous())
+        if losses is not None:
+            task.losses = losses.data_ptr()
+        if gradient is not None:
+            task.gradient = gradient.data_ptr()
+            task.gradient_stride[:] = gradient.stride()
+            task.gradient_dense = 1
+        for stream in by_sample:
+            rows = _rows(made.groups[i].costs[stream], target, ignore_index, dtype)
+            task.costs[stream], task.costs_stride[stream] = address(rows), rows.stride(0)
+            task.per_sample[stream] = 1
+        compiled.run(ctypes.addressof(task))
         if task.is_outside:
-            raise IndexError(
-                f"Target {task.outside} is out of bounds."
-                f" Class indices lie between 0 and {classes - 1}."
-            )
+            raise out_of_bounds(task.outside, classes)
         total += task.total
-        task.accumulate = 1
-    if losses is not None:
-        return losses.to(problem.output_dtype).reshape(problem.row_shape)
-    return torch.tensor(total, dtype=problem.output_dtype)
+    return torch.tensor(total, dtype=dtype) if losses is None else losses
 
 
-def _table(
-    costs: CostMatrix, target: Tensor, ignore_index: int, dtype: torch.dtype
-) -> tuple[Tensor, bool]:
-    """Rows of costs as a table (rows, C) with unit column stride, and whether a row is a sample."""
-    if isinstance(costs, Dense):
-        table = costs.to(dtype=dtype).tables["table"]
-        return (table if table.stride(1) == 1 else table.contiguous()), False
-    kept = target != ignore_index
-    truth = torch.where(kept, target, 0).long().reshape(-1)
-    rows = costs.to(dtype=dtype).row(truth, torch.arange(len(truth)))
-    return rows.contiguous(), True
+def _rows(costs: CostMatrix, target: Tensor, ignore_index: int, dtype: torch.dtype) -> Tensor:
+    """The row of costs of each sample, (B·P, C)."""
+    truth = torch.where(target != ignore_index, target, 0).long().reshape(-1)
+    return costs.to(dtype=dtype).row(truth, torch.arange(len(truth))).contiguous()
+
+
+# --- one opaque operator for traced graphs -------------------------------------------------------
+
+
+def _traced(problem: Problem, wants_gradient: bool) -> Tensor:
+    value, _ = traced(
+        problem.logits,
+        problem.target,
+        problem.weight,
+        problem.sample_weight,
+        cast(Plan, problem.terms[0].prepared).number,
+        problem.ignore_index,
+        problem.reduction,
+        wants_gradient,
+    )
+    return value
+
+
+@torch.library.custom_op("lossmatrix::native", mutates_args=())
+def traced(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    plan_number: int,
+    ignore_index: int,
+    reduction: str,
+    wants_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """The loss, and its gradient (empty if it is not wanted)."""
+    gradient = torch.empty_like(logits) if wants_gradient else None
+    value = _compute(
+        _plans[plan_number],
+        logits,
+        target,
+        weight,
+        sample_weight,
+        ignore_index,
+        reduction,
+        gradient,
+    )
+    return value, logits.new_empty(0) if gradient is None else gradient
+
+
+@traced.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
+def _(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    plan_number: int,
+    ignore_index: int,
+    reduction: str,
+    wants_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    value = logits.new_empty(target.numel() if reduction == "none" else (), dtype=dtype)
+    return value, torch.empty_like(logits) if wants_gradient else logits.new_empty(0)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1])
+    ctx.reduction = inputs[6]
+
+
+def _hand_out(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    (gradient,) = ctx.saved_tensors
+    if ctx.reduction == "none":
+        upstream = upstream.reshape(gradient.shape[0], 1, gradient.shape[2])
+    return ((gradient * upstream).to(gradient.dtype), *[None] * 7)
+
+
+traced.register_autograd(  # pyright: ignore[reportUnknownMemberType]
+    _hand_out, setup_context=_keep
+)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.formula import RowLoss, Rows, StreamedLoss, Term
-from lossmatrix.problem import Problem, reduce
+from lossmatrix.problem import Problem, check_range, reduce
 
 BLOCK = 2**20  # logits per block of rows when no graph is needed
 
@@ -33,6 +33,7 @@ def run(problem: Problem) -> Tensor:
             kept, factors = None, None
             target = problem.target.movedim(1, -1).reshape(batch * positions, num_classes)
         else:
+            check_range(problem)
             kept = problem.target.reshape(-1) != problem.ignore_index
             target = torch.where(kept, problem.target.reshape(-1), 0).long()
             factors = kept.to(problem.compute_dtype)
