@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Compare losses and decision rules on real data: what did pricing the mistakes change?"""
+
+from importlib.util import find_spec
+
+for _package in ("jinja2", "numpy", "pandas", "rich", "sklearn", "typer"):
+    if find_spec(_package) is None:
+        raise ModuleNotFoundError(
+            f"lossmatrix.compare needs {_package}: pip install 'lossmatrix[compare]'",
+            name=_package,
+        )

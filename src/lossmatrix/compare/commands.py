@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The commands of the command line, and their options."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from lossmatrix.compare.data import digits, folder, read_costs, table
+from lossmatrix.compare.report import write_report
+from lossmatrix.compare.run import compare
+from lossmatrix.compare.task import Network, Task, UserInputError
+from lossmatrix.compare.terminal import progress_bar, show
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Classifiers whose mistakes do not all cost the same.",
+)
+
+
+@app.command("compare")
+def compare_command(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Folder of meta.json, data and cost.csv.")
+    ] = None,
+    bundled: Annotated[
+        bool, typer.Option("--digits", help="scikit-learn's digits, as digits of an amount.")
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help="Your own CSV table.")] = None,
+    target: Annotated[str | None, typer.Option(help="Its column of class names.")] = None,
+    costs: Annotated[
+        Path | None, typer.Option(help="CSV of costs, rows true classes; in DIR, cost.csv.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the mlp.")] = 40,
+    network: Annotated[
+        Network | None, typer.Option(help="By default linear for tables, mlp for all else.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The report.")] = Path("out/report.html"),
+) -> None:
+    """Train with several losses, decide by several rules: what did pricing mistakes change?"""
+    task = chosen_task(directory, bundled, data, target, costs)
+    torch.set_num_threads(1)  # in networks this small, threads only wait for one another
+    with progress_bar() as report:
+        chosen = replace(task, network=network or task.network)
+        comparison = compare(chosen, seeds=seeds, epochs=epochs, report=report)
+    show(comparison)
+    write_report(comparison, out)
+    typer.echo(f"Report: {out}")
+
+
+def chosen_task(
+    directory: Path | None, bundled: bool, data: Path | None, target: str | None, costs: Path | None
+) -> Task:
+    """The one task that the options name."""
+    match directory, bundled, data, target, costs:
+        case None, True, None, None, None:
+            return digits()
+        case Path(), False, None, None, _:
+            return folder(directory, costs)
+        case None, False, Path(), str(), Path():
+            return table(data, target, costs)
+        case _:
+            raise UserInputError(
+                "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix compare "
+                "DIR; lossmatrix compare --data table.csv --target column --costs costs.csv."
+            )
+
+
+@app.command("costs")
+def costs_command(
+    path: Annotated[Path, typer.Argument(metavar="CSV", help="Costs, rows true classes.")],
+) -> None:
+    """Print a table of costs, one of its prices in words, and what looks odd about it."""
+    costs = read_costs(path)
+    typer.echo(str(costs))
+    for finding in costs.check():
+        typer.echo(f"\n{finding}")

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Reading tasks: what is understood, and the sentence for everything that is not."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import numpy
+import pandas
+import pytest
+
+from lossmatrix.compare.data import digits, folder, read_costs, table
+from lossmatrix.compare.encoding import encode
+from lossmatrix.compare.splitting import splits
+from lossmatrix.compare.task import Task, UserInputError
+
+COSTS = "true\\pred,bad,good\nbad,0,5\ngood,1,0\n"
+ROWS = "age,town,risk\n31,Ulm,good\n,Bonn,bad\n58,,good\n22,Ulm,bad\n"
+
+
+def write(folder: Path, **files: str) -> dict[str, Path]:
+    paths = {name: folder / f"{name}.csv" for name in files}
+    for name, text in files.items():
+        paths[name].write_text(text, encoding="utf-8")
+    return paths
+
+
+def make_folder(
+    path: Path, *, classes: list[str] | None = None, costs: str = COSTS, **arrays: numpy.ndarray
+) -> Path:
+    meta = {"title": "A set", "classes": classes or ["bad", "good"], "modality": "scores"}
+    (path / "meta.json").write_text(json.dumps(meta))
+    (path / "cost.csv").write_text(costs)
+    if arrays:
+        numpy.savez(path / "arrays.npz", **arrays)
+    return path
+
+
+def test_digits_are_dearer_when_too_much_is_paid() -> None:
+    costs = digits().costs
+    assert costs.entry("3", "5") == 8
+    assert costs.entry("5", "3") == 2
+    assert costs.entry("4", "4") == 0
+
+
+def test_a_table_has_numbers_words_and_missing_cells(tmp_path: Path) -> None:
+    paths = write(tmp_path, data=ROWS, costs=COSTS)
+    task = table(paths["data"], "risk", paths["costs"])
+    assert task.target.tolist() == [1, 0, 1, 0]
+    assert isinstance(task.features, pandas.DataFrame)
+    assert list(task.features) == ["age", "town"]
+    assert task.features.isna().sum().tolist() == [1, 1]
+
+
+def test_classes_that_look_like_numbers_keep_their_spelling(tmp_path: Path) -> None:
+    costs = "true\\pred,01,1\n01,0,5\n1,1,0\n"
+    paths = write(tmp_path, data="x,y\n1,01\n2,1\n3,01\n", costs=costs)
+    assert table(paths["data"], "y", paths["costs"]).target.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("data", "costs", "sentence"),
+    [
+        ("age,town\n3,Ulm\n", COSTS, "needs a column 'risk'"),
+        ("risk\ngood\nbad\n", COSTS, "columns of features"),
+        (ROWS.replace("bad", ""), COSTS, "2 of the 4 cells of column 'risk'"),
+        (ROWS.replace("good", "fine"), COSTS, "Class 'fine' is only in the table"),
+        (ROWS.replace("bad", "good"), COSTS, "Class 'bad' is only in the cost file"),
+        (ROWS.replace("31", "inf"), COSTS, "1 of 4 rows"),
+        ("age,risk\n", COSTS, "no rows"),
+        ("", COSTS, "cannot be read: No columns"),
+        ('a,b\n"1,2\n', COSTS, "cannot be read: Error tokenizing"),
+        (ROWS, COSTS.replace("true\\pred", "pred\\true"), "rows are predictions"),
+        (ROWS, COSTS.replace("5", "five"), "not a number"),
+        (ROWS, "true\\pred,bad,wait\nbad,0,5\ngood,1,0\n", "no column for 'good'"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_with_one_sentence(
+    tmp_path: Path, data: str, costs: str, sentence: str
+) -> None:
+    paths = write(tmp_path, data=data, costs=costs)
+    with pytest.raises(UserInputError, match=re.escape(sentence)) as error:
+        table(paths["data"], "risk", paths["costs"])
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    paths = write(tmp_path, costs=COSTS)
+    with pytest.raises(UserInputError, match=r"no file .*absent\.csv"):
+        table(tmp_path / "absent.csv", "risk", paths["costs"])
+    with pytest.raises(UserInputError, match=r"no file .*absent\.csv"):
+        table(paths["costs"], "risk", tmp_path / "absent.csv")
+    with pytest.raises(UserInputError, match=r"no file .*meta\.json"):
+        folder(tmp_path)
+
+
+def test_columns_of_costs_are_put_in_the_order_of_the_classes(tmp_path: Path) -> None:
+    text = "true\\pred,good,wait,bad\nbad,5,2,0\ngood,0,2,1\n"
+    costs = read_costs(write(tmp_path, costs=text)["costs"])
+    assert list(costs.decisions) == ["bad", "good", "wait"]
+    assert costs.entry("bad", "good") == 5
+
+
+def test_a_folder_of_scores_is_read_as_logits(tmp_path: Path) -> None:
+    probs = numpy.array([[0.25, 0.75], [0.5, 0.5], [0.9, 0.1]])
+    path = make_folder(
+        tmp_path,
+        y=numpy.array([1, 0, 0]),
+        probs_net=probs,
+        logits=probs,
+        weight=numpy.array([1, 2, 3]),
+    )
+    task = folder(path)
+    assert task.features is None
+    assert list(task.scores) == ["net", "given logits"]
+    numpy.testing.assert_allclose(task.scores["net"], numpy.log(probs))
+    assert task.row_weight.tolist() == [1, 2, 3]
+
+
+def test_a_folder_reads_a_packed_table_with_stored_folds_and_words(tmp_path: Path) -> None:
+    path = make_folder(tmp_path)
+    meta = json.loads((path / "meta.json").read_text()) | {
+        "modality": "tabular",
+        "features": [{"name": "code", "kind": "categorical"}, {"name": "x", "kind": "numeric"}],
+    }
+    (path / "meta.json").write_text(json.dumps(meta))
+    with gzip.open(path / "data.csv.gz", "wt") as file:
+        file.write("y,fold,code,x,attack\n0,1,07,0.5,a\n1,0,7,,b\n")
+    task = folder(path)
+    assert isinstance(task.features, pandas.DataFrame)
+    assert task.features["code"].tolist() == ["07", "7"]
+    assert list(task.features) == ["code", "x"]
+    assert task.folds is not None
+    assert task.folds.tolist() == [1, 0]
+    assert task.network == "linear"
+
+
+def test_other_costs_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
+    path = make_folder(tmp_path, y=numpy.array([0, 1]), X=numpy.eye(2))
+    (path / "cost_other.csv").write_text(COSTS.replace("5", "9"))
+    assert folder(path, Path("cost_other.csv")).costs.maximum == 9
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"y": [0, 1]}, "neither features nor arrays"),
+        ({"X": [[1.0], [2.0]]}, "no column or array 'y'"),
+        ({"y": [0, 2], "X": [[1.0], [2.0]]}, "labels y"),
+        ({"y": [0, 1], "X": [[1.0], [numpy.nan]]}, "1 of 2 rows"),
+        ({"y": [0, 1], "X": [[1.0]]}, "differ in length"),
+        ({"y": [0, 1], "probs": [[1.0, 0.0], [0.5, 0.5]]}, "logarithm of 0"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_arrays_that_cannot_be_used_are_refused_with_one_sentence(
+    tmp_path: Path, arrays: dict[str, list[float]], sentence: str
+) -> None:
+    path = make_folder(tmp_path, **{name: numpy.array(a) for name, a in arrays.items()})
+    with pytest.raises(UserInputError, match=sentence):
+        folder(path)
+
+
+def test_costs_of_other_classes_than_the_folder_are_refused(tmp_path: Path) -> None:
+    path = make_folder(tmp_path, classes=["bad", "fine"], y=numpy.array([0, 1]), X=numpy.eye(2))
+    with pytest.raises(UserInputError, match=r"cost.csv cannot be read: .*differ"):
+        folder(path)
+
+
+def test_encoding_uses_statistics_of_training_rows_only() -> None:
+    features = pandas.DataFrame(
+        {"x": [1.0, 3.0, None, 1000.0], "town": ["Ulm", None, "Ulm", "Rome"]}
+    )
+    encoded = encode(features, numpy.array([0, 1, 2]))
+    x, missing, without_name, ulm = encoded.T
+    numpy.testing.assert_allclose(x[:3], [-(1.5**0.5), 1.5**0.5, 0], atol=1e-12)
+    assert missing[2] > missing[0] == missing[3]
+    assert without_name.tolist() == [0, 1, 0, 0]
+    assert ulm.tolist() == [1, 0, 1, 0]  # Rome was never trained on: all zeros
+
+
+def task_of(target: list[int], **stored: numpy.ndarray) -> Task:
+    features = numpy.zeros((len(target), 1))
+    return Task("t", "t", digits().costs, numpy.array(target), features=features, **stored)
+
+
+def test_every_row_is_judged_once_a_seed_and_never_trains_there() -> None:
+    task = task_of([*range(10)] * 12)
+    for seed in (0, 1):
+        plan = [split for split in splits(task, 2) if split.seed == seed]
+        judged = numpy.concatenate([split.test for split in plan])
+        assert sorted(judged) == [*range(120)]
+        for split in plan:
+            parts = numpy.concatenate([split.fit, split.validation, split.test])
+            assert sorted(parts) == [*range(120)]
+            assert len(split.validation) == pytest.approx(0.2 * 96, abs=2)
+
+
+def test_stored_folds_are_the_first_seed_and_are_redrawn_for_the_next() -> None:
+    folds = numpy.arange(120) // 40
+    plan = list(splits(task_of([*range(10)] * 12, folds=folds), 2))
+    assert len(plan) == 6
+    for fold in range(3):
+        assert (folds[plan[fold].test] == fold).all()
+        assert len(set(folds[plan[3 + fold].test])) == 3
+
+
+def test_stored_parts_are_kept() -> None:
+    parts = numpy.array(["train"] * 60 + ["val"] * 20 + ["test"] * 40)
+    (split,) = splits(task_of([*range(10)] * 12, parts=parts), 1)
+    assert (len(split.fit), len(split.validation), len(split.test)) == (60, 20, 40)
+    parts[60:80] = "train"
+    (split,) = splits(task_of([*range(10)] * 12, parts=parts), 1)
+    assert (len(split.fit), len(split.validation), len(split.test)) == (64, 16, 40)
+
+
+@pytest.mark.parametrize(
+    ("target", "parts", "sentence"),
+    [
+        ([*range(10)] * 6 + [9], None, None),
+        ([*range(9)] * 6 + [9], None, "no row of class '9'"),
+        ([*range(10)], None, "too few for 5 folds"),
+        ([*range(10)] * 9, (["train"] * 9 + ["test"]) * 9, "no row of class '9'"),
+        ([*range(10)] * 2, ["all"] * 20, "names 'all', but"),
+    ],
+)
+def test_splits_without_rows_of_a_class_are_refused(
+    target: list[int], parts: list[str] | None, sentence: str | None
+) -> None:
+    task = task_of(target, parts=None if parts is None else numpy.array(parts))
+    if sentence is None:
+        assert len(list(splits(task, 1))) == 5
+    else:
+        with pytest.raises(UserInputError, match=sentence):
+            list(splits(task, 1))

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The comparison from rows to report: pairing, failures, units, and what the numbers mean."""
+
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy
+import pandas
+import pytest
+import torch
+
+import lossmatrix as lm
+from lossmatrix.compare import run
+from lossmatrix.compare.data import folder
+from lossmatrix.compare.methods import Method, default_methods
+from lossmatrix.compare.report import page, write_report
+from lossmatrix.compare.results import Comparison, Record, judge, summary
+from lossmatrix.compare.run import compare
+from lossmatrix.compare.splitting import splits
+from lossmatrix.compare.task import Task, UserInputError
+from lossmatrix.compare.training import Part, build, train
+
+COSTS = [[0, 1, 9], [2, 0, 4], [1, 3, 0]]
+CROSS_ENTROPY = Method("CrossEntropy", lm.CrossEntropy())
+
+
+def blobs(rows: int = 150, costs: lm.CostMatrix | None = None) -> Task:
+    """Three classes that overlap, in two numbers and a word."""
+    random = numpy.random.default_rng(5)
+    target = numpy.arange(rows) % 3
+    features = pandas.DataFrame(
+        {
+            "x": target + random.normal(0, 0.8, rows),
+            "y": (target == 1) + random.normal(0, 0.8, rows),
+            "word": numpy.where(
+                random.random(rows) < 0.3, None, numpy.array(["a", "b", "c"])[target]
+            ),
+        }
+    )
+    priced = costs or lm.Dense(COSTS, classes=["cat", "lynx", "truck"])
+    return Task("blobs", "Three blobs", priced, target, features=features, network="linear")
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return compare(blobs(90), seeds=1)
+
+
+def line(comparison: Comparison, method: str, rule: str) -> object:
+    return next(r for r in comparison.results if (r.method, r.rule) == (method, rule))
+
+
+def test_each_loss_is_decided_by_the_rules_it_is_made_for(comparison: Comparison) -> None:
+    rules: dict[str, list[str]] = {}
+    for result in comparison.results:
+        rules.setdefault(result.method, []).append(result.rule)
+    assert rules == {
+        "CrossEntropy": ["argmax", "Bayes", "temperature + Bayes"],
+        "CrossEntropy + DecisionScore": ["Bayes", "temperature + Bayes"],
+        "CrossEntropy + ExpectedCost": ["argmax"],
+        "CrossEntropy + Unlikelihood": ["argmax"],
+        "CostSensitiveCrossEntropy": ["argmax"],
+        "SoftTargetCrossEntropy": ["argmax"],
+    }
+
+
+def test_the_energy_score_takes_part_only_where_it_is_proper() -> None:
+    assert len(default_methods(lm.Ordinal(4))) == 1 + len(default_methods(lm.Dense(COSTS)))
+    assert "EnergyScore" in default_methods(lm.Ordinal(4))[2].name
+
+
+def test_only_cross_entropy_calibrated_and_decided_by_bayes_is_the_control(
+    comparison: Comparison,
+) -> None:
+    (control,) = [r for r in comparison.results if r.verdict == "control"]
+    assert (control.method, control.rule) == ("CrossEntropy", "temperature + Bayes")
+    assert control.difference == control.low == control.high == 0
+
+
+def test_deciding_by_cost_is_cheaper_than_by_the_likeliest_class(comparison: Comparison) -> None:
+    argmax, bayes = comparison.results[:2]
+    assert bayes.normalized_cost < argmax.normalized_cost
+    assert bayes.accuracy < argmax.accuracy
+
+
+def test_two_methods_with_one_loss_are_trained_to_the_same_network() -> None:
+    for network in ("linear", "mlp"):
+        twin = Method("twin", lm.CrossEntropy())
+        task = replace(blobs(60), network=network)
+        results = compare(task, [CROSS_ENTROPY, twin], seeds=1, epochs=2).results
+        for first, second in zip(results[:3], results[3:], strict=True):
+            numpy.testing.assert_array_equal(first.confusion, second.confusion)
+        assert results[5].verdict == "no difference"
+
+
+def test_the_unit_of_the_costs_changes_nothing_but_prices() -> None:
+    euros = compare(blobs(60), seeds=1)
+    cents = compare(blobs(60, blobs().costs.scaled(128.0)), seeds=1)
+    for mine, other in zip(euros.results, cents.results, strict=True):
+        assert other.average_cost == pytest.approx(128 * mine.average_cost)
+        assert other.normalized_cost == pytest.approx(mine.normalized_cost)
+        numpy.testing.assert_array_equal(mine.confusion, other.confusion)
+
+
+def test_a_price_for_being_right_changes_no_decision() -> None:
+    table = lm.Dense(COSTS).to_dense()
+    shifted = lm.Dense(table + torch.tensor([[4.0], [-8.0], [0.0]]))
+    free, priced = (
+        compare(blobs(60, lm.Dense(d)), seeds=1).results for d in (table, shifted.to_dense())
+    )
+    for mine, other in zip(free, priced, strict=True):
+        numpy.testing.assert_array_equal(mine.confusion, other.confusion)
+        assert other.normalized_cost == pytest.approx(mine.normalized_cost)
+
+
+def test_rows_of_little_weight_are_little_trained_for() -> None:
+    light = numpy.where(blobs().target == 2, 0.01, 1.0)
+    plain, weighted = (
+        compare(replace(blobs(), weight=weight), [CROSS_ENTROPY], seeds=1).results[0]
+        for weight in (None, light)
+    )
+    assert weighted.confusion[:, 2].sum() < 0.05 < plain.confusion[:, 2].sum()
+
+
+def test_more_decisions_than_classes_are_open_to_the_bayes_step_only() -> None:
+    task = blobs(90, blobs().costs.with_abstain(0.4, "ask"))
+    results = compare(task, seeds=1).results
+    asked = {(r.method, r.rule): r.confusion[:, 3].sum() for r in results}
+    assert asked["CrossEntropy", "Bayes"] > 0
+    assert all(share == 0 for (_, rule), share in asked.items() if rule == "argmax")
+
+
+def test_the_callers_random_numbers_go_on_unchanged() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    compare(blobs(60), [CROSS_ENTROPY], seeds=1)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def record(decisions: list[list[int]], **fields: int) -> Record:
+    return Record("m", "argmax", "c", numpy.array(decisions), seconds=[1.0], **fields)
+
+
+def test_costs_are_those_of_the_metrics_with_weights_and_a_price_for_being_right() -> None:
+    costs = lm.Dense([[1, 4, 2], [3, 1, 1]], classes=["no", "yes"])
+    target, weight = numpy.array([0, 1, 1, 0, 0]), numpy.array([1.0, 2.0, 0.5, 3.0, 1.0])
+    task = Task("t", "t", costs, target, weight=weight)
+    decided = numpy.array([[0, 2, 0, 1, 0]])
+    control = Record("c", "temperature + Bayes", "c", decided, seconds=[1.0])
+    result = judge(task, numpy.arange(5), [record([[1, 1, 0, 2, 0]]), control], 1).results[0]
+    arguments = torch.tensor([1, 1, 0, 2, 0]), torch.tensor(target)
+    weights = torch.tensor(weight)
+    average = lm.average_cost(*arguments, costs, sample_weight=weights)
+    normalized = lm.normalized_cost(*arguments, costs.regret(), sample_weight=weights)
+    assert result.average_cost == pytest.approx(average.item())
+    assert result.normalized_cost == pytest.approx(normalized.item())
+    assert result.accuracy == pytest.approx((2 + 1) / 7.5)
+    assert result.confusion.sum() == pytest.approx(1)
+    assert result.confusion[0].tolist() == pytest.approx([1 / 7.5, 1 / 7.5, 3 / 7.5])
+
+
+def test_a_failed_training_costs_the_constant_answer_and_is_marked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = run.train
+
+    def fail(network: object, criterion: lm.Criterion, *rest: object) -> bool:
+        return real(network, criterion, *rest) and isinstance(criterion.loss, lm.CrossEntropy)
+
+    monkeypatch.setattr(run, "train", fail)
+    methods = [CROSS_ENTROPY, Method("broken", lm.ExpectedCost())]
+    comparison = compare(blobs(60, lm.Dense([[0, 3, 1], [5, 0, 1], [5, 3, 0]])), methods, seeds=1)
+    assert comparison.constant == "2"
+    broken = comparison.results[-1]
+    assert broken.normalized_cost == pytest.approx(1)
+    assert "training failed in 5 of 5 runs" in broken.remarks
+    assert "no better than a constant answer" in broken.remarks
+    assert "collapsed: one answer to nearly every row" in broken.remarks
+
+
+def test_a_loss_that_becomes_infinite_is_a_failure() -> None:
+    @dataclass(frozen=True)
+    class Bursting(lm.StreamedLoss):
+        decides, convex, proper, linear_in_costs, reads = None, False, False, False, None
+
+        def term(self, cell: lm.Cells) -> object:
+            return cell.log_p * float("inf")
+
+    criterion = lm.Criterion(Bursting())
+    features = torch.randn(8, 2)
+    for network in ("linear", "mlp"):
+        model = build(network, 2, 3, seed=0)
+        part = Part(features.to(next(model.parameters()).dtype), torch.arange(8) % 3, torch.ones(8))
+        assert not train(model, criterion, part, part, epochs=2)
+
+
+def test_the_epoch_of_the_least_validation_loss_is_kept() -> None:
+    torch.manual_seed(0)
+    fit, validation = (
+        Part(torch.randn(200, 5), torch.randint(3, (200,)), torch.ones(200)) for _ in range(2)
+    )
+    criterion = lm.Criterion(lm.CrossEntropy())
+    losses: list[float] = []
+    for epochs in (1, 5, 40):  # noise alone: more epochs can only overfit
+        network = build("mlp", 5, 3, seed=1)
+        assert train(network, criterion, fit, validation, epochs)
+        losses.append(criterion(network(validation.features), validation.target).item())
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_costs_under_which_one_decision_is_never_wrong_are_refused() -> None:
+    task = blobs(60, lm.Dense([[0, 1, 0], [2, 0, 0], [1, 3, 0]]))
+    with pytest.raises(UserInputError, match="nothing to compare"):
+        compare(task, [CROSS_ENTROPY], seeds=1)
+
+
+def scores(weight: numpy.ndarray | None = None) -> Task:
+    random = numpy.random.default_rng(6)
+    target = numpy.arange(120) % 3
+    logits = 4 * (numpy.eye(3)[target] + random.normal(0, 0.7, (120, 3)))
+    costs = lm.Dense(COSTS)
+    return Task("s", "Scores", costs, target, scores={"a": logits, "b": -logits}, weight=weight)
+
+
+def test_given_scores_are_compared_with_their_own_control_and_train_nothing() -> None:
+    results = compare(scores(), seeds=2).results
+    assert [r.method for r in results] == ["a"] * 3 + ["b"] * 3
+    assert [r.verdict == "control" for r in results] == [False, False, True] * 2
+    assert all(r.seconds == 0 for r in results)
+    assert "no temperature is best in 10 of 10 runs" in results[5].remarks
+
+
+def test_a_row_of_weight_three_calibrates_like_three_rows() -> None:
+    task, rows = scores(), numpy.arange(120)
+    times = 1 + rows % 3
+    heavy = replace(task, weight=times.astype(float))
+    logits = torch.as_tensor(task.scores["a"])
+    repeated = torch.as_tensor(times)
+    expected = lm.TemperatureScaling().fit(
+        logits.repeat_interleave(repeated, 0),
+        torch.as_tensor(task.target).repeat_interleave(repeated),
+    )
+    fitted = run.calibrate(heavy, logits, rows)
+    assert fitted.temperature == pytest.approx(expected.temperature, rel=1e-3)
+
+
+class Reader(HTMLParser):
+    """Counts start and end tags, and collects tags that could run or load something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.active: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "br") and not self.get_starttag_text().endswith("/>"):
+            self.open.append(tag)
+        names = {name for name, _ in attrs}
+        if tag in ("script", "link", "img", "iframe") or names & {"src", "href", "onload"}:
+            self.active.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parsed(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    return reader
+
+
+@pytest.fixture(params=["small", "large"])
+def hostile(request: pytest.FixtureRequest) -> Comparison:
+    """A comparison in which every name from data tries to be markup."""
+    evil = '<script>alert("&")</script>'
+    if request.param == "small":
+        costs = lm.Dense(COSTS, classes=[f"{evil}{i}" for i in range(3)])
+        task = blobs(60, costs)
+    else:
+        table = 1 - numpy.eye(20)
+        costs = lm.Dense(table, classes=[f"{evil}{i}" for i in range(20)])
+        features = numpy.random.default_rng(0).normal(size=(200, 4))
+        task = Task("t", "t", costs, numpy.arange(200) % 20, features=features, network="linear")
+    task = replace(task, name=evil, title=f"{evil} & more")
+    return compare(task, [CROSS_ENTROPY, Method(evil, lm.ExpectedCost())], seeds=1)
+
+
+def test_the_report_escapes_every_text_and_loads_nothing(hostile: Comparison) -> None:
+    text = page(hostile)
+    reader = parsed(text)
+    assert reader.open == []
+    assert reader.active == []
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(" in text
+    assert "http" not in text
+
+
+def test_the_report_shows_every_line_and_sentence(comparison: Comparison, tmp_path: Path) -> None:
+    write_report(comparison, tmp_path / "new" / "report.html")
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
+    text = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    for result in comparison.results:
+        assert f"{100 * result.accuracy:.1f}%" in text
+        assert f"{result.normalized_cost:.3f}" in text
+    assert text.count('class="interval"') == len(comparison.results) - 1
+    assert all(sentence.replace("'", "&#39;") in text for sentence in summary(comparison))
+
+
+def test_german_credit_reproduces_its_reference_costs(data_dir: Path) -> None:
+    task = folder(data_dir / "german_credit")
+    assert len(list(splits(task, 1))) == 10
+    argmax, bayes, _ = compare(task, [CROSS_ENTROPY], seeds=1).results
+    assert argmax.average_cost == pytest.approx(0.858, abs=0.04)
+    assert bayes.average_cost == pytest.approx(0.556, abs=0.03)
+
+
+def test_scania_scores_reproduce_their_published_totals(data_dir: Path) -> None:
+    task = folder(data_dir / "scania_cx_probs")
+    comparison = compare(task, seeds=1)
+    total = task.row_weight.sum()
+    assert comparison.results[0].average_cost * total == pytest.approx(54907.0)
+    assert comparison.results[1].average_cost * total == pytest.approx(34835.690)
+    assert comparison.constant == "4_6_to_0"
