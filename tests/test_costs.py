@@ -105,6 +105,10 @@ KINDS = {
         lm.Sparse(2, [(0, 1, 3), (1, 0, 4), (0, 0, 5), (1, 1, 6)]),
         torch.tensor([[5.0, 3.0], [4.0, 6.0]], dtype=torch.float64),
     ),
+    "sparse, by name": Kind(
+        lm.Sparse(["2", "0", "1"], [("0", 2, 3), (0, "1", 4), ("2", "0", 5)]),
+        torch.tensor([[0, 5, 4], [1, 0, 3], [1, 1, 0]]).double(),
+    ),
     "sparse, none": Kind(lm.Sparse(4, []), table(4, 4, lambda i, j: float(i != j))),
 }
 

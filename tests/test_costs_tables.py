@@ -134,6 +134,7 @@ def test_rows_of_predictions_are_transposed_with_their_names() -> None:
         [[0, 5], [1, 0], [2, 3]], classes=["ill", "well"], decisions=["ill", "well", "ask"]
     )
     assert costs.shape == (2, 3)
+    assert costs.tables["table"].is_contiguous()
     assert costs.entry("well", "ill") == 5
     assert costs.entry("ill", "ask") == 2
 
@@ -191,6 +192,7 @@ def test_long_tables_with_gaps_or_doubles_are_refused(
 def test_reordering_keeps_the_cost_of_every_pair() -> None:
     costs = lm.Dense([[0, 1, 2, 8], [3, 0, 4, 9], [5, 6, 0, 7]], NAMES, [*NAMES, "ask"])
     turned = costs.reorder(["truck", "cat", "lynx"])
+    assert all(made.tables["table"].is_contiguous() for made in (costs, turned))
     assert turned.classes == ("truck", "cat", "lynx")
     assert turned.decisions == ("truck", "cat", "lynx", "ask")
     assert costs_by_name(turned) == costs_by_name(costs)

@@ -88,6 +88,8 @@ class CostMatrix(ABC):
     def row(self, target: Tensor, sample: Tensor | None = None) -> Tensor:
         """Rows of D: (…) truths → (…, K) costs; `sample` (…) is read by `PerExample` only.
 
+        Truths are not checked here: losses, decisions and metrics do so at their boundary.
+
         >>> lm.Ordinal(4).row(torch.tensor([0, 2]))
         tensor([[0., 1., 2., 3.],
                 [2., 1., 0., 1.]], dtype=torch.float64)

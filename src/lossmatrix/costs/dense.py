@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
@@ -63,10 +64,7 @@ class Dense(TableCosts):
 
     @classmethod
     def from_predicted_rows(
-        cls,
-        table: Table,
-        classes: Names = None,
-        decisions: Names = None,
+        cls, table: Table, classes: Names = None, decisions: Names = None
     ) -> Dense:
         """From a table whose rows are decisions and whose columns are truths: D = its transpose.
 
@@ -79,11 +77,7 @@ class Dense(TableCosts):
 
     @classmethod
     def from_confusion(
-        cls,
-        counts: Table,
-        *,
-        frequent: Literal["costly", "cheap"],
-        classes: Names = None,
+        cls, counts: Table, *, frequent: Literal["costly", "cheap"], classes: Names = None
     ) -> Dense:
         """From confusion counts (rows: truth), with r_ij = counts_ij / Σ_k counts_ik.
 
@@ -130,28 +124,21 @@ class Dense(TableCosts):
             costs[truth, decision] = cost
         names = tuple(dict.fromkeys(t for t, _ in costs)) if classes is None else tuple(classes)
         options = names if decisions is None else tuple(decisions)
-        for truth, decision in costs:
+        for truth, decision in sorted(costs.keys() - product(names, options)):
             find_label(names, truth, "class")
             find_label(options, decision, "decision")
-        table: list[list[float]] = []
-        for truth in names:
-            table.append([])
-            for decision in options:
-                cost = costs.get((truth, decision), 0.0 if truth == decision else default)
-                if cost is None or (default is None and (truth, decision) not in costs):
-                    raise ValueError(
-                        f"no cost for deciding {decision!r} when the truth is {truth!r}: list it, "
-                        f"or give a default."
-                    )
-                table[-1].append(cost)
-        return cls(table, names, options)
+        for truth, decision in product(names, options):
+            if default is None and (truth, decision) not in costs:
+                raise ValueError(
+                    f"no cost for deciding {decision!r} when the truth is {truth!r}: list it, or "
+                    f"give a default."
+                )
+            costs.setdefault((truth, decision), 0.0 if truth == decision else default or 0.0)
+        return cls([[costs[truth, d] for d in options] for truth in names], names, options)
 
     @classmethod
     def from_csv(
-        cls,
-        path: str | os.PathLike[str],
-        classes: Names = None,
-        rows: RowMeaning | None = None,
+        cls, path: str | os.PathLike[str], classes: Names = None, rows: RowMeaning | None = None
     ) -> Dense:
         r"""From a comma-separated file: decisions in the first line, truths before the others.
 
@@ -190,10 +177,8 @@ class Dense(TableCosts):
         Raises ValueError where index or columns hold no names, or are named the other way round.
         """
         rows, columns = frame.index, frame.columns
-        if (
-            meaning_of_rows(str(rows.name)) == "predicted"
-            or meaning_of_rows(str(columns.name)) == "truth"
-        ):
+        said = meaning_of_rows(str(rows.name)), meaning_of_rows(str(columns.name))
+        if said[0] == "predicted" or said[1] == "truth":
             raise ValueError(
                 f"the index is named {rows.name!r} and the columns {columns.name!r}: rows must be "
                 f"truths; pass frame.T, or use Dense.from_predicted_rows."
@@ -222,12 +207,10 @@ class Dense(TableCosts):
         names = make_labels(classes, "class")
         if set(names) != set(self.classes):
             odd = sorted(set(names) ^ set(self.classes))
-            raise ValueError(
-                f"the classes wanted and those of the matrix differ: {abbreviate(odd)}."
-            )
+            raise ValueError(f"classes wanted and classes of the matrix differ: {abbreviate(odd)}.")
         decisions = self.decisions
         if set(names) <= set(decisions):
-            decisions = (*names, *(name for name in decisions if name not in set(names)))
+            decisions = tuple(dict.fromkeys((*names, *decisions)))
         rows = [self.classes.index(name) for name in names]
         columns = [self.decisions.index(name) for name in decisions]
         return Dense(self._table[rows][:, columns], names, decisions)

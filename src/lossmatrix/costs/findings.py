@@ -22,69 +22,49 @@ class Finding:
         return f"{self.message}: {self.remedy}."
 
 
+REMEDIES = {
+    "negative": "regret() decides the same without it; from_gains reads gains",
+    "zero row": "say what mistakes cost there, or a model may decide anything",
+    "diagonal": "regret() takes the cost of the cheapest decision off each row",
+    "alike": "this is plain accuracy; ZeroOne says so, and the likeliest class is best",
+    "transposed": "if rows are predictions, read the table with Dense.from_predicted_rows",
+    "never best": "check that column, or leave it out",
+}
+
+
 def find_all(costs: Tensor, classes: Sequence[str], decisions: Sequence[str]) -> list[Finding]:
     """Every finding in a (C, K) table."""
     D = costs.detach().double().cpu()
     C, K = D.shape
-    findings: list[Finding] = []
-
-    def found(kind: str, message: str, remedy: str) -> None:
-        findings.append(Finding(kind, message, remedy))
+    found: dict[str, str] = {}
 
     def name(names: Sequence[str], where: Tensor) -> str:
         return abbreviate([names[i] for i in range(len(names)) if where[i]])
 
-    negative = (D < 0).any(1)
+    negative, zero = (D < 0).any(1), (D == 0).all(1)
     if negative.any():
-        found(
-            "negative",
-            f"some decision costs less than nothing when the truth is {name(classes, negative)}",
-            "regret() makes costs non-negative without changing decisions; from_gains reads gains",
-        )
-    zero = (D == 0).all(1)
+        truths = name(classes, negative)
+        found["negative"] = f"a decision costs less than nothing when the truth is {truths}"
     if zero.any() and C > 1:
-        found(
-            "zero row",
-            f"no decision costs anything when the truth is {name(classes, zero)}",
-            "say what its mistakes cost, or a model may decide anything for it",
-        )
+        found["zero row"] = f"no decision costs anything when the truth is {name(classes, zero)}"
     if C <= K and all(a == b for a, b in zip(classes, decisions, strict=False)):
-        right = D.diagonal()
-        square, wrong = D[:, :C], ~torch.eye(C, dtype=torch.bool)
+        square, right = D[:, :C], D.diagonal()
+        mistakes = square[~torch.eye(C, dtype=torch.bool)]
         if right.any():
-            found(
-                "diagonal",
-                f"the right decision has a cost when the truth is {name(classes, right != 0)}",
-                "regret() takes the cost of the cheapest decision off each row",
-            )
-        if C == K > 1 and (square[wrong] == square[wrong][0]).all() and not right.any():
-            found(
-                "alike",
-                "all mistakes cost the same",
-                "this is plain accuracy; ZeroOne says so, and the most probable class is best",
-            )
-        by_row = (square >= right.unsqueeze(1)).all()
-        if not by_row and (square >= right).all():
-            found(
-                "transposed",
-                "the right decision is the cheapest of its column but not of its row",
-                "if rows are predictions, read the table with Dense.from_predicted_rows",
-            )
+            truths = name(classes, right != 0)
+            found["diagonal"] = f"the right decision has a cost when the truth is {truths}"
+        elif C == K > 1 and (mistakes == mistakes[0]).all():
+            found["alike"] = "all mistakes cost the same"
+        if (square >= right).all() and not (square >= right.unsqueeze(1)).all():
+            found["transposed"] = "the right decision is cheapest in each column, not in each row"
     elif C > K and set(decisions) < set(classes):
-        found(
-            "transposed",
-            f"there are more classes than decisions ({C} and {K}), and every decision is a class",
-            "if rows are predictions, read the table with Dense.from_predicted_rows",
-        )
+        found["transposed"] = f"all {K} decisions are classes, and {C - K} more are only truths"
     if K > 1 and D.isfinite().all():
         beaten = torch.tensor([not ever_best(D, j) for j in range(K)])
         if beaten.any():
-            found(
-                "never best",
-                f"no probabilities make {name(decisions, beaten)} the only best decision",
-                "check that column, or leave it out",
-            )
-    return findings
+            names = name(decisions, beaten)
+            found["never best"] = f"no probabilities make {names} the only best decision"
+    return [Finding(kind, message, REMEDIES[kind]) for kind, message in found.items()]
 
 
 def ever_best(D: Tensor, decision: int) -> bool:

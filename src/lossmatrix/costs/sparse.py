@@ -32,16 +32,18 @@ class Sparse(CostMatrix):
         default: float = 1.0,
     ) -> None:
         names = make_labels(classes, "class")
-        position = {name: index for index, name in enumerate(names)}
+        position: dict[str, int] = {}
+
+        def find(label: int | str, what: str) -> int:
+            if isinstance(label, str):
+                if not position:  # many names are looked up at once
+                    position.update(zip(names, range(len(names)), strict=True))
+                label = position.get(label, label)
+            return find_label(names, label, what)
+
         pairs: dict[tuple[int, int], float] = {}
         for truth, decision, cost in exceptions:
-            pair = (
-                position.get(truth, -1) if isinstance(truth, str) else truth,
-                position.get(decision, -1) if isinstance(decision, str) else decision,
-            )
-            if min(pair) < 0 or max(pair) >= len(names):  # one of the two says which name
-                find_label(names, truth, "class")
-                find_label(names, decision, "decision")
+            pair = (find(truth, "class"), find(decision, "decision"))
             if pair in pairs:
                 raise ValueError(f"the pair (truth {truth!r}, decision {decision!r}) comes twice.")
             if not -torch.inf < cost <= torch.inf:

@@ -25,7 +25,7 @@ def read_costs(table: Table) -> Tensor:
     try:
         # A list of numbers is exact in float64; a tensor or an array says its own precision.
         dtype = torch.float64 if isinstance(table, Sequence) else None
-        given = table.clone() if isinstance(table, Tensor) else torch.tensor(table, dtype=dtype)
+        given = table if isinstance(table, Tensor) else torch.tensor(table, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f"costs must be rows of numbers, all of one length: {error}.") from error
     if given.dtype in (torch.float16, torch.bfloat16):
@@ -38,7 +38,7 @@ def read_costs(table: Table) -> Tensor:
         raise ValueError("costs must be numbers, or inf for a forbidden decision: got NaN or -inf.")
     if bool(given.isinf().all(-1).any()):
         raise ValueError("every decision is forbidden (infinite) in some row of costs.")
-    return given
+    return given.clone(memory_format=torch.contiguous_format)
 
 
 def weigh_rows(weights: Tensor, table: Tensor, is_finite: bool) -> Tensor:
