@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``explain`` says in words what a criterion will do, and says the truth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from registry import every_loss, table_for
+
+import lossmatrix as lm
+from lossmatrix import engines
+from lossmatrix.engines import ENGINES, Choice, Engine, choose
+from lossmatrix.problem import Problem, read
+
+
+def problem_of(criterion: lm.Criterion, logits: torch.Tensor) -> Problem:
+    return read(
+        criterion.bound,
+        logits,
+        torch.zeros(len(logits), dtype=torch.int64),
+        weight=None,
+        sample_weight=None,
+        ignore_index=-100,
+        reduction="mean",
+        label_smoothing=criterion.label_smoothing,
+    )
+
+
+@every_loss
+def test_it_names_the_loss_its_decision_its_costs_and_its_engine(loss: lm.Loss) -> None:
+    criterion = lm.Criterion(loss, table_for(loss))
+    lines = lm.explain(criterion, torch.zeros(2, 4)).splitlines()
+    assert lines[0] == f"loss: {loss!r}"
+    rule = {
+        "argmax": "argmax of the logits",
+        "bayes": "least expected cost under softmax(logits)",
+        None: "none of its own: pass rule= to Criterion.decide",
+    }[loss.decides]
+    assert lines[1] == f"decision: {rule}"
+    assert lines[2] == "costs: Dense(4)"
+    assert lines[3] == str(choose("auto", problem_of(criterion, torch.zeros(2, 4))))
+    assert lm.explain(lm.Criterion(lm.CrossEntropy()), torch.zeros(3)).splitlines()[2] == (
+        "costs: none"
+    )
+
+
+def test_the_engine_it_names_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def watched(engine: Engine) -> Engine:
+        def run(problem: Problem) -> torch.Tensor:
+            ran.append(engine.name)
+            return engine.run(problem)
+
+        return Engine(engine.name, engine.refuses, run)
+
+    monkeypatch.setattr(engines, "ENGINES", tuple(map(watched, ENGINES)))
+    logits, target = torch.zeros(2, 4), torch.tensor([0, 3])
+    for loss in (lm.CrossEntropy(), lm.EnergyScore(), lm.CrossEntropy() + lm.Unlikelihood()):
+        criterion = lm.Criterion(loss, lm.Ordinal(4))
+        criterion(logits, target)
+        line = lm.explain(criterion, logits).splitlines()[3]
+        assert line.removeprefix("engine: ").split(";")[0] == ran[-1]
+    assert len(ran) == 3
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 4), (2, 4, 3)], ids=str)
+def test_values_and_shapes_of_the_example_do_not_matter(shape: tuple[int, ...]) -> None:
+    criterion = lm.Criterion(lm.DecisionScore(), lm.Ordinal(4))
+    assert lm.explain(criterion, torch.full(shape, torch.nan)) == lm.explain(
+        criterion, torch.zeros(2, 4)
+    )
+
+
+def test_an_engine_that_is_asked_for_is_the_engine_or_the_reason_why_not() -> None:
+    for engine in ENGINES:
+        criterion = lm.Criterion(lm.CrossEntropy(), engine=engine.name)
+        reason = engine.refuses(problem_of(criterion, torch.zeros(2, 4)))
+        if reason is None:
+            assert lm.explain(criterion, torch.zeros(2, 4)).endswith(f"engine: {engine.name}")
+        else:
+            with pytest.raises(RuntimeError, match=f"engine {engine.name!r} cannot run this"):
+                lm.explain(criterion, torch.zeros(2, 4))
+
+
+def test_every_engine_passed_over_is_named_with_its_reason() -> None:
+    criterion = lm.Criterion(lm.CrossEntropy(), label_smoothing=0.1)
+    problem = problem_of(criterion, torch.zeros(2, 4))
+    choice = choose("auto", problem)
+    assert choice.engine.refuses(problem) is None
+    before = [engine for engine in ENGINES if engine.name in dict(choice.passed_over)]
+    assert [*before, choice.engine] == list(ENGINES[: len(before) + 1])
+    for engine in before:
+        reason = engine.refuses(problem)
+        assert reason
+        assert f"not {engine.name}: {reason}" in lm.explain(criterion, torch.zeros(2, 4))
+
+
+def test_a_choice_reads_as_a_sentence() -> None:
+    assert str(Choice(ENGINES[-1])) == "engine: reference"
+    passed = Choice(ENGINES[-1], (("fast", "it is cold"), ("faster", "it is late")))
+    assert str(passed) == "engine: reference; not fast: it is cold; not faster: it is late"
+
+
+def test_logits_that_do_not_fit_are_refused_as_in_a_call() -> None:
+    criterion = lm.Criterion(lm.ExpectedCost(), lm.Ordinal(4))
+    with pytest.raises(ValueError, match="do not fit logits of shape"):
+        lm.explain(criterion, torch.zeros(2, 5))
+    with pytest.raises(TypeError, match="expected floating point logits"):
+        lm.explain(criterion, torch.zeros(2, 4, dtype=torch.int64))
