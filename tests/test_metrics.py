@@ -169,6 +169,8 @@ def test_a_forbidden_decision_costs_nothing_until_it_is_made():
     assert normalized_cost(decision, target, costs).item() == 1.0
     assert cost_regret(decision, target, costs).item() == 0.5
     assert weighted_kappa(decision, target, costs).item() == 1.0  # chance would be infinite
+    agreed = torch.tensor([0, 1, 1])  # forbidden decisions that nobody made do not make chance dear
+    assert weighted_kappa(agreed, torch.tensor([0, 1, 0]), costs).item() == pytest.approx(0.5)
     assert average_cost(torch.tensor([0, 2]), torch.tensor([0, 0]), costs).item() == INF
     weight = torch.tensor([1.0, 0.0])  # 0 · ∞ = 0
     spared = average_cost(torch.tensor([0, 2]), torch.tensor([0, 0]), costs, sample_weight=weight)
@@ -211,7 +213,9 @@ def test_normalized_cost_does_not_know_the_unit():
 def test_a_best_constant_that_costs_nothing_is_refused(entry):
     decision, target = torch.tensor([1, 1]), torch.tensor([0, 1])
     with pytest.raises(ValueError, match=rf"best constant decision costs {entry:.4g} on these"):
-        normalized_cost(decision, target, [[1.0, entry], [1.0, entry]])
+        normalized_cost(
+            decision, target, [[1.0, entry], [1.0, entry]], sample_weight=torch.full((2,), 0.125)
+        )
 
 
 # --- regret --------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def weighted_kappa(
     bill = _bill(decision, target, as_costs(costs), sample_weight, ignore_index)
     chosen = bill.decided > 0
     chance = (bill.decided * bill.constant)[chosen].sum() / bill.weight
-    if bill.weight > 0 and chance == 0:
+    if chance == 0:
         raise ValueError(
             "weighted kappa compares with the cost of chance, and chance costs 0 on these rows: "
             "use average_cost"
