@@ -154,7 +154,14 @@ def test_under_autocast_the_result_is_float32_and_exact(loss: lm.Loss, dtype: to
     with torch.autocast("cpu", dtype=dtype):
         value = criterion(half, target)
         soft = criterion(half, torch.eye(4)[target])
+        leaf = half.clone().requires_grad_()
+        differentiable = criterion(leaf, target)
+    (gradient,) = torch.autograd.grad(differentiable, leaf)
     assert value.dtype == soft.dtype == torch.float32
+    whole = half.float().requires_grad_()
+    (expected,) = torch.autograd.grad(criterion(whole, target), whole)
+    assert gradient.dtype == dtype
+    torch.testing.assert_close(gradient, expected.to(dtype))
     torch.testing.assert_close(value, plain, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(soft, plain, rtol=1e-6, atol=1e-6)
 

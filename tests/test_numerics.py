@@ -16,7 +16,7 @@ from registry import ASYMMETRIC, LOSSES, evaluate, every_engine, every_loss, par
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.engines import Engine
+from lossmatrix.engines import ENGINES, Engine
 
 ROUNDINGS = 4
 GAPS = (0.0, 5.0, 10.0, 15.0, 17.0, 20.0, 60.0, 200.0, 9984.0)  # 10⁴ as bfloat16 can hold it
@@ -254,3 +254,30 @@ def test_the_gradient_does_not_fade_when_the_model_is_confidently_wrong(
     _, gradient = value_and_gradient(engine, loss, logits, torch.tensor([TRUTH]), ASYMMETRIC)
     assert gradient[0, COSTLY] > 0.5
     assert gradient[0, TRUTH] < 0 or isinstance(loss, lm.Unlikelihood)  # which has no word on it
+
+
+@every_engine
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_loss_scale_acts_before_a_half_precision_gradient_is_rounded(
+    reduction: str, dtype: torch.dtype, engine: Engine
+) -> None:
+    """A gradient rounded first would be rounded twice, and the small ones would be 0 in float16."""
+    loss, D = lm.CrossEntropy() + lm.Unlikelihood(), ASYMMETRIC
+    generator = torch.Generator().manual_seed(5)
+    logits = (3.0 * torch.randn(4096, 4, generator=generator)).to(dtype)
+    target = torch.randint(4, (4096,), generator=generator)
+    scale = 2.0**16 / (1 if reduction == "mean" else 4096) * 0.7
+
+    def scaled(logits: Tensor, on: Engine) -> Tensor:
+        logits = logits.requires_grad_()
+        with torch.autocast("cpu", dtype=dtype):  # the value is float32, as in mixed precision
+            value = evaluate(on, loss, logits, target, D, reduction=reduction)
+        return torch.autograd.grad((scale * value).sum(), logits)[0]
+
+    exact = scaled(logits.double(), ENGINES[-1])
+    got = scaled(logits.clone(), engine)
+    assert got.dtype == dtype
+    rounding = torch.finfo(dtype).eps / 2 + 32 * torch.finfo(torch.float32).eps
+    budget = rounding * exact.abs() + 2 * torch.finfo(dtype).smallest_normal
+    assert ((got.double() - exact).abs() <= budget).all()

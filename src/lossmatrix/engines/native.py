@@ -240,14 +240,29 @@ class Native(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
             return _differentiable(ctx.problem, logits, upstream), None
         gradient, ctx.gradient = ctx.gradient, None
-        if gradient is None:  # a second backward through a retained graph
+        per_row = ctx.problem.reduction == "none"
+        scaled = per_row or upstream.item() != 1.0
+        halved = logits.dtype in (torch.float16, torch.bfloat16)
+        if gradient is None or (scaled and halved):
+            # A second backward through a retained graph; or a half precision gradient, which is
+            # scaled before it is rounded: the small ones that a loss scale saves would be gone.
             gradient = torch.empty_like(logits)
-            compute(ctx.problem, gradient)
-        if ctx.problem.reduction == "none":
+            compute(_scaled(ctx.problem, upstream), gradient)
+        elif per_row:
             gradient.mul_(upstream.reshape(logits.shape[0], 1, logits.shape[2]))
-        elif upstream.item() != 1.0:
+        elif scaled:
             gradient.mul_(upstream)
         return gradient, None
+
+
+def _scaled(problem: Problem, upstream: Tensor) -> Problem:
+    """The problem whose rows weigh as much as the gradient that comes from above."""
+    rows = (problem.logits.shape[0], problem.logits.shape[2])
+    weight = upstream.to(problem.compute_dtype)
+    weight = weight.reshape(rows) if problem.reduction == "none" else weight.expand(rows)
+    if problem.sample_weight is not None:
+        weight = weight * problem.sample_weight.reshape(rows)
+    return replace(problem, sample_weight=weight)
 
 
 def _differentiable(problem: Problem, logits: Tensor, upstream: Tensor) -> Tensor:
