@@ -89,8 +89,11 @@ class Dual:
         """The same value, held constant."""
         return Dual(self.value, self.slope * 0.0)
 
-    def weighed_by(self, weight: Tensor) -> Dual:
-        """``weigh`` of the formula language: the weight is a constant, the slope is bounded."""
+    def weighed_by(self, weight: Dual | Tensor) -> Dual:
+        """``weigh`` of the formula language; only the value can be infinite, slopes are bounded."""
+        if isinstance(weight, Dual):
+            slope = weight.value * self.slope + weigh(weight.slope, self.value)
+            return Dual(weigh(weight.value, self.value), slope)
         return Dual(weigh(weight, self.value), weight * self.slope)
 
 

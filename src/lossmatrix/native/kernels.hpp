@@ -241,6 +241,9 @@ static T row(const T* z, const T* const* c, int64_t n, int64_t y, const T* a, T 
 
 // --- many rows side by side, one in each lane ----------------------------------------------------
 
+// Sums are taken in runs of this many classes, so that rounding grows with their root.
+constexpr int64_t RUN = 16;
+
 // The losses of W = Pack<T>::lanes rows. z and g are tiles: class j of lane l is z[j · width + l];
 // so are the costs, of width W, one stream after the other. `e` is scratch of n · W numbers. Lanes
 // whose top class leads too far are left to row(): bit l of the result.
@@ -262,10 +265,14 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, const int64_
         top = select<T>(above, P(T(j)), top);
     }
     P rest(T(0));
-    for (int64_t j = 0; j < n; ++j) {
-        P x = exp(at(j) - origin);
-        x.store(e + j * W);
-        rest = rest + select<T>(top == P(T(j)), P(T(0)), x);
+    for (int64_t first = 0; first < n; first += RUN) {
+        P run(T(0));
+        for (int64_t j = first; j < n && j < first + RUN; ++j) {
+            P x = exp(at(j) - origin);
+            x.store(e + j * W);
+            run = run + select<T>(top == P(T(j)), P(T(0)), x);
+        }
+        rest = rest + run;
     }
     unsigned far = 0;
     for (int l = 0; l < W; ++l) far |= unsigned(rest.v[l] < FAR<T>) << l;
@@ -274,19 +281,22 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, const int64_
     P totals[F::totals], f[F::totals], R(T(0));
     for (int i = 0; i < F::totals; ++i) totals[i] = P(T(0));
     if (F::linear) F::template partials<P, T>(totals, a, f);
-    for (int64_t j = 0; j < n; ++j) {
-        P costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
-        Cell<P> k = make_cell<F, P, T>(P::load(e + j * W) * inv, (at(j) - origin) - l1p, costs);
-        P out[F::totals];
-        F::template terms<P, T>(k, a, out);
-        auto set_apart = (truth == P(T(j))) | (top == P(T(j)));
-        for (int i = 0; i < F::totals; ++i)
-            totals[i] = totals[i] + select<T>(set_apart, P(T(0)), out[i]);
-        if (F::linear) {
-            P pull = F::template pull<P, T>(k, a, f);
-            R = R + select<T>(set_apart, P(T(0)), pull);
+    for (int64_t first = 0; first < n; first += RUN) {
+        P run[F::totals + 1];
+        for (auto& x : run) x = P(T(0));
+        for (int64_t j = first; j < n && j < first + RUN; ++j) {
+            P costs[LOSSMATRIX_STREAMS];
+            for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
+            Cell<P> k = make_cell<F, P, T>(P::load(e + j * W) * inv, (at(j) - origin) - l1p, costs);
+            P out[F::totals + 1];
+            F::template terms<P, T>(k, a, out);
+            out[F::totals] = F::linear ? F::template pull<P, T>(k, a, f) : P(T(0));
+            auto set_apart = (truth == P(T(j))) | (top == P(T(j)));
+            for (int i = 0; i <= F::totals; ++i)
+                run[i] = run[i] + select<T>(set_apart, P(T(0)), out[i]);
         }
+        for (int i = 0; i < F::totals; ++i) totals[i] = totals[i] + run[i];
+        R = R + run[F::totals];
     }
 
     // the truth and the top class, once for all lanes
@@ -319,13 +329,18 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, const int64_
 
     if (!F::linear) {
         F::template partials<P, T>(totals, a, f);
-        for (int64_t j = 0; j < n; ++j) {
-            P costs[LOSSMATRIX_STREAMS];
-            for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
-            Cell<P> k = make_cell<F, P, T>(P::load(e + j * W) * inv, (at(j) - origin) - l1p, costs);
-            auto set_apart = (truth == P(T(j))) | (top == P(T(j)));
-            P pull = F::template pull<P, T>(k, a, f);
-            R = R + select<T>(set_apart, P(T(0)), pull);
+        for (int64_t first = 0; first < n; first += RUN) {
+            P run(T(0));
+            for (int64_t j = first; j < n && j < first + RUN; ++j) {
+                P costs[LOSSMATRIX_STREAMS];
+                for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
+                P p = P::load(e + j * W) * inv;
+                Cell<P> k = make_cell<F, P, T>(p, (at(j) - origin) - l1p, costs);
+                auto set_apart = (truth == P(T(j))) | (top == P(T(j)));
+                P pull = F::template pull<P, T>(k, a, f);
+                run = run + select<T>(set_apart, P(T(0)), pull);
+            }
+            R = R + run;
         }
     }
     P h = select<T>(both, F::template slope_truth<P, T>(at_top, a, f),

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Times losses on the CPU against what a user would write instead; writes results/cpu.csv.
+
+All contenders run in one process, one after the other in every round, and a row gives the median
+of the rounds; so a busy machine disturbs all of them alike. `ratio` is the time divided by that
+of F.cross_entropy at the same shape and dtype. Run it with `make bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # as PyTorch users know it
+from torch import Tensor
+
+import lossmatrix as lm
+
+SHAPES = [
+    (256, 10),
+    (65536, 5),
+    (65536, 19),
+    (65536, 100),
+    (32768, 1000),
+    (2048, 32000),
+    (4, 19, 512, 512),
+]
+RESULT = Path(__file__).parent / "results" / "cpu.csv"
+
+Call = Callable[[Tensor], Tensor]
+
+
+def eager(target: Tensor, D: Tensor) -> Call:
+    """The snippet that users write for expected cost."""
+
+    def loss(logits: Tensor) -> Tensor:
+        rows = D[target]
+        rows = rows.movedim(-1, 1) if rows.dim() > 2 else rows
+        return (rows * logits.softmax(1)).sum(1).mean()
+
+    return loss
+
+
+def contenders(shape: tuple[int, ...], with_compile: bool) -> tuple[Tensor, dict[str, Call]]:
+    """Logits, and every contender as a function of them."""
+    torch.manual_seed(0)
+    num_classes = shape[1]
+    logits = 3.0 * torch.randn(shape)
+    target = torch.randint(0, num_classes, (shape[0], *shape[2:]))
+    D = 5.0 * torch.rand(num_classes, num_classes)
+    D.fill_diagonal_(0.0)
+    costs = lm.Dense(D)
+    losses: dict[str, lm.Loss] = {
+        "ExpectedCost": lm.ExpectedCost(),
+        "CrossEntropy + ExpectedCost": lm.CrossEntropy() + lm.ExpectedCost(),
+        "CrossEntropy": lm.CrossEntropy(),
+        "Unlikelihood": lm.Unlikelihood(),
+        "SoftmaxMargin": lm.SoftmaxMargin(),
+        "CostSensitiveCrossEntropy": lm.CostSensitiveCrossEntropy(),
+    }
+    calls: dict[str, Call] = {"F.cross_entropy": lambda z: F.cross_entropy(z, target)}
+    for name, loss in losses.items():
+        criterion = lm.Criterion(loss, costs, engine="native")
+        calls[f"lossmatrix {name}"] = lambda z, c=criterion: c(z, target)
+    calls["eager expected cost"] = eager(target, D)
+    if with_compile:
+        reference = lm.Criterion(lm.ExpectedCost(), costs, engine="reference")
+        compiled = torch.compile(reference)
+        calls["torch.compile of the reference"] = lambda z: compiled(z, target)
+    calls |= peers(logits, target, D)
+    return logits, calls
+
+
+def peers(logits: Tensor, target: Tensor, D: Tensor) -> dict[str, Call]:
+    """Losses of other libraries, where they are installed and take the shape."""
+    found: dict[str, Call] = {}
+    try:
+        from dlordinal.losses import CDWCELoss
+
+        if logits.dim() == 2:
+            cdw = CDWCELoss(logits.shape[1], alpha=1.0)
+            found["dlordinal CDWCELoss"] = lambda z: cdw(z, target)
+    except ImportError:
+        pass
+    try:
+        from monai.losses import GeneralizedWassersteinDiceLoss
+
+        if logits.dim() == 4 and logits.shape[0] == 1:
+            dice = GeneralizedWassersteinDiceLoss(D.numpy())
+            found["MONAI GeneralizedWassersteinDiceLoss"] = lambda z: dice(z, target)
+    except ImportError:
+        pass
+    return found
+
+
+def forward_backward(call: Call, logits: Tensor) -> None:
+    """Value and a fresh gradient."""
+    torch.autograd.grad(call(logits), logits)
+
+
+def forward(call: Call, logits: Tensor) -> None:
+    """The value alone."""
+    with torch.no_grad():
+        call(logits)
+
+
+def interleaved(
+    calls: dict[str, Call], run: Callable[[Call, Tensor], None], logits: Tensor, seconds: float
+) -> dict[str, float]:
+    """Median milliseconds of every call, measured in turns."""
+    for call in calls.values():
+        run(call, logits)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    repeat = 50 if logits.numel() < 10_000 else 1
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(repeat):
+                run(call, logits)
+            times[name].append((time.perf_counter() - start) / repeat * 1e3)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def peak_megabytes(call: Call, logits: Tensor) -> float:
+    """Peak memory of forward and backward above what was resident before, in a child process."""
+    if not hasattr(os, "fork"):
+        return float("nan")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # a forked thread pool is not there
+        before = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        forward_backward(call, logits)
+        status = Path("/proc/self/status").read_text()
+        peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
+        os.write(writer, f"{(peak - before) / 1e6:.1f}".encode())
+        os._exit(0)
+    os.close(writer)
+    answer = os.read(reader, 64).decode()
+    os.close(reader)
+    os.waitpid(child, 0)
+    return float(answer) if answer else float("nan")
+
+
+def machine() -> dict[str, str]:
+    """What the numbers depend on."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    models = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+        "commit": commit.stdout.strip(),
+    }
+
+
+def main() -> None:
+    """Run and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=6.0, help="per shape and mode")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    rows: list[dict[str, object]] = []
+    for shape in SHAPES:
+        logits, calls = contenders(shape, not options.no_compile)
+        for dtype in (torch.float32, torch.bfloat16):
+            z = logits.to(dtype).requires_grad_()
+            chosen = {
+                name: call
+                for name, call in calls.items()
+                if dtype == torch.float32 or name.startswith(("F.", "lossmatrix"))
+            }
+            for mode, run in (("forward+backward", forward_backward), ("forward", forward)):
+                times = interleaved(chosen, run, z, options.seconds)
+                for name, milliseconds in times.items():
+                    big = mode == "forward+backward" and z.numel() > 10_000_000
+                    memory = peak_megabytes(chosen[name], z) if big else float("nan")
+                    rows.append(
+                        {
+                            "shape": "x".join(map(str, shape)),
+                            "dtype": str(dtype).removeprefix("torch."),
+                            "mode": mode,
+                            "contender": name,
+                            "milliseconds": f"{milliseconds:.4f}",
+                            "ratio": f"{milliseconds / times['F.cross_entropy']:.3f}",
+                            "peak_mb": f"{memory:.1f}",
+                            "gradient_mb": f"{z.numel() * z.element_size() / 1e6:.1f}",
+                            **machine(),
+                        }
+                    )
+                    print(*list(rows[-1].values())[:7], sep="\t", flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    partial = options.out.with_suffix(".part")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, options.out)
+
+
+if __name__ == "__main__":
+    main()

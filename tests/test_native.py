@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The native engine: what no other engine can get wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+import lossmatrix as lm
+from lossmatrix.engines import generate, library, native
+from lossmatrix.engines.printer import print_formula
+
+LOSSES: list[lm.Loss] = [
+    *generate.SHIPPED,
+    lm.SoftTargetCrossEntropy(0.5),
+    lm.CostFocal(0.5),
+    lm.CrossEntropy() + 2.0 * lm.SoftmaxMargin(),
+]
+LAYOUTS = ["rows", "columns", "planes", "sliced"]
+
+
+def table(num_classes: int) -> Tensor:
+    generator = torch.Generator().manual_seed(num_classes)
+    return 5.0 * torch.rand(num_classes, num_classes, generator=generator, dtype=torch.float64)
+
+
+def problem(num_classes: int, layout: str, scale: float) -> tuple[Tensor, Tensor]:
+    """Logits of one memory layout in float64, and targets of which one is ignored."""
+    generator = torch.Generator().manual_seed(7)
+    shape = (3, num_classes, 5, 7) if layout == "planes" else (37, num_classes)
+    logits = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+    if layout == "columns":
+        logits = logits.t().contiguous().t()
+    if layout == "sliced":
+        wide = torch.zeros(2 * shape[0] + 1, num_classes + 3, dtype=torch.float64)
+        wide[1::2, 2:-1] = logits
+        logits = wide[1::2, 2:-1]
+    rows = (shape[0], *shape[2:])
+    target = torch.randint(0, num_classes, rows, generator=generator)
+    target.view(-1)[3] = -100
+    return logits, target
+
+
+def value_and_gradient(
+    loss: lm.Loss, logits: Tensor, target: Tensor, D: Tensor, engine: str, upstream: Tensor
+) -> tuple[Tensor, Tensor]:
+    z = logits.detach().requires_grad_()
+    costs = None if loss.reads is None else D
+    value = loss(z, target, costs, reduction="none", engine=engine)
+    (gradient,) = torch.autograd.grad(value, z, upstream.to(value.dtype))
+    return value.double(), gradient.double()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_its_error_is_at_most_twice_the_references(loss: lm.Loss, dtype: torch.dtype) -> None:
+    sizes = (1, 2, 3, 5, 16, 17, 48, 255, 257)
+    for num_classes, (layout, scale) in zip(
+        sizes, itertools.cycle(itertools.product(LAYOUTS, (1.0, 12.0, 300.0))), strict=False
+    ):
+        exact_logits, target = problem(num_classes, layout, scale)
+        logits = exact_logits.to(dtype)
+        D = table(num_classes).float().double()
+        upstream = 0.5 + torch.rand(target.shape, generator=torch.Generator().manual_seed(1))
+        arguments = target, D, "reference", upstream
+        exact = value_and_gradient(loss, logits.double(), *arguments)
+        reference = value_and_gradient(loss, logits, *arguments)
+        ours = value_and_gradient(loss, logits, target, D, "native", upstream)
+        representable = exact[0].abs() < torch.finfo(dtype).max
+        for mine, its, truth in zip(ours, reference, exact, strict=True):
+            if truth.shape == representable.shape:
+                mine, its, truth = mine[representable], its[representable], truth[representable]
+            # One rounding of the terms, which are as large as loss and gradient; in float64 the
+            # reference is its own truth, and its roundings count as well.
+            largest = max(truth.abs().max(), exact[0][representable].abs().max())
+            rounding = torch.finfo(dtype).eps * largest
+            budget = 2.0 * (its - truth).abs().max() + 4.0 * rounding
+            assert (mine - truth).abs().max() <= budget, (num_classes, layout, scale)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("num_classes", [5, 300])
+def test_every_element_of_the_gradient_is_written(
+    layout: str, num_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_like = torch.empty_like
+    monkeypatch.setattr(
+        native.torch, "empty_like", lambda t: empty_like(t).fill_(torch.nan), raising=True
+    )
+    logits, target = problem(num_classes, layout, 3.0)
+    _, gradient = value_and_gradient(
+        lm.ExpectedCost(), logits, target, table(num_classes), "native", torch.ones(target.shape)
+    )
+    assert gradient.isfinite().all()
+    ignored = gradient.movedim(1, -1).reshape(-1, num_classes)[3]
+    assert (ignored == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(40_000, 5), (3000, 300), (2, 19, 150, 150)])
+def test_results_are_bitwise_equal_over_runs_and_threads(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    logits, D = torch.randn(shape), torch.rand(shape[1], shape[1])
+    target = torch.randint(0, shape[1], (shape[0], *shape[2:]))
+    criterion = lm.Criterion(lm.CrossEntropy() + lm.ExpectedCost(), D, engine="native")
+    threads = torch.get_num_threads()
+    seen: list[tuple[Tensor, Tensor]] = []
+    try:
+        for count in (1, 2, 3, 2):
+            torch.set_num_threads(count)
+            z = logits.clone().requires_grad_()
+            value = criterion(z, target)
+            seen.append((value.detach(), torch.autograd.grad(value, z)[0]))
+    finally:
+        torch.set_num_threads(threads)
+    for value, gradient in seen[1:]:
+        assert torch.equal(value, seen[0][0])
+        assert torch.equal(gradient, seen[0][1])
+
+
+def test_logits_are_not_written() -> None:
+    logits, target = problem(5, "rows", 3.0)
+    z = logits.float().requires_grad_()
+    before, version = z.detach().clone(), z._version
+    lm.ExpectedCost()(z, target, table(5), engine="native").backward()
+    assert torch.equal(z.detach(), before)
+    assert z._version == version
+
+
+def test_more_than_two_to_the_31_elements() -> None:
+    num_rows = 2**29 + 5
+    row = torch.tensor([[0.5, -1.0, 2.0, 0.25]])
+    target = torch.tensor([2], dtype=torch.uint8)
+    with torch.no_grad():
+        one = lm.CrossEntropy()(row, target, engine="native")
+        many = lm.CrossEntropy()(row.expand(num_rows, 4), target.expand(num_rows), engine="native")
+    torch.testing.assert_close(many, one, rtol=1e-6, atol=0)
+
+
+def test_a_stride_beyond_two_to_the_31() -> None:
+    memory = torch.empty(2**31 + 64, dtype=torch.uint8)  # untouched pages take no memory
+    bytes_ = memory[: 2**31 + 64]
+    logits = bytes_.view(torch.bfloat16).as_strided((2, 10), (2**30 + 3, 1))
+    values = torch.randn(2, 10, generator=torch.Generator().manual_seed(0)).bfloat16()
+    logits.copy_(values)
+    target = torch.tensor([3, 7])
+    ours = lm.CrossEntropy()(logits, target, reduction="none", engine="native")
+    assert torch.equal(ours, lm.CrossEntropy()(values, target, reduction="none", engine="native"))
+
+
+def test_backward_through_a_retained_graph_gives_the_same_gradient() -> None:
+    logits, target = problem(5, "rows", 3.0)
+    z = logits.requires_grad_()
+    value = lm.ExpectedCost()(z, target, table(5), engine="native")
+    first = torch.autograd.grad(value, z, torch.tensor(2.0).double(), retain_graph=True)[0].clone()
+    second = torch.autograd.grad(value, z, torch.tensor(2.0).double())[0]
+    assert torch.equal(first, second)
+
+
+def test_the_second_derivative_is_the_references() -> None:
+    logits, target = problem(4, "rows", 1.0)
+    costs = lm.Dense(table(4))
+
+    def value(z: Tensor) -> Tensor:
+        return (lm.CrossEntropy() + lm.ExpectedCost())(z, target, costs, engine="native")
+
+    z = logits.clone().requires_grad_()
+    assert torch.autograd.gradcheck(value, (z,))
+    assert torch.autograd.gradgradcheck(value, (z,))
+
+
+def test_a_traced_graph_holds_one_operator() -> None:
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    criterion = lm.Criterion(lm.CrossEntropy() + lm.ExpectedCost(), table(5))
+    logits, target = problem(5, "planes", 1.0)
+    z = logits.float().requires_grad_()
+    traced = torch.compile(criterion, fullgraph=True, backend=keep)
+    value = traced(z, target)
+    (graph,) = graphs
+    called = [str(node.target) for node in graph.graph.nodes]
+    assert sum("lossmatrix" in name for name in called) == 1, called
+    torch.testing.assert_close(value, criterion(z, target))
+
+
+def test_the_operator_meets_pytorchs_checks() -> None:
+    criterion = lm.Criterion(lm.CrossEntropy() + lm.ExpectedCost(), table(5))
+    plan = criterion.bound[0].prepared
+    assert isinstance(plan, native.Plan)
+    logits, target = problem(5, "planes", 1.0)
+    z = logits.float().reshape(3, 5, 35).requires_grad_()
+    for reduction in ("mean", "none"):
+        arguments = (z, target.reshape(3, 35), None, None, plan.number, -100, reduction, True)
+        torch.library.opcheck(native.traced, arguments)
+
+
+def test_the_shipped_formulas_are_the_losses_own() -> None:
+    assert generate.FILE.read_text() == generate.text(), (
+        "native/formulas.hpp is out of date: run python -m lossmatrix.engines.generate"
+    )
+
+
+def test_every_shipped_formula_has_a_kernel_in_the_library() -> None:
+    shipped = library.shipped()
+    assert shipped is not None, "the package was installed without a C++ compiler"
+    for formula in generate.formulas().values():
+        assert hasattr(shipped, f"{formula.name}_{library.instruction_set(torch.float32)}")
+
+
+@dataclass(frozen=True)
+class Entropy(lm.StreamedLoss):
+    """A loss of the user's own: cost plus ``strength`` times negative entropy."""
+
+    strength: float = 0.5
+    decides = None
+    convex = False
+    proper = False
+    linear_in_costs = False
+
+    def term(self, cell: lm.Cells) -> Tensor:
+        return cell.cost * cell.p + self.strength * lm.weigh(cell.p, cell.log_p)
+
+
+def test_a_loss_of_ones_own_is_compiled_on_first_use(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
+    library.kernel.cache_clear()
+    logits, target = problem(5, "planes", 3.0)
+    upstream = torch.ones(target.shape)
+    for strength in (0.5, 2.0):  # one kernel serves both
+        loss = Entropy(strength)
+        ours = value_and_gradient(loss, logits.float(), target, table(5), "native", upstream)
+        exact = value_and_gradient(loss, logits, target, table(5), "reference", upstream)
+        for mine, truth in zip(ours, exact, strict=True):
+            torch.testing.assert_close(mine, truth, rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_compiler_auto_uses_the_reference_and_native_says_why(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    library.kernel.cache_clear()
+    logits, target = problem(5, "rows", 1.0)
+    criterion = lm.Criterion(Entropy(), table(5))
+    assert "no C++ compiler" in lm.explain(criterion, logits)
+    assert criterion(logits, target).isfinite()
+    with pytest.raises(RuntimeError, match="no C\\+\\+ compiler"):
+        Entropy()(logits, target, table(5), engine="native")
+
+
+def test_one_changed_coefficient_is_noticed(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
+    true = print_formula(lm.ExpectedCost().bind(lm.Dense(table(3))))
+    wrong = dataclasses.replace(
+        true,
+        name="formula_wrong",
+        text=true.text.replace(true.name, "formula_wrong").replace("V(a[0])", "V(1.001) * V(a[0])"),
+    )
+    monkeypatch.setattr(native, "_formula", lambda terms: wrong)
+    with pytest.raises(AssertionError):
+        test_its_error_is_at_most_twice_the_references(lm.ExpectedCost(), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("loss", "arguments", "reason"),
+    [
+        (lm.EnergyScore(), {}, "works on whole rows"),
+        (lm.ExpectedCost(), {"label_smoothing": 0.1}, "label smoothing"),
+    ],
+    ids=["row loss", "smoothing"],
+)
+def test_what_it_cannot_run_is_refused_with_the_reason(
+    loss: lm.Loss, arguments: dict[str, float], reason: str
+) -> None:
+    costs = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
+    logits, target = torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])
+    with pytest.raises(RuntimeError, match=reason):
+        loss(
+            logits,
+            target,
+            costs,
+            engine="native",
+            label_smoothing=arguments.get("label_smoothing", 0.0),
+        )
+    loss(logits, target, costs, label_smoothing=arguments.get("label_smoothing", 0.0))
+
+
+def test_per_example_costs_run_natively() -> None:
+    logits, target = problem(5, "planes", 2.0)
+    rows = torch.rand(3, 5, 5, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    costs = lm.PerExample(rows)
+    for loss in (lm.ExpectedCost(), lm.Unlikelihood(), lm.CostSensitiveCrossEntropy()):
+        ours = loss(logits, target, costs, reduction="none", engine="native")
+        theirs = loss(logits, target, costs, reduction="none", engine="reference")
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_masked_classes_and_rows_without_weight() -> None:
+    logits = torch.tensor([[0.5, -torch.inf, 1.0], [-torch.inf, -torch.inf, 0.0], [1.0, 2.0, 3.0]])
+    target = torch.tensor([0, 2, 1])
+    D = table(3)
+    for loss in (lm.CrossEntropy(), lm.ExpectedCost(), lm.Unlikelihood()):
+        z = logits.clone().requires_grad_()
+        ours = loss(z, target, None if loss.reads is None else D, reduction="none", engine="native")
+        theirs = loss(
+            logits, target, None if loss.reads is None else D, reduction="none", engine="reference"
+        )
+        torch.testing.assert_close(ours.detach(), theirs)
+        (gradient,) = torch.autograd.grad(ours.sum(), z)
+        assert gradient.isfinite().all()
