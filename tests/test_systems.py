@@ -115,6 +115,35 @@ def test_the_default_compiler_gives_the_same_numbers_at_any_gap() -> None:
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@compiles
+def test_a_criterion_is_exported_as_a_program() -> None:
+    criterion = made("decision", weight=torch.tensor([1.0, 2.0, 0.5, 1.5]))
+    logits, target = batch()
+    program = torch.export.export(criterion, (logits, target))
+    other = logits.flip(0)
+    torch.testing.assert_close(program.module()(other, target), criterion(other, target))
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_shapes_are_found_without_numbers(name: str) -> None:
+    """On the meta device, where models are laid out before there is memory for them."""
+    logits = torch.empty(6, 4, 3, device="meta", dtype=torch.float16, requires_grad=True)
+    target = torch.empty(6, 3, device="meta", dtype=torch.int64)
+    value = made(name, reduction="none").to("meta")(logits, target)
+    assert (value.shape, value.dtype, value.device.type) == ((6, 3), torch.float16, "meta")
+    value.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.shape == logits.shape
+
+
+def test_emptied_memory_keeps_its_costs() -> None:
+    """``to_empty`` before loading a checkpoint, which holds no costs, must not lose them."""
+    criterion = made("table")
+    logits, target = batch()
+    before = criterion(logits, target)
+    assert criterion.to_empty(device="cpu")(logits, target) == before
+
+
 # --- torch.func ----------------------------------------------------------------------------------
 
 

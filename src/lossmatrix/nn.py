@@ -187,9 +187,7 @@ class Criterion(nn.Module):
 
 
 def _with_dtype_of(table: Tensor, moved: Tensor) -> Tensor:
-    """``table`` where ``moved`` went, its numbers unrounded."""
-    if moved.dtype == table.dtype:
-        return moved
-    if moved.device.type == "meta":
+    """``table`` where ``moved`` went, its numbers neither rounded nor, by ``to_empty``, lost."""
+    if moved.is_meta or table.is_meta:
         return moved.to(table.dtype)
     return table.to(moved.device)

@@ -184,7 +184,8 @@ def _output_dtype(logits: Tensor, probabilities: Tensor | None) -> torch.dtype:
     dtype = logits.dtype
     if probabilities is not None:
         dtype = torch.promote_types(dtype, probabilities.dtype)
-    if torch.is_autocast_enabled(logits.device.type):
+    device = logits.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.promote_types(dtype, torch.float32)
     return dtype
 

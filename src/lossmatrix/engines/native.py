@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix, Dense, PerExample
+from lossmatrix.costs import CostMatrix, Dense
 from lossmatrix.engines import reference
 from lossmatrix.engines.library import (
     PARAMETERS,
@@ -118,7 +118,11 @@ def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
         if term.scale == 0:
             continue
         if not isinstance(term.loss, StreamedLoss):
-            return f"{term.loss!r} works on whole rows and has no kernel"
+            return f"{type(term.loss).__name__} works on whole rows and has no kernel"
+        devices = () if term.costs is None else {t.device for t in term.costs.tables.values()}
+        for device in devices:
+            if device.type != "cpu":
+                return f"the costs are on {device}, and its kernels run on the CPU"
         if term.costs is not None and not _readable(term.costs):
             return f"{term.costs!r} has too many classes for a table and no kernel of its own"
         if type(term.loss).margin is not StreamedLoss.margin:
@@ -147,23 +151,20 @@ def _fitting(terms: tuple[Term, ...]) -> list[tuple[Term, ...]]:
 
 
 def _readable(costs: CostMatrix) -> bool:
-    return isinstance(costs, (Dense, PerExample)) or costs.num_classes <= TABULATED
+    """Whether rows of costs can be had without a C×C table that is too large."""
+    by_row = isinstance(costs, Dense) or costs.num_samples is not None
+    return by_row or costs.num_classes <= TABULATED
 
 
 def _group(terms: tuple[Term, ...]) -> Group:
     matrices: dict[int, CostMatrix] = {}
     for term, stream in zip(terms, streams(terms), strict=True):
         if stream is not None and term.costs is not None:
-            readable = isinstance(term.costs, (Dense, PerExample)) or not _static(term.costs)
-            matrices[stream] = term.costs if readable else Dense(term.costs.to_dense())
+            by_row = isinstance(term.costs, Dense) or term.costs.num_samples is not None
+            matrices[stream] = term.costs if by_row else Dense(term.costs.to_dense())
     return Group(
         _formula(terms), parameters(terms), tuple(matrices[i] for i in range(len(matrices)))
     )
-
-
-def _static(costs: CostMatrix) -> bool:
-    """Whether rows depend on the truth alone."""
-    return "samples" not in repr(costs)
 
 
 _formulas: dict[tuple[object, ...], Formula] = {}

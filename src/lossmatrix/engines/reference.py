@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, PerExample
+from lossmatrix.costs.base import full_precision
 from lossmatrix.formula import RowLoss, Rows, StreamedLoss, Term
 from lossmatrix.problem import Problem, check_range, reduce
 
@@ -27,7 +28,7 @@ def refuses(problem: Problem) -> str | None:
 def run(problem: Problem) -> Tensor:
     """The reduced loss of a problem."""
     batch, num_classes, positions = problem.logits.shape
-    with torch.autocast(problem.logits.device.type, enabled=False):
+    with full_precision(problem.logits.device):
         logits = problem.logits.movedim(1, -1).reshape(batch * positions, num_classes)
         if problem.soft:
             kept, factors = None, None
