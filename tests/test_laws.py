@@ -28,15 +28,13 @@ from torch.nn.functional import one_hot
 import lossmatrix as lm
 from lossmatrix.engines import Engine
 
-settings.register_profile(
-    "laws",
+laws = settings(
     max_examples=10,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("laws")
 
 
 @dataclass(frozen=True)
@@ -113,6 +111,7 @@ def assert_same(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, shift=st.floats(-1e3, 1e3))
 def test_adding_a_constant_to_all_logits_changes_nothing(
     loss: lm.Loss, engine: Engine, draw: Draw, shift: float
@@ -124,6 +123,7 @@ def test_adding_a_constant_to_all_logits_changes_nothing(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws)
 def test_the_slopes_of_a_row_sum_to_zero(loss: lm.Loss, engine: Engine, draw: Draw) -> None:
     _, gradient = value_and_gradient(engine, loss, draw.logits, draw.target, draw.table(loss))
@@ -132,6 +132,7 @@ def test_the_slopes_of_a_row_sum_to_zero(loss: lm.Loss, engine: Engine, draw: Dr
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, order_seed=st.integers(0, 1000))
 def test_relabelling_classes_permutes_gradient(
     loss: lm.Loss, engine: Engine, draw: Draw, order_seed: int
@@ -150,6 +151,7 @@ def test_relabelling_classes_permutes_gradient(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, factor=st.sampled_from([0.01, 0.5, 3.0, 100.0]))
 def test_a_loss_linear_in_the_costs_scales_with_them(
     loss: lm.Loss, engine: Engine, draw: Draw, factor: float
@@ -164,6 +166,7 @@ def test_a_loss_linear_in_the_costs_scales_with_them(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, mix=st.floats(0.1, 2.0))
 def test_a_loss_linear_in_the_costs_adds_over_matrices(
     loss: lm.Loss, engine: Engine, draw: Draw, mix: float
@@ -187,6 +190,7 @@ UNIT_COST = {"DecisionScore": 1, "EntropicRisk": 1}
     [loss for loss in LOSSES.values() if type(loss).__name__ in UNIT_FREE | UNIT_COST],
     ids=repr,
 )
+@laws
 @given(draw=draws)
 def test_parameters_mean_the_same_for_euros_and_cents(
     loss: lm.Loss, engine: Engine, draw: Draw
@@ -212,6 +216,7 @@ SHIFTS = {
 
 @every_engine
 @pytest.mark.parametrize("loss", SHIFTS, ids=repr)
+@laws
 @given(draw=draws, offset=st.floats(0.0, 5.0))
 def test_adding_a_constant_to_a_row_of_costs_shifts_the_value_at_most(
     loss: lm.Loss, engine: Engine, draw: Draw, offset: float
@@ -225,6 +230,7 @@ def test_adding_a_constant_to_a_row_of_costs_shifts_the_value_at_most(
     assert_same(shifted, (value + SHIFTS[loss] * added[y], gradient), 1e-10)
 
 
+@laws
 @given(draw=draws, offset=st.floats(0.0, 5.0))
 def test_adding_a_constant_to_a_row_of_costs_changes_no_decision(draw: Draw, offset: float) -> None:
     D, probs = draw.table(lm.ExpectedCost()), draw.logits.softmax(1)
@@ -236,6 +242,7 @@ def test_adding_a_constant_to_a_row_of_costs_changes_no_decision(draw: Draw, off
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws)
 def test_decisions_that_are_no_classes_play_no_part_except_in_the_decision_score(
     loss: lm.Loss, engine: Engine, draw: Draw
@@ -289,6 +296,7 @@ KINDS = [
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws)
 def test_a_batch_is_its_samples_one_by_one(loss: lm.Loss, engine: Engine, draw: Draw) -> None:
     """Also where B = C and where B = 1, so that nothing broadcasts in silence."""
@@ -306,6 +314,7 @@ def test_a_batch_is_its_samples_one_by_one(loss: lm.Loss, engine: Engine, draw: 
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, size=st.sampled_from([(1,), (3,), (2, 3), (1, 2, 2)]))
 def test_positions_are_rows_of_a_longer_batch(
     loss: lm.Loss, engine: Engine, draw: Draw, size: tuple[int, ...]
@@ -325,6 +334,7 @@ def test_positions_are_rows_of_a_longer_batch(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, ignore_index=st.sampled_from([-100, -1, 0, 1, 255]))
 def test_ignored_rows_have_no_loss_and_no_gradient_and_do_not_count(
     loss: lm.Loss, engine: Engine, draw: Draw, ignore_index: int
@@ -346,6 +356,7 @@ def test_ignored_rows_have_no_loss_and_no_gradient_and_do_not_count(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws)
 def test_the_mean_is_the_sum_over_the_weight_of_the_rows_that_count(
     loss: lm.Loss, engine: Engine, draw: Draw
@@ -366,6 +377,7 @@ def test_the_mean_is_the_sum_over_the_weight_of_the_rows_that_count(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws)
 def test_sample_weights_multiply_losses_and_leave_the_denominator(
     loss: lm.Loss, engine: Engine, draw: Draw
@@ -384,6 +396,7 @@ def test_sample_weights_multiply_losses_and_leave_the_denominator(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws)
 def test_a_one_hot_target_is_a_class_index(loss: lm.Loss, engine: Engine, draw: Draw) -> None:
     z, y, D = draw.logits, draw.target, draw.table(loss)
@@ -395,6 +408,7 @@ def test_a_one_hot_target_is_a_class_index(loss: lm.Loss, engine: Engine, draw: 
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, mass=st.sampled_from([1.0, 0.3, 2.0]))
 def test_a_soft_target_is_the_mixture_of_its_classes(
     loss: lm.Loss, engine: Engine, draw: Draw, mass: float
@@ -414,6 +428,7 @@ def test_a_soft_target_is_the_mixture_of_its_classes(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, smoothing=st.sampled_from([0.1, 0.7, 1.0]))
 def test_label_smoothing_spreads_its_share_over_all_classes(
     loss: lm.Loss, engine: Engine, draw: Draw, smoothing: float
@@ -438,6 +453,7 @@ def bound(loss: lm.Loss, D: Tensor) -> float:
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws, peak=st.sampled_from([0.0, 20.0, 500.0]))
 def test_no_loss_falls_below_its_bound(
     loss: lm.Loss, engine: Engine, draw: Draw, peak: float
@@ -451,6 +467,7 @@ def test_no_loss_falls_below_its_bound(
 
 @every_engine
 @every_loss
+@laws
 @given(draw=draws)
 def test_without_knowledge_the_gradient_never_rewards_the_costliest_class(
     loss: lm.Loss, engine: Engine, draw: Draw
