@@ -20,6 +20,7 @@ from lossmatrix.costs import PerExample as PerExample
 from lossmatrix.costs import Sparse as Sparse
 from lossmatrix.costs import Tree as Tree
 from lossmatrix.costs import ZeroOne as ZeroOne
+from lossmatrix.costs import as_costs as as_costs
 from lossmatrix.decide import conditional_risk as conditional_risk
 from lossmatrix.decide import decide as decide
 from lossmatrix.decide import decide_or_abstain as decide_or_abstain

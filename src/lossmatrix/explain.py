@@ -26,7 +26,7 @@ def explain(criterion: Criterion, logits: Tensor) -> str:
 
     >>> print(lm.explain(lm.Criterion(lm.CrossEntropy()), torch.zeros(4, 3)))  # doctest: +ELLIPSIS
     loss: CrossEntropy()
-    decision: least expected cost under softmax(logits)
+    decision: argmax of the logits
     costs: none
     engine: ...
     """
@@ -43,10 +43,13 @@ def explain(criterion: Criterion, logits: Tensor) -> str:
         label_smoothing=criterion.label_smoothing,
     )
     costs = "none" if criterion.costs is None else repr(criterion.costs)
+    decides = criterion.loss.decides
+    if criterion.costs is None and decides == "bayes":
+        decides = "argmax"  # all mistakes alike
     return "\n".join(
         [
             f"loss: {criterion.loss!r}",
-            f"decision: {RULES[criterion.loss.decides]}",
+            f"decision: {RULES[decides]}",
             f"costs: {costs}",
             str(choose(criterion.engine, problem)),
         ]

@@ -29,6 +29,9 @@ class Law:
 def check_loss(loss: Loss, costs: CostsLike | None = None) -> tuple[str, ...]:
     """Run the laws of losses on ``loss`` and return the names of those that hold.
 
+    What a loss states as ``decides`` and ``proper`` is about its minimiser and is not among them:
+    minimise its mean over random truths and compare with the least-cost decision.
+
     Args:
         loss: the loss to be checked.
         costs: a square matrix that the loss accepts; by default an asymmetric 4 × 4 one, and a

@@ -34,6 +34,11 @@ class Wrapper(CostMatrix):
         clone.base = self.base.with_tables(inner)
         return clone
 
+    @property
+    def num_samples(self) -> int | None:
+        """That of the matrix it was made from."""
+        return self.base.num_samples
+
     def _settings(self) -> dict[str, object]:
         return {"base": self.base}
 

@@ -219,6 +219,11 @@ class CostMatrix(ABC):
         raise NotImplementedError  # for kinds that can have more decisions than classes
 
     @property
+    def num_samples(self) -> int | None:
+        """How many samples have costs of their own; None where rows depend on the truth alone."""
+        return None
+
+    @property
     def _num_rows(self) -> int:
         return self.num_classes
 

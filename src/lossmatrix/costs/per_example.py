@@ -53,6 +53,11 @@ class PerExample(TableCosts):
         return made
 
     @property
+    def num_samples(self) -> int | None:
+        """How many samples have costs of their own."""
+        return len(self._table)
+
+    @property
     def _rows_only(self) -> bool:
         return self._table.dim() == 2
 
