@@ -259,6 +259,23 @@ def test_without_a_compiler_auto_uses_the_reference_and_native_says_why(
         Entropy()(logits, target, table(5), engine="native")
 
 
+def test_without_a_compiler_a_sum_runs_as_its_shipped_parts(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    library.kernel.cache_clear()
+    parts = (lm.CrossEntropy(), 0.5 * lm.ExpectedCost(), 0.3 * lm.Unlikelihood())
+    loss = parts[0] + parts[1] + parts[2]
+    logits, target = problem(5, "planes", 3.0)
+    upstream = torch.ones(target.shape)
+    ours = value_and_gradient(loss, logits, target, table(5), "native", upstream)
+    exact = value_and_gradient(loss, logits, target, table(5), "reference", upstream)
+    for mine, truth in zip(ours, exact, strict=True):
+        torch.testing.assert_close(mine, truth)
+
+
 def test_one_changed_coefficient_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

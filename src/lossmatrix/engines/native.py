@@ -41,29 +41,46 @@ TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
 
 @dataclass(frozen=True)
 class Group:
-    """Terms that one kernel evaluates in one visit, and what it needs."""
+    """Terms that one kernel evaluates in one visit, and the matrix of each of its streams."""
 
+    terms: tuple[Term, ...]
     formula: Formula
-    parameters: list[float]
-    costs: tuple[CostMatrix, ...]  # one per stream
+    costs: tuple[CostMatrix, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel and a ``Task`` in which all that stays from call to call has been filled in.
+
+    ``tables`` are those whose addresses are in the task; ``by_sample`` are the streams whose rows
+    of costs belong to samples and are looked up in every call.
+    """
+
+    kernel: Kernel
+    task: Task
+    tables: tuple[Tensor, ...]
+    by_sample: tuple[tuple[int, CostMatrix], ...]
 
 
 class Plan:
-    """The kernels of a criterion.
-
-    ``ready`` keeps, per dtype, calls in which all that stays has been filled in: a kernel, a
-    ``Task``, the tables whose addresses are in it, and the streams whose rows of costs belong to
-    samples and are looked up in every call. ``number`` names the plan inside a traced graph.
-    """
+    """The kernels of a criterion; ``number`` names it inside a traced graph."""
 
     def __init__(self, groups: tuple[Group, ...]) -> None:
         self.groups = groups
-        self.ready: dict[torch.dtype, list[tuple[Kernel, Task, list[Tensor], list[int]]]] = {}
         self.number = next(_numbers)
+        self._calls: dict[torch.dtype, list[Call]] = {}
         _plans[self.number] = self
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()  # addresses are worth nothing in a copy
+
+    def calls(self, dtype: torch.dtype) -> list[Call]:
+        """The calls for one dtype of the computation; compiles what has no kernel yet."""
+        known = self._calls.get(dtype)
+        if known is None:
+            known = [call for group in self.groups for call in _calls(group, dtype)]
+            self._calls[dtype] = known
+        return known
 
 
 _numbers = itertools.count()
@@ -82,33 +99,26 @@ def plan(terms: tuple[Term, ...]) -> Plan | str:
     return prepared if isinstance(prepared, Plan | str) else _make_plan(terms)
 
 
-def _ready(made: Plan, dtype: torch.dtype) -> list[tuple[Kernel, Task, list[Tensor], list[int]]]:
-    """The calls of a plan for one dtype; compiles what has no kernel yet."""
-    calls = made.ready.get(dtype)
-    if calls is None:
-        isa = instruction_set(dtype)
-        calls = [_call(group, kernel(group.formula, isa), dtype) for group in made.groups]
-        made.ready[dtype] = calls
-    return calls
-
-
-def _call(
-    group: Group, compiled: Kernel, dtype: torch.dtype
-) -> tuple[Kernel, Task, list[Tensor], list[int]]:
+def _calls(group: Group, dtype: torch.dtype) -> list[Call]:
+    """One call; or one for each term, where only those have kernels and there is no compiler."""
+    try:
+        compiled = kernel(group.formula, instruction_set(dtype))
+    except CannotCompileError:
+        if len(group.terms) == 1:
+            raise
+        return [call for term in group.terms for call in _calls(_group((term,)), dtype)]
     task = Task()
     task.parallel_for = parallel_for()
-    for i, value in enumerate(group.parameters):
+    for i, value in enumerate(parameters(group.terms)):
         task.parameters[i] = value
     tables: list[Tensor] = []
-    by_sample: list[int] = []
     for i, costs in enumerate(group.costs):
-        if not isinstance(costs, Dense):
-            by_sample.append(i)
-            continue
-        table = costs.to(dtype=dtype).tables["table"]
-        tables.append(table if table.stride(1) == 1 else table.contiguous())
-        task.costs[i], task.costs_stride[i] = tables[-1].data_ptr(), tables[-1].stride(0)
-    return compiled, task, tables, by_sample
+        if isinstance(costs, Dense):
+            table = costs.to(dtype=dtype).tables["table"]
+            tables.append(table if table.stride(1) == 1 else table.contiguous())
+            task.costs[i], task.costs_stride[i] = tables[-1].data_ptr(), tables[-1].stride(0)
+    by_sample = ((i, costs) for i, costs in enumerate(group.costs) if not isinstance(costs, Dense))
+    return [Call(compiled, task, tuple(tables), tuple(by_sample))]
 
 
 def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
@@ -162,9 +172,7 @@ def _group(terms: tuple[Term, ...]) -> Group:
         if stream is not None and term.costs is not None:
             by_row = isinstance(term.costs, Dense) or term.costs.num_samples is not None
             matrices[stream] = term.costs if by_row else Dense(term.costs.to_dense())
-    return Group(
-        _formula(terms), parameters(terms), tuple(matrices[i] for i in range(len(matrices)))
-    )
+    return Group(terms, _formula(terms), tuple(matrices[i] for i in range(len(matrices))))
 
 
 _formulas: dict[tuple[object, ...], Formula] = {}
@@ -201,7 +209,7 @@ def refuses(problem: Problem) -> str | None:
     if isinstance(made, str):
         return made
     try:
-        _ready(made, problem.compute_dtype)
+        made.calls(problem.compute_dtype)
     except CannotCompileError as error:
         return f"its kernel is not among those shipped, and {error}"
     return None
@@ -313,8 +321,8 @@ def _compute(
         return tensor.data_ptr()
 
     total = 0.0
-    for i, (compiled, prepared, _, by_sample) in enumerate(_ready(made, dtype)):
-        task = Task.from_buffer_copy(prepared)  # several threads may be here at once
+    for i, call in enumerate(made.calls(dtype)):
+        task = Task.from_buffer_copy(call.task)  # several threads may be here at once
         task.logits = logits.data_ptr()
         task.batch, task.classes, task.positions = batch, classes, positions
         task.logits_stride[:] = logits.stride()
@@ -335,11 +343,11 @@ def _compute(
             task.gradient = gradient.data_ptr()
             task.gradient_stride[:] = gradient.stride()
             task.gradient_dense = 1
-        for stream in by_sample:
-            rows = _rows(made.groups[i].costs[stream], target, ignore_index, dtype)
+        for stream, costs in call.by_sample:
+            rows = _rows(costs, target, ignore_index, dtype)
             task.costs[stream], task.costs_stride[stream] = address(rows), rows.stride(0)
             task.per_sample[stream] = 1
-        compiled.run(ctypes.addressof(task))
+        call.kernel.run(ctypes.addressof(task))
         if task.is_outside:
             raise out_of_bounds(task.outside, classes)
         total += task.total
