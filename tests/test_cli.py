@@ -66,6 +66,8 @@ def test_costs_are_printed_with_what_looks_odd(
         ("compare --data data.csv --target rsk --costs costs.csv", "column 'rsk'"),
         ("compare --data data.csv --target x --costs costs.csv", "Class "),
         ("compare --data data.csv --target risk --costs data.csv", "cannot be read"),
+        ("compare --digits --out .", "cannot be written to ."),
+        ("compare --digits --out data.csv/report.html", "No folder data.csv can be made"),
         ("costs nowhere.csv", "no file nowhere.csv"),
     ],
 )

@@ -136,6 +136,20 @@ def test_a_folder_reads_a_packed_table_with_stored_folds_and_words(tmp_path: Pat
     assert task.network == "linear"
 
 
+def test_parts_stored_as_numbers_are_named_by_the_description(tmp_path: Path) -> None:
+    arrays = {"y": [0, 1, 0, 1], "X": [[1.0]] * 4, "split": [1, 0, 0, 1]}
+    path = make_folder(tmp_path, **{name: numpy.array(a) for name, a in arrays.items()})
+    parts = folder(path).parts
+    assert parts is not None
+    assert parts.tolist() == ["1", "0", "0", "1"]
+    meta = json.loads((path / "meta.json").read_text())
+    meta["split"] = {"values": {"0": "train", "1": "test"}}
+    (path / "meta.json").write_text(json.dumps(meta))
+    parts = folder(path).parts
+    assert parts is not None
+    assert parts.tolist() == ["test", "train", "train", "test"]
+
+
 def test_other_costs_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
     path = make_folder(tmp_path, y=numpy.array([0, 1]), X=numpy.eye(2))
     (path / "cost_other.csv").write_text(COSTS.replace("5", "9"))
@@ -147,7 +161,8 @@ def test_other_costs_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
     [
         ({"y": [0, 1]}, "neither features nor arrays"),
         ({"X": [[1.0], [2.0]]}, "no column or array 'y'"),
-        ({"y": [0, 2], "X": [[1.0], [2.0]]}, "labels y"),
+        ({"y": [0, 2], "X": [[1.0], [2.0]]}, "labels y .* are '0', '2'"),
+        ({"y": ["bad", "good"], "X": [[1.0], [2.0]]}, "labels y .* are 'bad', 'good'"),
         ({"y": [0, 1], "X": [[1.0], [numpy.nan]]}, "1 of 2 rows"),
         ({"y": [0, 1], "X": [[1.0]]}, "differ in length"),
         ({"y": [0, 1], "probs": [[1.0, 0.0], [0.5, 0.5]]}, "logarithm of 0"),

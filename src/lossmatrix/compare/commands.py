@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The commands of the command line, and their options."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -44,6 +45,7 @@ def compare_command(
 ) -> None:
     """Train with several losses, decide by several rules: what did pricing mistakes change?"""
     task = chosen_task(directory, bundled, data, target, costs)
+    check_writable(out)
     torch.set_num_threads(1)  # in networks this small, threads only wait for one another
     with progress_bar() as report:
         chosen = replace(task, network=network or task.network)
@@ -51,6 +53,18 @@ def compare_command(
     show(comparison)
     write_report(comparison, out)
     typer.echo(f"Report: {out}")
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a place for the report that cannot be written to, before minutes of training."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserInputError(f"No folder {out.parent} can be made: {error.strerror}.") from error
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise UserInputError(
+            f"The report cannot be written to {out}: name another file with --out."
+        )
 
 
 def chosen_task(

@@ -107,11 +107,11 @@ def folder(path: Path, costs: Path | None = None) -> Task:
         raise UserInputError(
             f"The arrays and columns of {path} differ in length: store equal rows."
         )
-    target = columns["y"].astype(numpy.int64)
-    if not set(target) <= set(range(len(meta["classes"]))):
+    target = columns["y"]
+    if target.dtype.kind not in "iu" or not set(target) <= set(range(len(meta["classes"]))):
         raise UserInputError(
-            f"The labels y of {path} go from {target.min()} to {target.max()}, but are positions "
-            f"in the {len(meta['classes'])} classes of meta.json, from 0: renumber them."
+            f"The labels y of {path} must be positions in the {len(meta['classes'])} classes of "
+            f"meta.json, from 0, but they are {shown(sorted(set(map(str, target))))}: number them."
         )
     features = scores = None
     if "X" in columns:
@@ -119,6 +119,7 @@ def folder(path: Path, costs: Path | None = None) -> Task:
         check_finite(features, path)
     elif used:
         features = pandas.DataFrame({name: columns[name] for name in used})
+        check_finite(features.select_dtypes("number").fillna(0).to_numpy(float), path)
     else:
         scores = read_scores(columns, path)
     weight, fold, split = (first(columns, *names) for names in BOOKKEEPING)
@@ -126,7 +127,7 @@ def folder(path: Path, costs: Path | None = None) -> Task:
         name=path.resolve().name,
         title=meta["title"],
         costs=read_costs(costs, meta["classes"]),
-        target=target,
+        target=target.astype(numpy.int64),
         features=features,
         scores=scores or {},
         weight=None if weight is None else weight.astype(float),
@@ -146,7 +147,9 @@ def first(columns: Columns, *names: str) -> NDArray[Any] | None:
 
 def name_parts(split: NDArray[Any], meta: Mapping[str, Any]) -> NDArray[numpy.str_]:
     """The part each row belongs to; meta.json names the numbers of an array."""
-    names: dict[str, str] = meta["split"]["values"] if split.dtype.kind in "iu" else {}
+    named: Any = meta.get("split")
+    values: Any = named.get("values") if isinstance(named, dict) else None
+    names: dict[str, str] = values if isinstance(values, dict) else {}
     return numpy.array([names.get(str(part), str(part)) for part in split])
 
 
