@@ -143,6 +143,18 @@ def test_one_rare_mistake_among_saturated_rows_still_has_a_temperature():
     assert pull == pytest.approx(0.001 / (1 + math.exp(-0.001 * inverse)), rel=1e-4)
 
 
+@pytest.mark.parametrize("C", [3, 1000, 5000])
+@pytest.mark.parametrize("mistakes", [1, 3, 200])
+def test_a_first_step_that_would_saturate_every_row_is_cut(C, mistakes):
+    # the top class is 10 above all others, which are alike: its probability becomes the accuracy
+    target = torch.zeros(500, dtype=torch.int64)
+    logits = torch.zeros(500, C)
+    logits[:mistakes, 1] = logits[mistakes:, 0] = 10
+    odds = (500 - mistakes) / mistakes * (C - 1)
+    fitted = TemperatureScaling().fit(logits, target)
+    assert fitted.temperature == pytest.approx(10 / math.log(odds), rel=1e-10)
+
+
 @pytest.mark.parametrize("fit", FITS)
 def test_rows_without_a_mistake_have_no_best_fit(fit):
     logits = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])

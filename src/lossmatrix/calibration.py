@@ -174,6 +174,8 @@ _Derivatives = tuple[Tensor, Tensor]  # gradient and curvature at a point
 def _minimum(derivatives: Callable[[Tensor], _Derivatives], start: Tensor) -> Tensor:
     """Where a convex function is least, by Newton's method with steps cut where they overshoot.
 
+    A step that ends before the lowest point on its way has surely gone down, whatever rounding says
+    of the values; beyond that point all probabilities may be 0 or 1 and the curvature lost.
     Near a minimum every step is about the square of the one before; on the way to infinity steps
     keep their size while the gradient dies all the same. So it is the step that has to get small.
     """
@@ -186,9 +188,8 @@ def _minimum(derivatives: Callable[[Tensor], _Derivatives], start: Tensor) -> Te
         step = torch.cholesky_solve(gradient.unsqueeze(1), factor).squeeze(1)
         if step @ step <= 1e-16 * (1 + point @ point):
             return point - step
-        slope = gradient @ step
-        while (ahead := derivatives(point - step))[0] @ step < -slope / 2:
-            step, slope = step / 2, slope / 2
+        while (ahead := derivatives(point - step))[0] @ step < 0:
+            step = step / 2
         point = point - step
         gradient, curvature = ahead
     raise ValueError(
