@@ -233,7 +233,7 @@ def test_a_loss_of_ones_own_is_compiled_on_first_use(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
-    library.kernel.cache_clear()
+    library.forget()
     logits, target = problem(5, "planes", 3.0)
     upstream = torch.ones(target.shape)
     for strength in (0.5, 2.0):  # one kernel serves both
@@ -250,7 +250,7 @@ def test_without_a_compiler_auto_uses_the_reference_and_native_says_why(
     monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    library.kernel.cache_clear()
+    library.forget()
     logits, target = problem(5, "rows", 1.0)
     criterion = lm.Criterion(Entropy(), table(5))
     assert "no C++ compiler" in lm.explain(criterion, logits)
@@ -265,7 +265,7 @@ def test_without_a_compiler_a_sum_runs_as_its_shipped_parts(
     monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    library.kernel.cache_clear()
+    library.forget()
     parts = (lm.CrossEntropy(), 0.5 * lm.ExpectedCost(), 0.3 * lm.Unlikelihood())
     loss = parts[0] + parts[1] + parts[2]
     logits, target = problem(5, "planes", 3.0)
@@ -274,6 +274,38 @@ def test_without_a_compiler_a_sum_runs_as_its_shipped_parts(
     exact = value_and_gradient(loss, logits, target, table(5), "reference", upstream)
     for mine, truth in zip(ours, exact, strict=True):
         torch.testing.assert_close(mine, truth)
+
+
+class Bare(lm.StreamedLoss):
+    """No dataclass, so nothing says which of its attributes are hyper-parameters."""
+
+    decides = None
+    convex = False
+    proper = False
+    linear_in_costs = True
+
+    def term(self, cell: lm.Cells) -> Tensor:
+        return cell.cost * cell.p
+
+
+@dataclass(frozen=True)
+class Unbounded(Bare):
+    """A formula with an infinite number in it."""
+
+    def term(self, cell: lm.Cells) -> Tensor:
+        return cell.cost * cell.p + cell.q * float("inf")
+
+
+def test_a_loss_that_is_no_dataclass_is_refused_with_the_reason() -> None:
+    logits, target = problem(5, "rows", 1.0)
+    with pytest.raises(RuntimeError, match="Bare is no dataclass"):
+        Bare()(logits, target, table(5), engine="native")
+    assert Bare()(logits, target, table(5)).isfinite()
+
+
+def test_an_infinite_number_in_a_formula_is_printed() -> None:
+    logits, target = problem(5, "rows", 1.0)
+    assert Unbounded()(logits, target, table(5), engine="native").isinf()
 
 
 def test_one_changed_coefficient_is_noticed(

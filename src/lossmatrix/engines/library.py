@@ -113,14 +113,30 @@ class CannotCompileError(RuntimeError):
     """Why a formula has no kernel here."""
 
 
-@functools.cache
 def kernel(formula: Formula, isa: str) -> Kernel:
     """The kernel of a formula: shipped, or compiled now and kept for the next time."""
+    found = _kernel(formula, isa)
+    if isinstance(found, str):
+        raise CannotCompileError(found)
+    return found
+
+
+@functools.cache
+def _kernel(formula: Formula, isa: str) -> Kernel | str:
+    """The kernel, or why there is none; asked once."""
     symbol = f"{formula.name}_{isa}"
     library = shipped()
     if library is not None and hasattr(library, symbol):
         return Kernel(library, symbol)
-    return Kernel(ctypes.CDLL(str(_compiled(formula, isa))), symbol)
+    try:
+        return Kernel(ctypes.CDLL(str(_compiled(formula, isa))), symbol)
+    except CannotCompileError as error:
+        return str(error)
+
+
+def forget() -> None:
+    """Ask again for every kernel: a compiler or another cache may be there now."""
+    _kernel.cache_clear()
 
 
 def _compiled(formula: Formula, isa: str) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -133,6 +133,8 @@ def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
         for device in devices:
             if device.type != "cpu":
                 return f"the costs are on {device}, and its kernels run on the CPU"
+        if not is_dataclass(term.loss):
+            return f"{type(term.loss).__name__} is no dataclass, so its fields cannot be read"
         if term.costs is not None and not _readable(term.costs):
             return f"{term.costs!r} has too many classes for a table and no kernel of its own"
         if type(term.loss).margin is not StreamedLoss.margin:

@@ -7,6 +7,7 @@ and zeros and ones disappear; a kernel printed from the symbol computes no more 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Union
@@ -198,6 +199,7 @@ def _product_text(factors: Factors, coefficient: float) -> str:
     above = [atom.text for atom, exponent in factors for _ in range(exponent)]
     below = [atom.text for atom, exponent in factors for _ in range(-exponent)]
     if coefficient != 1.0 or not above:
-        above.insert(0, f"V({coefficient!r})")
+        infinite = "INF" if coefficient > 0 else "-INF"
+        above.insert(0, f"V({infinite if math.isinf(coefficient) else repr(coefficient)})")
     text = " * ".join(above)
     return f"{text} / ({' * '.join(below)})" if below else text

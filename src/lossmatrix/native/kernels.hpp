@@ -12,6 +12,8 @@
 #include "pack.hpp"
 #include "task.h"
 
+#include <type_traits>
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -434,8 +436,30 @@ INLINE void write(BFloat16& a, float x) {  // to the nearest, ties to even; NaN 
 }
 INLINE void write(Float16& a, float x) { a.x = _Float16(x); }
 
-template <class S> struct Computes { using type = float; };
-template <> struct Computes<Float64> { using type = double; };
+// How numbers of one tensor type are read into and written from numbers of the computation.
+template <class T> struct Access {
+    int64_t size;  // bytes of an element
+    bool same;     // the tensor's type is T itself
+    void (*read)(const char* from, int64_t stride, int64_t count, T* to);
+    void (*write)(const T* from, int64_t count, char* to, int64_t stride, bool accumulate);
+};
+
+template <class S, class T>
+static void read_all(const char* from, int64_t stride, int64_t count, T* to) {
+    const S* x = reinterpret_cast<const S*>(from);
+    if (stride == 1) for (int64_t j = 0; j < count; ++j) to[j] = read(x[j]);
+    else for (int64_t j = 0; j < count; ++j) to[j] = read(x[j * stride]);
+}
+template <class S, class T>
+static void write_all(const T* from, int64_t count, char* to, int64_t stride, bool accumulate) {
+    S* x = reinterpret_cast<S*>(to);
+    if (accumulate) for (int64_t j = 0; j < count; ++j) write(x[j * stride], T(read(x[j * stride])) + from[j]);
+    else if (stride == 1) for (int64_t j = 0; j < count; ++j) write(x[j], from[j]);
+    else for (int64_t j = 0; j < count; ++j) write(x[j * stride], from[j]);
+}
+template <class S, class T> static Access<T> access() {
+    return {sizeof(S), sizeof(S) == sizeof(T), &read_all<S, T>, &write_all<S, T>};
+}
 
 INLINE int64_t target_at(const Task& t, int64_t b, int64_t p) {
     int64_t i = b * t.target_stride[0] + p * t.target_stride[1];
@@ -455,16 +479,16 @@ template <class T> struct Scratch {  // aligned numbers, freed at the end of the
     Scratch(const Scratch&) = delete;
 };
 
-template <class F, class S> struct Run {
-    using T = typename Computes<S>::type;
+template <class F, class T> struct Run {
     static constexpr int W = Pack<T>::lanes;
     Task& t;
+    Access<T> tensor;
     T parameters[LOSSMATRIX_PARAMETERS];
     T scale;  // of the gradient: 1, or 1 / denominator of the mean
     int64_t rows, per_block;
     double* partial;
 
-    explicit Run(Task& task) : t(task) {
+    Run(Task& task, Access<T> type) : t(task), tensor(type) {
         for (int i = 0; i < LOSSMATRIX_PARAMETERS; ++i) parameters[i] = T(t.parameters[i]);
     }
 
@@ -480,45 +504,42 @@ template <class F, class S> struct Run {
             losses[r] = t.accumulate ? losses[r] + loss : loss;
         total += double(loss);
     }
-    INLINE S* gradient_at(int64_t b, int64_t p) const {
-        return static_cast<S*>(t.gradient) + b * t.gradient_stride[0] + p * t.gradient_stride[2];
+    INLINE char* gradient_at(int64_t b, int64_t p) const {
+        int64_t offset = b * t.gradient_stride[0] + p * t.gradient_stride[2];
+        return static_cast<char*>(t.gradient) + offset * tensor.size;
     }
-    INLINE const S* logits_at(int64_t b, int64_t p) const {
-        return static_cast<const S*>(t.logits) + b * t.logits_stride[0] + p * t.logits_stride[2];
+    INLINE const char* logits_at(int64_t b, int64_t p) const {
+        int64_t offset = b * t.logits_stride[0] + p * t.logits_stride[2];
+        return static_cast<const char*>(t.logits) + offset * tensor.size;
     }
-    INLINE void put(S* to, T x) const { write(*to, t.accumulate ? T(read(*to)) + x : x); }
 
     // one row at a time
     void by_row(int64_t begin, int64_t end, double& total) const {
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
-        bool direct = sc == 1 && sizeof(S) == sizeof(T);
-        bool in_place = t.gradient && gc == 1 && sizeof(S) == sizeof(T) && !t.accumulate;
+        bool direct = sc == 1 && tensor.same;
+        bool in_place = t.gradient && gc == 1 && tensor.same && !t.accumulate;
         Scratch<T> logits(direct ? 0 : n), gradient(in_place ? 0 : n), tilted(F::tilted ? n : 0);
         for (int64_t r = begin; r < end; ++r) {
             int64_t b = r / t.positions, p = r % t.positions, y = target_at(t, b, p);
-            S* to = t.gradient ? gradient_at(b, p) : nullptr;
-            if (y == t.ignore_index) {
-                if (to && !t.accumulate) for (int64_t j = 0; j < n; ++j) write(to[j * gc], T(0));
-                finish(r, T(0), total);
-                continue;
-            }
-            const S* from = logits_at(b, p);
-            const T* z = reinterpret_cast<const T*>(from);
-            if (!direct) {
-                if (sc == 1) for (int64_t j = 0; j < n; ++j) logits.data[j] = read(from[j]);
-                else for (int64_t j = 0; j < n; ++j) logits.data[j] = read(from[j * sc]);
-                z = logits.data;
-            }
-            const T* c[LOSSMATRIX_STREAMS] = {};
-            for (int i = 0; i < F::streams; ++i) c[i] = costs_of(i, y, r);
-            T w = weight_of(y, r);
+            char* to = t.gradient ? gradient_at(b, p) : nullptr;
             T* e = in_place ? reinterpret_cast<T*>(to) : gradient.data;
-            T loss = row<F, T>(z, c, n, y, parameters, w * scale, to ? e : nullptr, e, tilted.data);
-            if (to && !in_place) {
-                if (gc == 1 && !t.accumulate) for (int64_t j = 0; j < n; ++j) write(to[j], e[j]);
-                else for (int64_t j = 0; j < n; ++j) put(to + j * gc, e[j]);
+            T loss(0);
+            if (y == t.ignore_index) {
+                for (int64_t j = 0; to && j < n; ++j) e[j] = T(0);
+            } else {
+                const T* z = reinterpret_cast<const T*>(logits_at(b, p));
+                if (!direct) {
+                    tensor.read(logits_at(b, p), sc, n, logits.data);
+                    z = logits.data;
+                }
+                const T* c[LOSSMATRIX_STREAMS] = {};
+                for (int i = 0; i < F::streams; ++i) c[i] = costs_of(i, y, r);
+                T w = weight_of(y, r);
+                T* g = to ? e : nullptr;
+                loss = w * row<F, T>(z, c, n, y, parameters, w * scale, g, e, tilted.data);
             }
-            finish(r, loss * w, total);
+            if (to && !in_place) tensor.write(e, n, to, gc, t.accumulate);
+            finish(r, loss, total);
         }
     }
 
@@ -529,7 +550,7 @@ template <class F, class S> struct Run {
         constexpr int streams = F::streams > 0 ? F::streams : 1;
         Scratch<T> tile(n * width), slopes(t.gradient ? n * width : 0), e(n * W);
         Scratch<T> costs(streams * n * W), losses(width), scales(width), columns((2 + streams) * n);
-        Scratch<T> rows_in(sizeof(S) == sizeof(T) ? 0 : W * n);
+        Scratch<T> rows_of(W * n);  // where the tensor is of another type
         Scratch<int64_t> truth(width);
         for (int64_t r0 = begin; r0 < end; r0 += width) {
             int64_t count = end - r0 < width ? end - r0 : width;
@@ -548,29 +569,32 @@ template <class F, class S> struct Run {
             }
             bool side_by_side = t.positions > 1 && p0 + count <= t.positions;
             if (side_by_side && t.logits_stride[2] == 1) {
-                const S* from = logits_at(b0, p0);
+                const char* from = logits_at(b0, p0);
                 for (int64_t j = 0; j < n; ++j) {
                     T* to = tile.data + j * width;
-                    for (int64_t l = 0; l < count; ++l) to[l] = read(from[j * sc + l]);
+                    tensor.read(from + j * sc * tensor.size, 1, count, to);
                     for (int64_t l = count; l < width; ++l) to[l] = T(0);
                 }
-            } else if (sc == 1 && width == W) {
+            } else if (width == W) {
                 const T* from[W];
                 for (int64_t l = 0; l < W; ++l) {
                     int64_t b, p;
                     place(l < count ? l : 0, b, p);
-                    from[l] = as_numbers(logits_at(b, p), rows_in.data + (rows_in.data ? l * n : 0));
+                    from[l] = reinterpret_cast<const T*>(logits_at(b, p));
+                    if (tensor.same && sc == 1) continue;
+                    tensor.read(logits_at(b, p), sc, n, rows_of.data + l * n);
+                    from[l] = rows_of.data + l * n;
                 }
                 turn_in<T>(from, n, tile.data);
-                const char* next = reinterpret_cast<const char*>(logits_at(b0, p0) + n * W);
-                for (int64_t byte = 0; byte < n * W * int64_t(sizeof(S)); byte += 64)
+                const char* next = logits_at(b0, p0) + n * W * tensor.size;
+                for (int64_t byte = 0; byte < n * W * tensor.size; byte += 64)
                     __builtin_prefetch(next + byte);
             } else {
                 for (int64_t l = 0; l < width; ++l) {
                     int64_t b, p;
                     place(l < count ? l : 0, b, p);
-                    const S* from = logits_at(b, p);
-                    for (int64_t j = 0; j < n; ++j) tile.data[j * width + l] = read(from[j * sc]);
+                    tensor.read(logits_at(b, p), sc, n, rows_of.data);
+                    for (int64_t j = 0; j < n; ++j) tile.data[j * width + l] = rows_of.data[j];
                 }
             }
             for (int64_t l0 = 0; l0 < count; l0 += W)
@@ -586,36 +610,33 @@ template <class F, class S> struct Run {
                 if (scales.data[l] == 0)
                     for (int64_t j = 0; j < n; ++j) slopes.data[j * width + l] = 0;
             if (side_by_side && t.gradient_stride[2] == 1) {
-                S* to = gradient_at(b0, p0);
-                for (int64_t j = 0; j < n; ++j) {
-                    const T* from = slopes.data + j * width;
-                    if (t.accumulate) for (int64_t l = 0; l < count; ++l) put(to + j * gc + l, from[l]);
-                    else for (int64_t l = 0; l < count; ++l) write(to[j * gc + l], from[l]);
-                }
-            } else if (gc == 1 && width == W && sizeof(S) == sizeof(T) && !t.accumulate) {
+                char* to = gradient_at(b0, p0);
+                for (int64_t j = 0; j < n; ++j)
+                    tensor.write(slopes.data + j * width, count, to + j * gc * tensor.size, 1,
+                                 t.accumulate);
+            } else if (width == W) {
+                bool direct = tensor.same && gc == 1 && !t.accumulate;
                 T* to[W];
                 for (int64_t l = 0; l < count; ++l) {
                     int64_t b, p;
                     place(l, b, p);
-                    to[l] = reinterpret_cast<T*>(gradient_at(b, p));
+                    to[l] = direct ? reinterpret_cast<T*>(gradient_at(b, p)) : rows_of.data + l * n;
                 }
                 turn_out<T>(slopes.data, n, to, count);
+                for (int64_t l = 0; !direct && l < count; ++l) {
+                    int64_t b, p;
+                    place(l, b, p);
+                    tensor.write(to[l], n, gradient_at(b, p), gc, t.accumulate);
+                }
             } else {
                 for (int64_t l = 0; l < count; ++l) {
                     int64_t b, p;
                     place(l, b, p);
-                    S* to = gradient_at(b, p);
-                    for (int64_t j = 0; j < n; ++j) put(to + j * gc, slopes.data[j * width + l]);
+                    for (int64_t j = 0; j < n; ++j) rows_of.data[j] = slopes.data[j * width + l];
+                    tensor.write(rows_of.data, n, gradient_at(b, p), gc, t.accumulate);
                 }
             }
         }
-    }
-
-    // a row of the tensor as numbers of type T: itself, or converted into `buffer`
-    INLINE const T* as_numbers(const S* from, T* buffer) const {
-        if (sizeof(S) == sizeof(T)) return reinterpret_cast<const T*>(from);
-        for (int64_t j = 0; j < t.classes; ++j) buffer[j] = read(from[j]);
-        return buffer;
     }
 
     // W rows of a tile; `costs` is scratch of streams · n · W numbers, `columns` of (2 + streams) · n
@@ -667,7 +688,8 @@ template <class F, class S> struct Run {
     }
 
     // the formula after its margin has been added to the logits
-    struct Plain : F { static constexpr bool tilted = false; };
+    struct Untilted : F { static constexpr bool tilted = false; };
+    using Plain = std::conditional_t<F::tilted, Untilted, F>;
 
     // Rows side by side pay off while turning them costs less than the ends of a row alone.
     bool tiled() const {
@@ -715,7 +737,7 @@ template <class F, class S> struct Run {
     // A fresh gradient of many megabytes costs more in page faults than in arithmetic.
     void ask_for_huge_pages() const {
 #ifdef MADV_HUGEPAGE
-        int64_t bytes = t.batch * t.classes * t.positions * int64_t(sizeof(S));
+        int64_t bytes = t.batch * t.classes * t.positions * tensor.size;
         if (!t.gradient || bytes < (4 << 20) || !t.gradient_dense) return;
         uintptr_t first = (reinterpret_cast<uintptr_t>(t.gradient) + 4095) & ~uintptr_t(4095);
         uintptr_t last = (reinterpret_cast<uintptr_t>(t.gradient) + bytes) & ~uintptr_t(4095);
@@ -752,11 +774,11 @@ template <class F, class S> struct Run {
 // baseline has it.
 template <class F> void run(Task* task) {
     switch (task->type) {
-        case 0: return Run<F, Float32>(*task).all();
-        case 2: return Run<F, BFloat16>(*task).all();
-        case 3: return Run<F, Float16>(*task).all();
+        case 0: return Run<F, float>(*task, access<Float32, float>()).all();
+        case 2: return Run<F, float>(*task, access<BFloat16, float>()).all();
+        case 3: return Run<F, float>(*task, access<Float16, float>()).all();
 #if LOSSMATRIX_BYTES == 16
-        case 1: return Run<F, Float64>(*task).all();
+        case 1: return Run<F, double>(*task, access<Float64, double>()).all();
 #endif
     }
 }
