@@ -357,6 +357,47 @@ def test_per_example_costs_run_natively() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(
+    "costs",
+    [lm.Ordinal(3000), lm.Sparse(3000, [(0, 1, 5.0), (7, 2, 3.0)]), lm.ZeroOne(3000)],
+    ids=repr,
+)
+def test_structured_costs_of_many_classes_are_looked_up_in_blocks(
+    costs: lm.CostMatrix, reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "BLOCK", 10_000)
+    generator = torch.Generator().manual_seed(5)
+    for shape in ((11, 3000), (2, 3000, 7), (1, 3000, 9)):
+        logits = torch.randn(shape, generator=generator, dtype=torch.float64)
+        target = torch.randint(0, 3000, (shape[0], *shape[2:]), generator=generator)
+        target.view(-1)[1] = -100
+        weight = 0.5 + torch.rand(3000, generator=generator, dtype=torch.float64)
+        results = []
+        for engine in ("native", "reference"):
+            z = logits.clone().requires_grad_()
+            loss = lm.CrossEntropy() + lm.ExpectedCost()
+            value = loss(z, target, costs, weight=weight, reduction=reduction, engine=engine)
+            upstream = torch.ones_like(value)
+            results.append((value.detach(), torch.autograd.grad(value, z, upstream)[0]))
+        for mine, its in zip(*results, strict=True):
+            torch.testing.assert_close(mine, its)
+
+
+def test_logits_may_be_changed_in_place_once_the_loss_is_there() -> None:
+    logits, target = problem(5, "rows", 1.0)
+    source = logits.clone().requires_grad_()
+    changed = source + 0.0
+    value = lm.ExpectedCost()(changed, target, table(5), engine="native")
+    changed.add_(7.0)
+    (gradient,) = torch.autograd.grad(value, source, retain_graph=True)
+    same = logits.clone().requires_grad_()
+    value_again = lm.ExpectedCost()(same, target, table(5), engine="native")
+    assert torch.equal(gradient, torch.autograd.grad(value_again, same)[0])
+    with pytest.raises(RuntimeError, match="changed in place"):
+        torch.autograd.grad(value, source)
+
+
 def test_masked_classes_and_rows_without_weight() -> None:
     logits = torch.tensor([[0.5, -torch.inf, 1.0], [-torch.inf, -torch.inf, 0.0], [1.0, 2.0, 3.0]])
     target = torch.tensor([0, 2, 1])

@@ -24,6 +24,7 @@ from lossmatrix.costs import as_costs as as_costs
 from lossmatrix.decide import conditional_risk as conditional_risk
 from lossmatrix.decide import decide as decide
 from lossmatrix.decide import decide_or_abstain as decide_or_abstain
+from lossmatrix.decide import decision_threshold as decision_threshold
 from lossmatrix.decide import shift_priors as shift_priors
 from lossmatrix.explain import explain as explain
 from lossmatrix.formula import Cells as Cells

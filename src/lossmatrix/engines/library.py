@@ -52,6 +52,7 @@ class Task(ctypes.Structure):
         ("costs_stride", ctypes.c_int64 * STREAMS),
         ("per_sample", ctypes.c_int32 * STREAMS),
         ("mean", ctypes.c_int32),
+        ("denominator", ctypes.c_double),
         ("weight", ctypes.c_void_p),
         ("sample_weight", ctypes.c_void_p),
         ("parameters", ctypes.c_double * PARAMETERS),

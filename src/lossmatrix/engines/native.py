@@ -34,6 +34,7 @@ from lossmatrix.formula import StreamedLoss, Term
 from lossmatrix.problem import Problem, out_of_bounds
 
 TABULATED = 2048  # classes up to which a structured matrix is written out as a table
+BLOCK = 2**22  # costs in memory at a time where they are looked up row by row
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
@@ -135,8 +136,6 @@ def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
                 return f"the costs are on {device}, and its kernels run on the CPU"
         if not is_dataclass(term.loss):
             return f"{type(term.loss).__name__} is no dataclass, so its fields cannot be read"
-        if term.costs is not None and not _readable(term.costs):
-            return f"{term.costs!r} has too many classes for a table and no kernel of its own"
         if type(term.loss).margin is not StreamedLoss.margin:
             groups.append((term,))
         else:
@@ -162,18 +161,13 @@ def _fitting(terms: tuple[Term, ...]) -> list[tuple[Term, ...]]:
     return groups
 
 
-def _readable(costs: CostMatrix) -> bool:
-    """Whether rows of costs can be had without a C×C table that is too large."""
-    by_row = isinstance(costs, Dense) or costs.num_samples is not None
-    return by_row or costs.num_classes <= TABULATED
-
-
 def _group(terms: tuple[Term, ...]) -> Group:
     matrices: dict[int, CostMatrix] = {}
     for term, stream in zip(terms, streams(terms), strict=True):
         if stream is not None and term.costs is not None:
-            by_row = isinstance(term.costs, Dense) or term.costs.num_samples is not None
-            matrices[stream] = term.costs if by_row else Dense(term.costs.to_dense())
+            small = term.costs.num_samples is None and term.costs.num_classes <= TABULATED
+            write_out = small and not isinstance(term.costs, Dense)
+            matrices[stream] = Dense(term.costs.to_dense()) if write_out else term.costs
     return Group(terms, _formula(terms), tuple(matrices[i] for i in range(len(matrices))))
 
 
@@ -241,24 +235,31 @@ class Native(torch.autograd.Function):
         gradient = torch.empty_like(logits)
         value = compute(problem, gradient)
         ctx.problem, ctx.gradient = problem, gradient
-        ctx.save_for_backward(logits)
+        # Not save_for_backward: the gradient is there already, so logits may be changed in place.
+        ctx.logits, ctx.version = logits, logits._version
         return value
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # noqa: D102
         (upstream,) = grad_outputs
-        (logits,) = ctx.saved_tensors  # also finds logits that were changed in place
-        if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
-            return _differentiable(ctx.problem, logits, upstream), None
-        gradient, ctx.gradient = ctx.gradient, None
+        logits, gradient, ctx.gradient = ctx.logits, ctx.gradient, None
         per_row = ctx.problem.reduction == "none"
         scaled = per_row or upstream.item() != 1.0
         halved = logits.dtype in (torch.float16, torch.bfloat16)
-        if gradient is None or (scaled and halved):
+        again = torch.is_grad_enabled() or gradient is None or (scaled and halved)
+        if again and logits._version != ctx.version:
+            raise RuntimeError(
+                "the logits were changed in place after the loss, and their loss is needed again "
+                "(for a second backward, a second derivative, or a scaled gradient in half "
+                "precision): change a copy instead."
+            )
+        if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
+            return _differentiable(ctx.problem, logits, upstream), None
+        if again or gradient is None:
             # A second backward through a retained graph; or a half precision gradient, which is
             # scaled before it is rounded: the small ones that a loss scale saves would be gone.
             gradient = torch.empty_like(logits)
-            compute(_scaled(ctx.problem, upstream), gradient)
+            compute(_scaled(ctx.problem, upstream.detach()), gradient)
         elif per_row:
             gradient.mul_(upstream.reshape(logits.shape[0], 1, logits.shape[2]))
         elif scaled:
@@ -315,51 +316,91 @@ def _compute(
     """The losses (B·P,), or their reduction (), in the dtype of the computation."""
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     batch, classes, positions = logits.shape
-    losses = torch.empty(batch * positions, dtype=dtype) if reduction == "none" else None
-    alive: list[Tensor] = []  # keeps converted tensors until the kernels are done
+    losses = torch.empty(batch, positions, dtype=dtype) if reduction == "none" else None
+    if weight is not None:
+        weight = weight.detach().to(dtype).contiguous()
+    if sample_weight is not None:
+        sample_weight = sample_weight.detach().to(dtype).expand(batch, positions)
+    total, started = 0.0, False
+    for call in made.calls(dtype):
+        blocks = _blocks(logits.shape) if call.by_sample else [(slice(None), slice(None))]
+        denominator = 0.0
+        if reduction == "mean" and len(blocks) > 1:
+            denominator = _denominator(target, weight, ignore_index)
+        for b, p in blocks:
+            task = Task.from_buffer_copy(call.task)  # several threads may be here at once
+            z, y = logits[b, :, p], target[b, p]
+            task.logits, task.target = z.data_ptr(), y.data_ptr()
+            task.batch, task.classes, task.positions = z.shape
+            task.logits_stride[:], task.target_stride[:] = z.stride(), y.stride()
+            task.type, task.target_type = TYPES[z.dtype], TARGET_TYPES[y.dtype]
+            task.ignore_index = ignore_index
+            task.mean, task.denominator = reduction == "mean", denominator
+            task.threads = torch.get_num_threads()
+            task.accumulate = started
+            alive: list[Tensor] = []  # keeps converted tensors until the kernel is done
+            if weight is not None:
+                task.weight = weight.data_ptr()
+            if sample_weight is not None:
+                alive.append(sample_weight[b, p].contiguous())
+                task.sample_weight = alive[-1].data_ptr()
+            part = None
+            if losses is not None:
+                part = losses if len(blocks) == 1 else losses[b, p].contiguous()
+                task.losses = part.data_ptr()
+            if gradient is not None:
+                g = gradient[b, :, p]
+                task.gradient, task.gradient_stride[:] = g.data_ptr(), g.stride()
+                task.gradient_dense = len(blocks) == 1
+            for stream, costs in call.by_sample:
+                alive.append(_rows(costs, y, ignore_index, dtype, b, p, positions))
+                task.costs[stream], task.costs_stride[stream] = alive[-1].data_ptr(), classes
+                task.per_sample[stream] = 1
+            call.kernel.run(ctypes.addressof(task))
+            if task.is_outside:
+                raise out_of_bounds(task.outside, classes)
+            if losses is not None and part is not None and part is not losses:
+                losses[b, p] = part
+            total += task.total
+        started = True
+    return torch.tensor(total, dtype=dtype) if losses is None else losses.reshape(-1)
 
-    def address(tensor: Tensor) -> int:
-        alive.append(tensor)
-        return tensor.data_ptr()
 
-    total = 0.0
-    for i, call in enumerate(made.calls(dtype)):
-        task = Task.from_buffer_copy(call.task)  # several threads may be here at once
-        task.logits = logits.data_ptr()
-        task.batch, task.classes, task.positions = batch, classes, positions
-        task.logits_stride[:] = logits.stride()
-        task.type = TYPES[logits.dtype]
-        task.target, task.target_type = target.data_ptr(), TARGET_TYPES[target.dtype]
-        task.target_stride[:] = target.stride()
-        task.ignore_index = ignore_index
-        task.mean = reduction == "mean"
-        task.threads = torch.get_num_threads()
-        task.accumulate = i > 0
-        if weight is not None:
-            task.weight = address(weight.detach().to(dtype).contiguous())
-        if sample_weight is not None:
-            task.sample_weight = address(sample_weight.detach().to(dtype).contiguous())
-        if losses is not None:
-            task.losses = losses.data_ptr()
-        if gradient is not None:
-            task.gradient = gradient.data_ptr()
-            task.gradient_stride[:] = gradient.stride()
-            task.gradient_dense = 1
-        for stream, costs in call.by_sample:
-            rows = _rows(costs, target, ignore_index, dtype)
-            task.costs[stream], task.costs_stride[stream] = address(rows), rows.stride(0)
-            task.per_sample[stream] = 1
-        call.kernel.run(ctypes.addressof(task))
-        if task.is_outside:
-            raise out_of_bounds(task.outside, classes)
-        total += task.total
-    return torch.tensor(total, dtype=dtype) if losses is None else losses
+def _blocks(shape: torch.Size) -> list[tuple[slice, slice]]:
+    """Slices of (B, P) whose rows of costs fit a block of memory."""
+    batch, classes, positions = shape
+    rows = max(1, BLOCK // max(1, classes))
+    if batch * positions <= rows:
+        return [(slice(None), slice(None))]
+    step_b, step_p = max(1, rows // positions), min(positions, rows)
+    return [
+        (slice(b, b + step_b), slice(p, p + step_p))
+        for b in range(0, batch, step_b)
+        for p in range(0, positions, step_p)
+    ]
 
 
-def _rows(costs: CostMatrix, target: Tensor, ignore_index: int, dtype: torch.dtype) -> Tensor:
-    """The row of costs of each sample, (B·P, C)."""
-    truth = torch.where(target != ignore_index, target, 0).long().reshape(-1)
-    return costs.to(dtype=dtype).row(truth, torch.arange(len(truth))).contiguous()
+def _denominator(target: Tensor, weight: Tensor | None, ignore_index: int) -> float:
+    """What the mean divides by: the class weights of the rows that count."""
+    kept = target != ignore_index
+    return float(kept.sum() if weight is None else weight[target[kept].long()].sum())
+
+
+def _rows(
+    costs: CostMatrix,
+    target: Tensor,
+    ignore_index: int,
+    dtype: torch.dtype,
+    b: slice,
+    p: slice,
+    positions: int,
+) -> Tensor:
+    """The row of costs of each sample of a block, (rows, C)."""
+    truth = torch.where(target != ignore_index, target, 0).long()
+    sample = torch.arange(truth.shape[0])[:, None] + (b.start or 0)
+    sample = sample * positions + (p.start or 0) + torch.arange(truth.shape[1])
+    rows = costs.to(dtype=dtype).row(truth.reshape(-1), sample.reshape(-1))
+    return rows.to(dtype).contiguous()
 
 
 # --- one opaque operator for traced graphs -------------------------------------------------------

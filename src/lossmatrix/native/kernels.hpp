@@ -753,6 +753,7 @@ template <class F, class T> struct Run {
         bool counted_all = false;
         double count = denominator(counted_all);
         if (t.is_outside) return;
+        if (t.denominator != 0) count = t.denominator;
         scale = t.mean ? T(1.0 / count) : T(1);
         per_block = 32768 / (t.classes > 0 ? t.classes : 1);
         int64_t width = tiled() ? tile_width() : 1;

@@ -23,7 +23,8 @@ struct Task {
     const void* costs[LOSSMATRIX_STREAMS];
     int64_t costs_stride[LOSSMATRIX_STREAMS];
     int32_t per_sample[LOSSMATRIX_STREAMS];
-    int32_t mean;               // divide by the weights of the rows that count
+    int32_t mean;               // divide by the weights of the rows that count …
+    double denominator;         // … or by this, where it is not 0
     const void* weight;         // (classes), or null
     const void* sample_weight;  // (batch · positions), or null
     double parameters[LOSSMATRIX_PARAMETERS];
