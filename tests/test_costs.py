@@ -79,6 +79,9 @@ KINDS = {
         lm.LowRank(U, V, row_costs=[1, 2, 3, 4], column_costs=[5, 4, 3, 2, 1]),
         table(4, 5, lambda i, j: U[i][0] * V[j][0] + U[i][1] * V[j][1] + (i + 1) + (5 - j)),
     ),
+    "low rank, no side costs": Kind(
+        lm.LowRank(U, V), table(4, 5, lambda i, j: U[i][0] * V[j][0] + U[i][1] * V[j][1])
+    ),
     "distances": Kind(
         lm.LowRank.squared_distances(U), table(4, 4, lambda i, j: squared(U[i], U[j]))
     ),

@@ -43,6 +43,7 @@ def kinds(costs: lm.CostMatrix) -> list[str]:
         ([[0, 2, 1], [2, 0, 1]], ["never best"]),
         ([[0, 2, 0.9], [2, 0, 1]], []),
         ([[0, float("inf"), 1], [2, 0, 3], [1, 1, 0]], []),
+        ([[0, 2, 1, float("inf")], [2, 0, 1, 1]], []),  # never best is looked for if all is finite
         ([[0]], []),
         ([[2]], ["diagonal"]),
     ],
