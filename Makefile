@@ -2,13 +2,14 @@
 #
 #   make compare   train on digits with several losses, print the table, write out/report.html
 #   make test      lint, types, import contract, tests, docstring and README examples
+#   make bench     time the losses on this CPU; writes benchmarks/results/cpu.csv
 #   make mutate    mutation testing of losses, matrices and decisions (slow)
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare test lint mutate clean
+.PHONY: compare test lint bench mutate clean
 .DEFAULT_GOAL := compare
 
 compare: $(READY)
@@ -22,6 +23,9 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/cpu.py
 
 mutate: $(READY)
 	@$(BIN)/mutmut run

@@ -304,19 +304,18 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, const int64_
     // the truth and the top class, once for all lanes
     int64_t top_index[W];
     for (int l = 0; l < W; ++l) top_index[l] = int64_t(top.v[l]);
-    auto cells_at = [&](const int64_t* index) {
-        P x, v, costs[LOSSMATRIX_STREAMS];
-        for (int l = 0; l < W; ++l) {
-            x.v[l] = e[index[l] * W + l];
-            v.v[l] = z[index[l] * width + l];
-            for (int i = 0; i < F::streams; ++i)
-                costs[i].v[l] = c[(i * n + index[l]) * W + l];
+    P x, v, truth_costs[LOSSMATRIX_STREAMS], top_costs[LOSSMATRIX_STREAMS];
+    for (int l = 0; l < W; ++l) {
+        x.v[l] = e[y[l] * W + l];
+        v.v[l] = z[y[l] * width + l];
+        for (int i = 0; i < F::streams; ++i) {
+            truth_costs[i].v[l] = c[(i * n + y[l]) * W + l];
+            top_costs[i].v[l] = c[(i * n + top_index[l]) * W + l];
         }
-        return make_cell<F, P, T>(x * inv, (v - origin) - l1p, costs);
-    };
-    Cell<P> at_truth = cells_at(y), at_top = cells_at(top_index);
+    }
+    Cell<P> at_truth = make_cell<F, P, T>(x * inv, (v - origin) - l1p, truth_costs);
+    Cell<P> at_top = make_cell<F, P, T>(inv, -l1p, top_costs);
     at_top.q = rest * inv;
-    at_top.lp = -l1p;
     at_top.lq = log_rest - l1p;
     auto both = truth == top;
     P out[F::totals], other[F::totals];
@@ -557,7 +556,8 @@ template <class F, class T> struct Run {
             int64_t b0 = r0 / t.positions, p0 = r0 % t.positions;
             auto place = [&](int64_t l, int64_t& b, int64_t& p) {
                 b = b0, p = p0 + l;
-                if (p >= t.positions) b += p / t.positions, p %= t.positions;
+                if (t.positions == 1) b += p, p = 0;  // divisions are slow
+                else if (p >= t.positions) b += p / t.positions, p %= t.positions;
             };
             for (int64_t l = 0; l < width; ++l) {
                 int64_t b, p;
@@ -715,9 +715,21 @@ template <class F, class T> struct Run {
     }
 
     // Targets that are no class are reported before anything is written.
-    double denominator(bool& counted_all) {
+    double denominator() {
         double sum = 0;
         int64_t counted = 0;
+        bool plain = t.target_type == 0 && t.target_stride[0] == 1 && t.positions == 1 && !t.weight;
+        if (plain) {  // the common case, without branches
+            const int64_t* y = static_cast<const int64_t*>(t.target);
+            int64_t outside = 0;
+            for (int64_t b = 0; b < t.batch; ++b) {
+                int64_t counts = y[b] != t.ignore_index;
+                counted += counts;
+                outside += counts & int64_t(uint64_t(y[b]) >= uint64_t(t.classes));
+            }
+            if (!outside) return double(counted);
+            counted = 0;
+        }
         for (int64_t b = 0; b < t.batch; ++b)
             for (int64_t p = 0; p < t.positions; ++p) {
                 int64_t y = target_at(t, b, p);
@@ -730,7 +742,6 @@ template <class F, class T> struct Run {
                 ++counted;
                 if (t.weight) sum += double(static_cast<const T*>(t.weight)[y]);
             }
-        counted_all = counted == t.batch * t.positions;
         return t.weight ? sum : double(counted);
     }
 
@@ -750,8 +761,7 @@ template <class F, class T> struct Run {
         rows = t.batch * t.positions;
         t.total = 0;
         t.is_outside = 0;
-        bool counted_all = false;
-        double count = denominator(counted_all);
+        double count = denominator();
         if (t.is_outside) return;
         if (t.denominator != 0) count = t.denominator;
         scale = t.mean ? T(1.0 / count) : T(1);
