@@ -19,7 +19,7 @@ from lossmatrix.formula import Term
 Reduction = Literal["none", "mean", "sum"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Problem:
     """A checked call, ready for an engine."""
 

@@ -34,6 +34,8 @@ from lossmatrix.formula import StreamedLoss, Term
 from lossmatrix.problem import Problem, out_of_bounds
 
 TABULATED = 2048  # classes up to which a structured matrix is written out as a table
+ALL = slice(None)
+WHOLE = (ALL, ALL)  # all rows in one block
 BLOCK = 2**22  # costs in memory at a time where they are looked up row by row
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
@@ -323,13 +325,14 @@ def _compute(
         sample_weight = sample_weight.detach().to(dtype).expand(batch, positions)
     total, started = 0.0, False
     for call in made.calls(dtype):
-        blocks = _blocks(logits.shape) if call.by_sample else [(slice(None), slice(None))]
+        blocks = _blocks(logits.shape) if call.by_sample else [WHOLE]
         denominator = 0.0
         if reduction == "mean" and len(blocks) > 1:
             denominator = _denominator(target, weight, ignore_index)
         for b, p in blocks:
             task = Task.from_buffer_copy(call.task)  # several threads may be here at once
-            z, y = logits[b, :, p], target[b, p]
+            whole = b is p  # slicing takes as long as a small loss
+            z, y = (logits, target) if whole else (logits[b, :, p], target[b, p])
             task.logits, task.target = z.data_ptr(), y.data_ptr()
             task.batch, task.classes, task.positions = z.shape
             task.logits_stride[:], task.target_stride[:] = z.stride(), y.stride()
@@ -346,12 +349,12 @@ def _compute(
                 task.sample_weight = alive[-1].data_ptr()
             part = None
             if losses is not None:
-                part = losses if len(blocks) == 1 else losses[b, p].contiguous()
+                part = losses if whole else losses[b, p].contiguous()
                 task.losses = part.data_ptr()
             if gradient is not None:
-                g = gradient[b, :, p]
+                g = gradient if whole else gradient[b, :, p]
                 task.gradient, task.gradient_stride[:] = g.data_ptr(), g.stride()
-                task.gradient_dense = len(blocks) == 1
+                task.gradient_dense = whole
             for stream, costs in call.by_sample:
                 alive.append(_rows(costs, y, ignore_index, dtype, b, p, positions))
                 task.costs[stream], task.costs_stride[stream] = alive[-1].data_ptr(), classes
@@ -371,7 +374,7 @@ def _blocks(shape: torch.Size) -> list[tuple[slice, slice]]:
     batch, classes, positions = shape
     rows = max(1, BLOCK // max(1, classes))
     if batch * positions <= rows:
-        return [(slice(None), slice(None))]
+        return [WHOLE]
     step_b, step_p = max(1, rows // positions), min(positions, rows)
     return [
         (slice(b, b + step_b), slice(p, p + step_p))
