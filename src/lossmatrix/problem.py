@@ -24,7 +24,8 @@ class Problem:
     """A checked call, ready for an engine."""
 
     terms: tuple[Term, ...]
-    logits: Tensor  # (B, C, P)
+    given: Tensor  # the logits as they came
+    shape: tuple[int, int, int]  # B, C, P
     target: Tensor  # (B, P) class indices, or (B, C, P) class probabilities
     weight: Tensor | None  # (C,)
     sample_weight: Tensor | None  # (B, P)
@@ -33,6 +34,11 @@ class Problem:
     label_smoothing: float
     row_shape: torch.Size  # shape of the losses when reduction is "none"
     output_dtype: torch.dtype
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits as (B, C, P); a view, made when asked for, since autograd records views."""
+        return self.given.reshape(self.shape)
 
     @property
     def soft(self) -> bool:
@@ -83,7 +89,8 @@ def read(
     batch = logits.shape[0] if class_dim else 1
     return Problem(
         terms,
-        logits.reshape(batch, num_classes, positions),
+        logits,
+        (batch, num_classes, positions),
         target.reshape(batch, num_classes, positions) if soft else target.reshape(batch, positions),
         weight,
         None if sample_weight is None else sample_weight.reshape(batch, positions),
@@ -140,7 +147,7 @@ def check_range(problem: Problem) -> None:
 
     On other devices the check would wait for the device, and a traced graph has no values yet.
     """
-    target, num_classes = problem.target, problem.logits.shape[1]
+    target, num_classes = problem.target, problem.shape[1]
     if target.device.type == "cpu" and not _tracing(target):
         outside = (target != problem.ignore_index) & ((target < 0) | (target >= num_classes))
         if bool(outside.any()):

@@ -185,12 +185,12 @@ def _formula(terms: tuple[Term, ...]) -> Formula:
 
 def refuses(problem: Problem) -> str | None:
     """Why this engine cannot run a problem, or None."""
-    logits, target = problem.logits, problem.target
+    logits, target = problem.given, problem.target
     if logits.device.type != "cpu":
         return f"the logits are on {logits.device}, and its kernels run on the CPU"
     if problem.soft or problem.label_smoothing > 0:
         return "class probabilities and label smoothing have no kernel"
-    if logits.shape[1] == 0:
+    if problem.shape[1] == 0:
         return "there are no classes"
     for weight in (problem.weight, problem.sample_weight):
         if weight is not None and weight.requires_grad:
@@ -215,11 +215,11 @@ def refuses(problem: Problem) -> str | None:
 
 def run(problem: Problem) -> Tensor:
     """The reduced loss of a problem."""
-    wants_gradient = problem.logits.requires_grad and torch.is_grad_enabled()
+    wants_gradient = problem.given.requires_grad and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
         value = _traced(problem, wants_gradient)
     elif wants_gradient:
-        value = cast(Tensor, Native.apply(problem.logits, problem))  # pyright: ignore
+        value = cast(Tensor, Native.apply(problem.given, problem))  # pyright: ignore
     else:
         value = compute(problem, None)
     return value.to(problem.output_dtype).reshape(_shape(problem))
@@ -233,45 +233,45 @@ class Native(torch.autograd.Function):
     """The loss, with its gradient made in the same visit and handed out in backward."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, problem: Problem) -> Tensor:  # noqa: D102
-        gradient = torch.empty_like(logits)
+    def forward(ctx: Any, given: Tensor, problem: Problem) -> Tensor:  # noqa: D102
+        gradient = torch.empty_like(problem.logits)
         value = compute(problem, gradient)
         ctx.problem, ctx.gradient = problem, gradient
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
-        ctx.logits, ctx.version = logits, logits._version
+        ctx.given, ctx.version = given, given._version
         return value
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # noqa: D102
         (upstream,) = grad_outputs
-        logits, gradient, ctx.gradient = ctx.logits, ctx.gradient, None
-        per_row = ctx.problem.reduction == "none"
+        problem, given, gradient, ctx.gradient = ctx.problem, ctx.given, ctx.gradient, None
+        per_row = problem.reduction == "none"
         scaled = per_row or upstream.item() != 1.0
-        halved = logits.dtype in (torch.float16, torch.bfloat16)
+        halved = given.dtype in (torch.float16, torch.bfloat16)
         again = torch.is_grad_enabled() or gradient is None or (scaled and halved)
-        if again and logits._version != ctx.version:
+        if again and given._version != ctx.version:
             raise RuntimeError(
                 "the logits were changed in place after the loss, and their loss is needed again "
                 "(for a second backward, a second derivative, or a scaled gradient in half "
                 "precision): change a copy instead."
             )
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
-            return _differentiable(ctx.problem, logits, upstream), None
+            return _differentiable(problem, given, upstream), None
         if again or gradient is None:
             # A second backward through a retained graph; or a half precision gradient, which is
             # scaled before it is rounded: the small ones that a loss scale saves would be gone.
-            gradient = torch.empty_like(logits)
-            compute(_scaled(ctx.problem, upstream.detach()), gradient)
+            gradient = torch.empty_like(problem.logits)
+            compute(_scaled(problem, upstream.detach()), gradient)
         elif per_row:
-            gradient.mul_(upstream.reshape(logits.shape[0], 1, logits.shape[2]))
+            gradient.mul_(upstream.reshape(gradient.shape[0], 1, gradient.shape[2]))
         elif scaled:
             gradient.mul_(upstream)
-        return gradient, None
+        return gradient.reshape(given.shape), None
 
 
 def _scaled(problem: Problem, upstream: Tensor) -> Problem:
     """The problem whose rows weigh as much as the gradient that comes from above."""
-    rows = (problem.logits.shape[0], problem.logits.shape[2])
+    rows = (problem.shape[0], problem.shape[2])
     weight = upstream.to(problem.compute_dtype)
     weight = weight.reshape(rows) if problem.reduction == "none" else weight.expand(rows)
     if problem.sample_weight is not None:
@@ -279,11 +279,11 @@ def _scaled(problem: Problem, upstream: Tensor) -> Problem:
     return replace(problem, sample_weight=weight)
 
 
-def _differentiable(problem: Problem, logits: Tensor, upstream: Tensor) -> Tensor:
+def _differentiable(problem: Problem, given: Tensor, upstream: Tensor) -> Tensor:
     """The gradient as the reference engine's, which has derivatives of every order."""
-    again = reference.run(replace(problem, logits=logits))
+    again = reference.run(replace(problem, given=given))
     (gradient,) = torch.autograd.grad(
-        again, logits, upstream.to(again.dtype).reshape(again.shape), create_graph=True
+        again, given, upstream.to(again.dtype).reshape(again.shape), create_graph=True
     )
     return gradient
 

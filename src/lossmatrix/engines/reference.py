@@ -27,8 +27,8 @@ def refuses(problem: Problem) -> str | None:
 
 def run(problem: Problem) -> Tensor:
     """The reduced loss of a problem."""
-    batch, num_classes, positions = problem.logits.shape
-    with full_precision(problem.logits.device):
+    batch, num_classes, positions = problem.shape
+    with full_precision(problem.given.device):
         logits = problem.logits.movedim(1, -1).reshape(batch * positions, num_classes)
         if problem.soft:
             kept, factors = None, None
@@ -56,8 +56,8 @@ def _blocks(problem: Problem, num_rows: int) -> list[slice]:
 
     A matrix per sample is not cut: it answers for all samples at once and is larger anyway.
     """
-    size = max(1, BLOCK // max(1, problem.logits.shape[1]))
-    inputs = (problem.logits, problem.target, *_tables(problem.terms))
+    size = max(1, BLOCK // max(1, problem.shape[1]))
+    inputs = (problem.given, problem.target, *_tables(problem.terms))
     graph = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     whole = any(isinstance(term.costs, PerExample) for term in problem.terms)
     if graph or whole or num_rows <= size or torch.compiler.is_compiling():
