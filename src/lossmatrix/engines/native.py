@@ -217,16 +217,17 @@ def run(problem: Problem) -> Tensor:
     """The reduced loss of a problem."""
     wants_gradient = problem.given.requires_grad and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
-        value = _traced(problem, wants_gradient)
-    elif wants_gradient:
-        value = cast(Tensor, Native.apply(problem.given, problem))  # pyright: ignore
-    else:
-        value = compute(problem, None)
-    return value.to(problem.output_dtype).reshape(_shape(problem))
+        return _as_asked(problem, _traced(problem, wants_gradient))
+    if wants_gradient:
+        return cast(Tensor, Native.apply(problem.given, problem))  # pyright: ignore
+    return _as_asked(problem, compute(problem, None))
 
 
-def _shape(problem: Problem) -> torch.Size:
-    return problem.row_shape if problem.reduction == "none" else torch.Size()
+def _as_asked(problem: Problem, value: Tensor) -> Tensor:
+    """The result in its dtype and shape."""
+    if problem.reduction == "none":
+        value = value.reshape(problem.row_shape)
+    return value.to(problem.output_dtype)
 
 
 class Native(torch.autograd.Function):
@@ -235,7 +236,7 @@ class Native(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, given: Tensor, problem: Problem) -> Tensor:  # noqa: D102
         gradient = torch.empty_like(problem.logits)
-        value = compute(problem, gradient)
+        value = _as_asked(problem, compute(problem, gradient))
         ctx.problem, ctx.gradient = problem, gradient
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
         ctx.given, ctx.version = given, given._version
