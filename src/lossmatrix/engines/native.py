@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, cast
 
@@ -18,7 +19,6 @@ import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, Dense
-from lossmatrix.engines import reference
 from lossmatrix.engines.library import (
     PARAMETERS,
     STREAMS,
@@ -213,13 +213,13 @@ def refuses(problem: Problem) -> str | None:
     return None
 
 
-def run(problem: Problem) -> Tensor:
-    """The reduced loss of a problem."""
+def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
+    """The reduced loss of a problem; ``higher`` is asked where second derivatives are wanted."""
     wants_gradient = problem.given.requires_grad and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
         return _as_asked(problem, _traced(problem, wants_gradient))
     if wants_gradient:
-        return cast(Tensor, Native.apply(problem.given, problem))  # pyright: ignore
+        return cast(Tensor, Native.apply(problem.given, problem, higher))  # pyright: ignore
     return _as_asked(problem, compute(problem, None))
 
 
@@ -234,16 +234,18 @@ class Native(torch.autograd.Function):
     """The loss, with its gradient made in the same visit and handed out in backward."""
 
     @staticmethod
-    def forward(ctx: Any, given: Tensor, problem: Problem) -> Tensor:  # noqa: D102
+    def forward(  # noqa: D102
+        ctx: Any, given: Tensor, problem: Problem, higher: Callable[[Problem], Tensor]
+    ) -> Tensor:
         gradient = torch.empty_like(problem.logits)
         value = _as_asked(problem, compute(problem, gradient))
-        ctx.problem, ctx.gradient = problem, gradient
+        ctx.problem, ctx.higher, ctx.gradient = problem, higher, gradient
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
         ctx.given, ctx.version = given, given._version
         return value
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # noqa: D102
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:  # noqa: D102
         (upstream,) = grad_outputs
         problem, given, gradient, ctx.gradient = ctx.problem, ctx.given, ctx.gradient, None
         per_row = problem.reduction == "none"
@@ -257,7 +259,7 @@ class Native(torch.autograd.Function):
                 "precision): change a copy instead."
             )
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
-            return _differentiable(problem, given, upstream), None
+            return _differentiable(problem, ctx.higher, given, upstream), None, None
         if again or gradient is None:
             # A second backward through a retained graph; or a half precision gradient, which is
             # scaled before it is rounded: the small ones that a loss scale saves would be gone.
@@ -267,7 +269,7 @@ class Native(torch.autograd.Function):
             gradient.mul_(upstream.reshape(gradient.shape[0], 1, gradient.shape[2]))
         elif scaled:
             gradient.mul_(upstream)
-        return gradient.reshape(given.shape), None
+        return gradient.reshape(given.shape), None, None
 
 
 def _scaled(problem: Problem, upstream: Tensor) -> Problem:
@@ -280,9 +282,11 @@ def _scaled(problem: Problem, upstream: Tensor) -> Problem:
     return replace(problem, sample_weight=weight)
 
 
-def _differentiable(problem: Problem, given: Tensor, upstream: Tensor) -> Tensor:
-    """The gradient as the reference engine's, which has derivatives of every order."""
-    again = reference.run(replace(problem, given=given))
+def _differentiable(
+    problem: Problem, higher: Callable[[Problem], Tensor], given: Tensor, upstream: Tensor
+) -> Tensor:
+    """The gradient by an engine that has derivatives of every order."""
+    again = higher(replace(problem, given=given))
     (gradient,) = torch.autograd.grad(
         again, given, upstream.to(again.dtype).reshape(again.shape), create_graph=True
     )
