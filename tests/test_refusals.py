@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What losses refuse, in the words a user reads, and the edges of what they accept."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import lossmatrix as lm
+
+NEGATIVE = lm.Dense([[0.0, -1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
+LOGITS, TARGET = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.0, 0.5]]), torch.tensor([0, 2])
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lm.SoftTargetCrossEntropy, "temperature"),
+        (lm.DecisionScore, "tau"),
+        (lm.SimilarityLikelihood, "tau"),
+    ],
+)
+def test_parameters_must_be_finite_and_positive(
+    make: type[lm.SoftTargetCrossEntropy], name: str, value: float
+) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be a finite number > 0, but is") as error:
+        make(value)
+    assert str(value) in str(error.value)
+    assert make.__name__ in str(error.value)
+
+
+@pytest.mark.parametrize("value", [-0.5, math.inf, math.nan])
+def test_the_power_of_the_focal_weight_must_be_finite_and_not_negative(value: float) -> None:
+    with pytest.raises(ValueError, match=f"^gamma must be a finite number ≥ 0, but is {value}"):
+        lm.CostFocal(gamma=value)
+    assert lm.CostFocal(gamma=0.0)(LOGITS, TARGET, torch.ones(3, 3)) == lm.CrossEntropy()(
+        LOGITS, TARGET
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, math.inf, -math.inf, math.nan])
+def test_the_aversion_to_risk_must_be_finite_and_not_zero(value: float) -> None:
+    with pytest.raises(ValueError, match=r"^lam must be a finite number other than 0") as error:
+        lm.EntropicRisk(value)
+    assert f"but is {value}" in str(error.value)
+    assert "its limit at 0 is ExpectedCost()" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [lm.Unlikelihood(), lm.SoftmaxMargin(log=True), lm.CostFocal(), lm.ConstrainedLogistic()],
+    ids=repr,
+)
+def test_negative_costs_are_refused_by_name_with_the_remedy(loss: lm.Loss) -> None:
+    with pytest.raises(ValueError, match="needs costs ≥ 0 but the smallest is -1") as error:
+        lm.Criterion(loss, NEGATIVE)
+    assert str(error.value).startswith(repr(loss))
+    assert "costs.regret()" in str(error.value)
+
+
+def test_additive_margins_take_negative_costs() -> None:
+    assert lm.SoftmaxMargin()(LOGITS, TARGET, NEGATIVE).isfinite()
+
+
+@pytest.mark.parametrize("loss", [lm.Unlikelihood(), lm.SoftmaxMargin(log=True)], ids=repr)
+def test_a_negative_cost_on_the_diagonal_has_no_part_in_mistakes(loss: lm.Loss) -> None:
+    table = torch.tensor([[-5.0, 1.0, 2.0], [3.0, -1.0, 4.0], [6.0, 7.0, -2.0]])
+    without = table.clone().fill_diagonal_(0.0)
+    assert torch.equal(loss(LOGITS, TARGET, table), loss(LOGITS, TARGET, without))
+
+
+def test_negative_gains_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match="needs gains ≥ 0 but the smallest is -2") as error:
+        lm.PairWeightedCrossEntropy()(LOGITS, TARGET, [[1, -2, 0], [0, 1, 0], [0, 0, 1]])
+    assert str(error.value).startswith("PairWeightedCrossEntropy()")
+    assert str(error.value).endswith("subtract each row's minimum from it.")
+
+
+@pytest.mark.parametrize(
+    ("table", "lack"),
+    [
+        ([[0, 1, 2], [3, 0, 1], [2, 1, 0]], "symmetric"),
+        ([[0, 1, 9], [1, 0, 1], [9, 1, 0]], "conditionally negative definite"),
+    ],
+    ids=["asymmetric", "indefinite"],
+)
+def test_the_energy_score_says_what_a_matrix_lacks(table: list[list[float]], lack: str) -> None:
+    with pytest.raises(ValueError, match=f"is not {lack}: use DecisionScore") as error:
+        lm.EnergyScore()(LOGITS, TARGET, table)
+    assert "Dense(3)" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "loss", [lm.ExpectedCost(), lm.Unlikelihood(), lm.DecisionScore()], ids=repr
+)
+def test_infinite_costs_are_refused_by_name(loss: lm.Loss) -> None:
+    with pytest.raises(ValueError, match=r"needs? finite costs|infinite cost") as error:
+        loss(LOGITS, TARGET, [[0, 1, math.inf], [1, 0, 1], [1, 1, 0]])
+    assert str(error.value).startswith(repr(loss))
+
+
+def test_a_loss_that_reads_costs_asks_for_them_by_name() -> None:
+    with pytest.raises(TypeError, match="reads costs but none were given") as error:
+        lm.ExpectedCost()(LOGITS, TARGET)
+    assert str(error.value).startswith("ExpectedCost()")
+
+
+@pytest.mark.parametrize("loss", [lm.CostFocal(), lm.CostFocal(0.5)], ids=repr)
+def test_costs_of_zero_make_the_focal_loss_zero(loss: lm.Loss) -> None:
+    assert loss(LOGITS, TARGET, torch.zeros(3, 3)) == 0
+
+
+def test_a_soft_target_without_mass_leaves_only_its_cost_to_the_energy_score() -> None:
+    # tᵀDp − ½ S pᵀDp with S = Σt = 0
+    target = torch.tensor([[1.0, -2.0, 1.0]], dtype=torch.float64)
+    D = torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0]], dtype=torch.float64)
+    logits = torch.tensor([[0.3, -0.2, 0.9]], dtype=torch.float64)
+    expected = (target @ D * logits.softmax(-1)).sum()
+    torch.testing.assert_close(lm.EnergyScore()(logits, target, D), expected)
+
+
+def test_similarity_near_certainty_of_a_dissimilar_class_keeps_its_digits() -> None:
+    # p → (0, 1): −log(p_0 + p_1 e^{−1/τ}) → 1/τ, where log1p of nearly −1 would lose digits
+    logits = torch.tensor([[-30.0, 30.0]])
+    value = lm.SimilarityLikelihood(tau=0.05)(logits, torch.tensor([0]), [[0, 1], [1, 0]])
+    torch.testing.assert_close(value, torch.tensor(20.0), rtol=1e-6, atol=0)
+
+
+def test_a_masked_class_has_no_part_in_the_mean_of_the_logits() -> None:
+    D = torch.tensor([[0.0, 1.0, 2.0], [3.0, 0.0, 1.0], [4.0, 5.0, 0.0]])
+    masked = torch.tensor([[0.7, -torch.inf, -0.4]])
+    loss = lm.ConstrainedLogistic()
+    kept = loss(masked[:, [0, 2]], torch.tensor([1]), D[[0, 2]][:, [0, 2]])
+    torch.testing.assert_close(loss(masked, torch.tensor([2]), D), kept)
