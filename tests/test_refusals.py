@@ -46,7 +46,7 @@ def test_the_aversion_to_risk_must_be_finite_and_not_zero(value: float) -> None:
     with pytest.raises(ValueError, match=r"^lam must be a finite number other than 0") as error:
         lm.EntropicRisk(value)
     assert f"but is {value}" in str(error.value)
-    assert "its limit at 0 is ExpectedCost()" in str(error.value)
+    assert str(error.value).endswith(": its limit at 0 is ExpectedCost().")
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,12 @@ def test_costs_of_zero_make_the_focal_loss_zero(loss: lm.Loss) -> None:
 
 def test_a_soft_target_without_mass_leaves_only_its_cost_to_the_energy_score() -> None:
     # tᵀDp − ½ S pᵀDp with S = Σt = 0
-    target = torch.tensor([[1.0, -2.0, 1.0]], dtype=torch.float64)
+    target = torch.tensor([[1.0, -2.0, 1.0], [0.5, 0.5, -1.0]], dtype=torch.float64)
     D = torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0]], dtype=torch.float64)
-    logits = torch.tensor([[0.3, -0.2, 0.9]], dtype=torch.float64)
-    expected = (target @ D * logits.softmax(-1)).sum()
-    torch.testing.assert_close(lm.EnergyScore()(logits, target, D), expected)
+    logits = torch.tensor([[0.3, -0.2, 0.9], [1.0, 0.0, -1.0]], dtype=torch.float64)
+    expected = (target @ D * logits.softmax(-1)).sum(-1)
+    value = lm.EnergyScore()(logits, target, D, reduction="none")
+    torch.testing.assert_close(value, expected)
 
 
 def test_similarity_near_certainty_of_a_dissimilar_class_keeps_its_digits() -> None:
