@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from lossmatrix.formula import Cells, StreamedLoss, as_tuple, power, weigh
@@ -137,8 +138,6 @@ def gradient(loss: StreamedLoss, cell: Cells) -> Tensor:
         loss: a streamed loss.
         cell: its rows, fields (N, C).
     """
-    import torch
-
     terms = terms_with_slopes(loss, cell)
     weights = partials(loss, tuple(term.value.sum(-1) for term in terms))
     h = sum(

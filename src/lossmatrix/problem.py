@@ -34,6 +34,7 @@ class Problem:
     label_smoothing: float
     row_shape: torch.Size  # shape of the losses when reduction is "none"
     output_dtype: torch.dtype
+    prepared: object = None  # what an engine has made ready for terms that came unprepared
 
     @property
     def logits(self) -> Tensor:

@@ -96,10 +96,12 @@ def prepare(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     return tuple(replace(term, prepared=made) for term in terms)
 
 
-def plan(terms: tuple[Term, ...]) -> Plan | str:
-    """The kernels of bound terms, or the reason why there are none."""
-    prepared = terms[0].prepared
-    return prepared if isinstance(prepared, Plan | str) else _make_plan(terms)
+def plan(problem: Problem) -> Plan | str:
+    """The kernels of a problem, or why there are none; made once where a criterion made none."""
+    prepared = problem.terms[0].prepared or problem.prepared
+    if not isinstance(prepared, Plan | str):
+        problem.prepared = prepared = _make_plan(problem.terms)
+    return prepared
 
 
 def _calls(group: Group, dtype: torch.dtype) -> list[Call]:
@@ -203,7 +205,7 @@ def refuses(problem: Problem) -> str | None:
             return f"the tensors are of type {type(tensor).__name__}"
         if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # pyright: ignore
             return "a function transform is active"
-    made = plan(problem.terms)
+    made = plan(problem)
     if isinstance(made, str):
         return made
     try:
@@ -295,7 +297,7 @@ def _differentiable(
 
 def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
     """Run the kernels of a problem; ``gradient`` (B, C, P), if given, is filled."""
-    made = plan(problem.terms)
+    made = plan(problem)
     if isinstance(made, str):
         raise RuntimeError(made)
     return _compute(
