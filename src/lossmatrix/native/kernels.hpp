@@ -35,17 +35,6 @@ template <> constexpr double FAR<double> = 1e-290;
 struct Yes { static constexpr bool value = true; };
 struct No { static constexpr bool value = false; };
 
-template <class T> INLINE Pack<T> load(const T* from, int64_t count, T fill) {
-    if (count >= Pack<T>::lanes) return Pack<T>::load(from);
-    alignas(LOSSMATRIX_BYTES) T buffer[Pack<T>::lanes];
-    for (int l = 0; l < Pack<T>::lanes; ++l) buffer[l] = l < count ? from[l] : fill;
-    return Pack<T>::load(buffer);
-}
-template <class T> INLINE void store(T* to, int64_t count, Pack<T> x) {
-    if (count >= Pack<T>::lanes) return x.store(to);
-    for (int l = 0; l < count; ++l) to[l] = x.v[l];
-}
-
 // Calls body(j, u, count, special) for packs at j, with accumulator u and `count` valid lanes;
 // `special` is Yes where the pack may hold class a or b.
 template <class T, class Body> INLINE void sweep(int64_t n, int64_t a, int64_t b, Body body) {
@@ -65,13 +54,14 @@ template <class T, class Body> INLINE void sweep(int64_t n, int64_t a, int64_t b
     for (; j < n; j += W) body(j, 0, n - j < W ? n - j : W, Yes());
 }
 
-// 0 in the lanes of classes a and b and beyond the row, 1 elsewhere
+// 0 in the lanes of classes a and b and beyond the row, −1 elsewhere
 template <class T>
 INLINE typename Pack<T>::Mask lanes_but(int64_t j, int64_t count, int64_t a, int64_t b) {
-    typename Pack<T>::Mask mask;
-    for (int l = 0; l < Pack<T>::lanes; ++l)
-        mask[l] = l < count && j + l != a && j + l != b ? -1 : 0;
-    return mask;
+    using Integer = typename Pack<T>::Integer;
+    constexpr int64_t W = Pack<T>::lanes;
+    auto lane = [&](int64_t k) { return Integer(uint64_t(k - j) < uint64_t(W) ? k - j : -1); };
+    auto numbers = lane_numbers<T>();
+    return (numbers < Integer(count)) & (numbers != lane(a)) & (numbers != lane(b));
 }
 
 template <class F, class V, class T>
@@ -88,157 +78,253 @@ INLINE Cell<V> make_cell(V p, V lp, const V* costs) {
 template <class T> struct Accumulators {
     Pack<T> each[4];
     INLINE Accumulators() { for (auto& a : each) a = Pack<T>(T(0)); }
-    INLINE T total() const { return sum<T>((each[0] + each[1]) + (each[2] + each[3])); }
+    INLINE Pack<T> total() const { return (each[0] + each[1]) + (each[2] + each[3]); }
 };
 
-// The loss of one row; writes scale · gradient to g (or adds it) unless g is null. `e` is scratch
-// for n numbers and may be g itself.
-template <class F, class T>
-static T row(const T* z, const T* const* c, int64_t n, int64_t y, const T* a, T scale, T* g, T* e,
-             T* tilted) {
-    using P = Pack<T>;
-    if (F::tilted) {  // w = (z − max z) + margin takes the place of z
-        Accumulators<T> m;
-        for (auto& x : m.each) x = P(z[0]);
-        sweep<T>(n, -1, -1, [&](int64_t j, int u, int64_t count, auto) {
-            P x = load<T>(z + j, count, z[0]);
-            m.each[u] = select<T>(x > m.each[u], x, m.each[u]);
-        });
-        T origin = m.each[0].v[0];
-        for (auto& x : m.each) origin = largest<T>(x) > origin ? largest<T>(x) : origin;
-        sweep<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
-            P costs[LOSSMATRIX_STREAMS];
-            for (int i = 0; i < F::streams; ++i) costs[i] = load<T>(c[i] + j, count, T(0));
-            P x = load<T>(z + j, count, T(0)) - P(origin);
-            store<T>(tilted + j, count, x + F::template margin<P, T>(costs, a));
-        });
-        T costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = c[i][y];
-        tilted[y] = (z[y] - origin) + F::template margin_truth<T, T>(costs, a);
-        z = tilted;
-    }
+// What the top class fixes, for W rows at once.
+template <class T> struct Top {
+    Pack<T> rest, inv, l1p, log_rest;
+    INLINE explicit Top(Pack<T> sum)
+        : rest(sum), inv(Pack<T>(T(1)) / (Pack<T>(T(1)) + sum)), l1p(log1p(sum)), log_rest(log(sum)) {}
+    INLINE unsigned far() const { return bits<T>(rest < Pack<T>(FAR<T>)); }
+};
 
+// One row whose top class leads so far that `rest` has no digits left: in double precision, class by
+// class, with the others measured from the second largest logit. Classes lie `zs`, `cs` and `gs`
+// numbers apart.
+template <class F, class T>
+static T far_row(int64_t n, const T* z, int64_t zs, const T* const* c, int64_t cs, int64_t y,
+                 const T* parameters, T scale, T* g, int64_t gs) {
+    double a[LOSSMATRIX_PARAMETERS];
+    for (int i = 0; i < LOSSMATRIX_PARAMETERS; ++i) a[i] = double(parameters[i]);
+    int64_t top = 0;
+    for (int64_t j = 1; j < n; ++j) if (z[j * zs] > z[top * zs]) top = j;
+    double origin = z[top * zs], second = -INF, others = 0;
+    for (int64_t j = 0; j < n; ++j) if (j != top && z[j * zs] > second) second = z[j * zs];
+    bool alone = second == -INF;  // no other class is possible
+    for (int64_t j = 0; j < n; ++j) if (j != top && !alone) others += exp(z[j * zs] - second);
+    double log_rest = alone ? -INF : (second - origin) + log(others);
+    double rest = exp(log_rest), inv = 1 / (1 + rest), l1p = log1p(rest);
+
+    double q_top = exp(log_rest - l1p);
+    auto share = [&](int64_t j) { return alone ? 0 : exp(z[j * zs] - second) / others; };
+    auto cell = [&](int64_t j, double s) {
+        double costs[LOSSMATRIX_STREAMS];
+        for (int i = 0; i < F::streams; ++i) costs[i] = double(c[i][j * cs]);
+        if (j != top)
+            return make_cell<F, double, double>(s * q_top, double(z[j * zs]) - origin - l1p, costs);
+        Cell<double> k = make_cell<F, double, double>(inv, -l1p, costs);
+        k.q = q_top;
+        k.lq = log_rest - l1p;
+        return k;
+    };
+    double totals[F::totals] = {}, f[F::totals], out[F::totals], R = 0;
+    for (int64_t j = 0; j < n; ++j) {
+        Cell<double> k = cell(j, share(j));
+        if (j == y) F::template terms_truth<double, double>(k, a, out);
+        else F::template terms<double, double>(k, a, out);
+        for (int i = 0; i < F::totals; ++i) totals[i] += out[i];
+    }
+    T loss = T(F::template loss<double, double>(totals, a));
+    if (!g) return loss;
+    F::template partials<double, double>(totals, a, f);
+    auto pull = [&](int64_t j, const Cell<double>& k) {
+        return j == y ? F::template pull_truth<double, double>(k, a, f)
+                      : F::template pull<double, double>(k, a, f);
+    };
+    for (int64_t j = 0; j < n; ++j) if (j != top) R += pull(j, cell(j, share(j)));
+    Cell<double> k = cell(top, 0);
+    double h = top == y ? F::template slope_truth<double, double>(k, a, f)
+                        : F::template slope<double, double>(k, a, f);
+    for (int64_t j = 0; j < n; ++j) {
+        double s = share(j);
+        k = cell(j, s);
+        double slope = j == top ? h - k.p * R : pull(j, k) - k.p * R - h * s;
+        g[j * gs] = T(slope * double(scale));
+    }
+    return loss;
+}
+
+template <class T> INLINE Pack<T> largest_lanes(const T* z, int64_t n) {
+    using P = Pack<T>;
     Accumulators<T> m;
     for (auto& x : m.each) x = P(z[0]);
     sweep<T>(n, -1, -1, [&](int64_t j, int u, int64_t count, auto) {
-        P x = load<T>(z + j, count, z[0]);
-        m.each[u] = select<T>(x > m.each[u], x, m.each[u]);
+        m.each[u] = maximum(P::load(z + j, count, z[0]), m.each[u]);
     });
-    T origin = m.each[0].v[0];
-    for (auto& x : m.each) origin = largest<T>(x) > origin ? largest<T>(x) : origin;
-    int64_t top = 0;
-    while (top < n - 1 && z[top] != origin) ++top;
+    return maximum(maximum(m.each[0], m.each[1]), maximum(m.each[2], m.each[3]));
+}
 
-    Accumulators<T> others;
-    sweep<T>(n, top, top, [&](int64_t j, int u, int64_t count, auto special) {
-        P x = exp(load<T>(z + j, count, -INF) - P(origin));
-        store<T>(e + j, count, x);
-        if (special.value) x = select<T>(lanes_but<T>(j, count, top, top), x, P(T(0)));
-        others.each[u] = others.each[u] + x;
-    });
-    T rest = others.total();
-    bool far = rest < FAR<T>;
-    T inv = T(1) / (T(1) + rest), l1p = log1p(rest);
-
-    // log rest, and s_k = exp(z_k − second) / rest_of_second, where rest itself underflows
-    T second = -INF, rest_of_second = 0, log_rest;
-    if (far) {
-        for (int64_t j = 0; j < n; ++j) if (j != top && z[j] > second) second = z[j];
-        for (int64_t j = 0; j < n; ++j)
-            if (j != top && second > -INF) rest_of_second += exp(z[j] - second);
-        log_rest = second > -INF ? (second - origin) + log(rest_of_second) : T(-INF);
-    } else {
-        log_rest = log(rest);
+// the first class with the logit x; 0 where there is none, as in a row with NaN
+template <class T> INLINE int64_t first(const T* z, int64_t n, T x) {
+    using P = Pack<T>;
+    for (int64_t j = 0; j < n; j += P::lanes) {
+        unsigned found = bits<T>(P::load(z + j, n - j, z[0]) == P(x));
+        if (found && j + __builtin_ctz(found) < n) return j + __builtin_ctz(found);
     }
+    return 0;
+}
 
-    auto cells = [&](int64_t j, int64_t count) {
+// The two classes of a row that are no part of its loops, for W rows at once.
+template <class F, class T> struct Apart {
+    using P = Pack<T>;
+    typename P::Mask both;  // the truth is the top class
+    Cell<P> truth, top;
+
+    // e, x: exp(z − z_m) and z − z_m of the truth
+    INLINE Apart(const Top<T>& m, P e, P x, const P* truth_costs, const P* top_costs,
+                 typename P::Mask same)
+        : both(same),
+          truth(make_cell<F, P, T>(e * m.inv, x - m.l1p, truth_costs)),
+          top(make_cell<F, P, T>(m.inv, -m.l1p, top_costs)) {
+        top.q = m.rest * m.inv;
+        top.lq = m.log_rest - m.l1p;
+    }
+    INLINE void add_terms(const T* a, P* totals) const {
+        P at_top[F::totals], top_is_truth[F::totals], at_truth[F::totals];
+        F::template terms<P, T>(top, a, at_top);
+        F::template terms_truth<P, T>(top, a, top_is_truth);
+        F::template terms_truth<P, T>(truth, a, at_truth);
+        for (int i = 0; i < F::totals; ++i)
+            totals[i] = totals[i] + select<T>(both, top_is_truth[i], at_top[i] + at_truth[i]);
+    }
+    INLINE P slope(const T* a, const P* f) const {
+        return select<T>(both, F::template slope_truth<P, T>(top, a, f),
+                         F::template slope<P, T>(top, a, f));
+    }
+    INLINE P pull(const T* a, const P* f) const {
+        return select<T>(both, P(T(0)), F::template pull_truth<P, T>(truth, a, f));
+    }
+};
+
+// Up to W rows whose classes lie one after the other. The gradient goes to g, which is scratch of n
+// numbers before that, and no more where none is wanted.
+template <class T> struct Rows {
+    static constexpr int W = Pack<T>::lanes;
+    int count;
+    const T* z[W];
+    const T* c[LOSSMATRIX_STREAMS][W];
+    int64_t y[W];
+    T scale[W], losses[W];
+    T* g[W];
+};
+
+// The losses of some rows, and scale · gradient. What is done once for a row is done for all rows
+// together, one in each lane, so that no row waits for its own sums.
+template <class F, class T>
+static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
+    using P = Pack<T>;
+    constexpr int W = P::lanes;
+    auto plus = [](P x, P y) { return x + y; };
+    P folds[F::totals + 1][W];
+    for (auto& fold : folds) for (auto& x : fold) x = P(T(0));
+
+    for (int l = 0; l < r.count; ++l) folds[0][l] = largest_lanes(r.z[l], n);
+    T origin[W], inv[W], l1p[W];
+    int64_t top[W];
+    folded_each<T>(folds[0], [](P x, P y) { return maximum(x, y); }).store(origin);
+    for (int l = 0; l < r.count; ++l) {
+        const T* z = r.z[l];
+        T* e = r.g[l];  // exp(z − z_m), until the gradient takes its place
+        P shift(origin[l]);
+        top[l] = first(z, n, origin[l]);
+        Accumulators<T> others;
+        sweep<T>(n, top[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
+            P x = decay(P::load(z + j, count, -INF) - shift);
+            x.store(e + j, count);
+            if (special.value) x = select<T>(lanes_but<T>(j, count, top[l], top[l]), x, P(T(0)));
+            others.each[u] = others.each[u] + x;
+        });
+        folds[0][l] = others.total();
+    }
+    Top<T> m(folded_each<T>(folds[0], plus));
+    m.inv.store(inv);
+    m.l1p.store(l1p);
+
+    auto cells = [&](int l, int64_t j, int64_t count) {
         P costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = load<T>(c[i] + j, count, T(0));
-        P p = load<T>(e + j, count, T(0)) * P(inv);
-        P lp = (load<T>(z + j, count, T(0)) - P(origin)) - P(l1p);
+        for (int i = 0; i < F::streams; ++i) costs[i] = P::load(r.c[i][l] + j, count, T(0));
+        P p = P::load(r.g[l] + j, count, T(0)) * P(inv[l]);
+        P lp = (P::load(r.z[l] + j, count, T(0)) - P(origin[l])) - P(l1p[l]);
         return make_cell<F, P, T>(p, lp, costs);
     };
-    auto cell = [&](int64_t j) {
-        T costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = c[i][j];
-        Cell<T> k = make_cell<F, T, T>(e[j] * inv, (z[j] - origin) - l1p, costs);
-        if (j == top) {
-            k.q = far ? exp(log_rest - l1p) : rest * inv;
-            k.lp = -l1p;
-            k.lq = log_rest - l1p;
-        }
-        return k;
-    };
-
-    T totals[F::totals], f[F::totals], sums[F::totals + 1];
-    P broadcast[F::totals];
-    Accumulators<T> bulk[F::totals + 1];
-    if (F::linear) {
-        for (int i = 0; i < F::totals; ++i) totals[i] = 0;
-        F::template partials<T, T>(totals, a, f);
-        for (int i = 0; i < F::totals; ++i) broadcast[i] = P(f[i]);
-    }
-    sweep<T>(n, y, top, [&](int64_t j, int u, int64_t count, auto special) {
-        Cell<P> k = cells(j, count);
-        P out[F::totals + 1];
-        F::template terms<P, T>(k, a, out);
-        out[F::totals] = F::linear ? F::template pull<P, T>(k, a, broadcast) : P(T(0));
-        for (int i = 0; i <= F::totals; ++i) {
-            if (special.value) out[i] = select<T>(lanes_but<T>(j, count, y, top), out[i], P(T(0)));
-            bulk[i].each[u] = bulk[i].each[u] + out[i];
-        }
-    });
-    for (int i = 0; i <= F::totals; ++i) sums[i] = bulk[i].total();
-
-    Cell<T> at_top = cell(top), at_truth = cell(y);
-    auto add_terms = [&](const Cell<T>& k, bool truth) {
-        T out[F::totals];
-        if (truth) F::template terms_truth<T, T>(k, a, out);
-        else F::template terms<T, T>(k, a, out);
-        for (int i = 0; i < F::totals; ++i) sums[i] += out[i];
-    };
-    add_terms(at_top, top == y);
-    if (y != top) add_terms(at_truth, true);
-    for (int i = 0; i < F::totals; ++i) totals[i] = sums[i];
-    T loss = F::template loss<T, T>(totals, a);
-    if (!g) return loss;
-
-    if (!F::linear) {
-        F::template partials<T, T>(totals, a, f);
-        for (int i = 0; i < F::totals; ++i) broadcast[i] = P(f[i]);
-        Accumulators<T> pulls;
-        sweep<T>(n, y, top, [&](int64_t j, int u, int64_t count, auto special) {
-            P pull = F::template pull<P, T>(cells(j, count), a, broadcast);
-            if (special.value) pull = select<T>(lanes_but<T>(j, count, y, top), pull, P(T(0)));
-            pulls.each[u] = pulls.each[u] + pull;
+    P totals[F::totals], f[F::totals];
+    if (F::linear) F::template partials<P, T>(totals, a, f);  // they are numbers
+    for (int l = 0; l < r.count; ++l) {
+        Accumulators<T> bulk[F::totals + 1];
+        sweep<T>(n, r.y[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
+            Cell<P> k = cells(l, j, count);
+            P out[F::totals + 1];
+            F::template terms<P, T>(k, a, out);
+            out[F::totals] = F::linear ? F::template pull<P, T>(k, a, f) : P(T(0));
+            for (int i = 0; i <= F::totals; ++i) {
+                if (special.value)
+                    out[i] = select<T>(lanes_but<T>(j, count, r.y[l], top[l]), out[i], P(T(0)));
+                bulk[i].each[u] = bulk[i].each[u] + out[i];
+            }
         });
-        sums[F::totals] = pulls.total();
+        for (int i = 0; i <= F::totals; ++i) folds[i][l] = bulk[i].total();
     }
-    T h = y == top ? F::template slope_truth<T, T>(at_top, a, f)
-                   : F::template slope<T, T>(at_top, a, f);
-    T pull_truth = y == top ? T(0) : F::template pull_truth<T, T>(at_truth, a, f);
-    T R = sums[F::totals] + pull_truth;
-    T s_truth = far ? (second > -INF ? exp(z[y] - second) / rest_of_second : T(0)) : e[y] / rest;
-    T g_top = (h - at_top.p * R) * scale;
-    T g_truth = (pull_truth - at_truth.p * R - h * s_truth) * scale;
-    if (far) {
-        for (int64_t j = 0; j < n; ++j) {
-            if (j == top || j == y) continue;
-            T s = second > -INF ? exp(z[j] - second) / rest_of_second : T(0);
-            Cell<T> k = cell(j);
-            g[j] = (F::template pull<T, T>(k, a, f) - k.p * R - h * s) * scale;
+    for (int i = 0; i < F::totals; ++i) totals[i] = folded_each<T>(folds[i], plus);
+
+    P e_truth(T(0)), x_truth(T(0)), same(T(0));
+    P truth_costs[LOSSMATRIX_STREAMS], top_costs[LOSSMATRIX_STREAMS];
+    for (int i = 0; i < F::streams; ++i) truth_costs[i] = top_costs[i] = P(T(0));
+    for (int l = 0; l < r.count; ++l) {
+        int64_t y = r.y[l];
+        e_truth.v[l] = r.g[l][y];
+        x_truth.v[l] = r.z[l][y] - origin[l];
+        same.v[l] = T(y == top[l]);
+        for (int i = 0; i < F::streams; ++i) {
+            truth_costs[i].v[l] = r.c[i][l][y];
+            top_costs[i].v[l] = r.c[i][l][top[l]];
         }
-    } else {
-        T slope = R * inv + h / rest;  // p_k R + h s_k = e_k · slope
-        sweep<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
-            P pull = F::template pull<P, T>(cells(j, count), a, broadcast);
-            P x = load<T>(e + j, count, T(0));
-            store<T>(g + j, count, (pull - x * P(slope)) * P(scale));
-        });
     }
-    g[y] = g_truth;
-    g[top] = g_top;
-    return loss;
+    Apart<F, T> apart(m, e_truth, x_truth, truth_costs, top_costs, same == P(T(1)));
+    apart.add_terms(a, totals);
+    F::template loss<P, T>(totals, a).store(r.losses);
+
+    if (gradient) {
+        if (!F::linear) {
+            F::template partials<P, T>(totals, a, f);
+            for (int l = 0; l < r.count; ++l) {
+                P mine[F::totals];
+                for (int i = 0; i < F::totals; ++i) mine[i] = P(f[i].v[l]);
+                Accumulators<T> pulls;
+                sweep<T>(n, r.y[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
+                    P pull = F::template pull<P, T>(cells(l, j, count), a, mine);
+                    if (special.value)
+                        pull = select<T>(lanes_but<T>(j, count, r.y[l], top[l]), pull, P(T(0)));
+                    pulls.each[u] = pulls.each[u] + pull;
+                });
+                folds[F::totals][l] = pulls.total();
+            }
+        }
+        P R = folded_each<T>(folds[F::totals], plus);
+        P h = apart.slope(a, f), pull_truth = apart.pull(a, f);
+        R = R + pull_truth;
+        P slope = R * m.inv + h / m.rest;  // p_k R + h s_k = e_k · slope
+        P g_truth = pull_truth - e_truth * slope, g_top = h - apart.top.p * R;
+        for (int l = 0; l < r.count; ++l) {
+            T* g = r.g[l];
+            P mine[F::totals], steep(slope.v[l]), scale(r.scale[l]);
+            for (int i = 0; i < F::totals; ++i) mine[i] = P(f[i].v[l]);
+            sweep<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
+                P pull = F::template pull<P, T>(cells(l, j, count), a, mine);
+                P x = P::load(r.g[l] + j, count, T(0));
+                ((pull - x * steep) * scale).store(g + j, count);
+            });
+            g[r.y[l]] = g_truth.v[l] * r.scale[l];
+            g[top[l]] = g_top.v[l] * r.scale[l];
+        }
+    }
+    for (unsigned l = 0, far = m.far(); l < unsigned(r.count); ++l) {
+        if (!(far >> l & 1)) continue;
+        const T* c[LOSSMATRIX_STREAMS];
+        for (int i = 0; i < F::streams; ++i) c[i] = r.c[i][l];
+        r.losses[l] = far_row<F, T>(n, r.z[l], 1, c, 1, r.y[l], a, r.scale[l],
+                                    gradient ? r.g[l] : nullptr, 1);
+    }
 }
 
 // --- many rows side by side, one in each lane ----------------------------------------------------
@@ -247,120 +333,93 @@ static T row(const T* z, const T* const* c, int64_t n, int64_t y, const T* a, T 
 constexpr int64_t RUN = 16;
 
 // The losses of W = Pack<T>::lanes rows. z and g are tiles: class j of lane l is z[j · width + l];
-// so are the costs, of width W, one stream after the other. `e` is scratch of n · W numbers. Lanes
-// whose top class leads too far are left to row(): bit l of the result.
+// so are the costs, of width W, one stream after the other. `e` is scratch of n · W numbers and may
+// be g. Lanes whose top class leads too far are left to far_row(): bit l of the result.
 template <class F, class T>
-static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, const int64_t* y,
-                              const T* c, const T* a, const T* scale, T* g, T* losses, T* e) {
+static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, Pack<T> truth, const T* c,
+                              const T* a, Pack<T> weight, T* g, T* losses, T* e) {
     using P = Pack<T>;
     constexpr int W = P::lanes;
     auto at = [&](int64_t j) { return P::load(z + j * width); };
-    T truth_index[W];
-    for (int l = 0; l < W; ++l) truth_index[l] = T(y[l]);
-    P truth = P::load(truth_index);
+    auto costs_at = [&](int64_t j, P* costs) {
+        for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
+    };
 
-    P origin = at(0), top(T(0));
-    for (int64_t j = 1; j < n; ++j) {
-        P x = at(j);
-        auto above = x > origin;
-        origin = select<T>(above, x, origin);
-        top = select<T>(above, P(T(j)), top);
-    }
-    P rest(T(0));
+    P origin = at(0);
+    for (int64_t j = 1; j < n; ++j) origin = maximum(at(j), origin);
+    P top = P(T(n)), rest = P(T(0));  // the first class at the origin is the top class
     for (int64_t first = 0; first < n; first += RUN) {
         P run(T(0));
         for (int64_t j = first; j < n && j < first + RUN; ++j) {
-            P x = exp(at(j) - origin);
+            P x = at(j) - origin;
+            auto is_top = (x == P(T(0))) & (top == P(T(n)));
+            top = select<T>(is_top, P(T(j)), top);
+            x = decay(x);
             x.store(e + j * W);
-            run = run + select<T>(top == P(T(j)), P(T(0)), x);
+            run = run + select<T>(is_top, P(T(0)), x);
         }
         rest = rest + run;
     }
-    unsigned far = 0;
-    for (int l = 0; l < W; ++l) far |= unsigned(rest.v[l] < FAR<T>) << l;
-    P inv = P(T(1)) / (P(T(1)) + rest), l1p = log1p(rest), log_rest = log(rest);
+    Top<T> m(rest);
+    auto cell = [&](int64_t j) {
+        P costs[LOSSMATRIX_STREAMS];
+        costs_at(j, costs);
+        return make_cell<F, P, T>(P::load(e + j * W) * m.inv, (at(j) - origin) - m.l1p, costs);
+    };
 
     P totals[F::totals], f[F::totals], R(T(0));
+    P e_truth = P(T(0)), x_truth = P(T(0));
+    P truth_costs[LOSSMATRIX_STREAMS], top_costs[LOSSMATRIX_STREAMS];
     for (int i = 0; i < F::totals; ++i) totals[i] = P(T(0));
+    for (int i = 0; i < F::streams; ++i) truth_costs[i] = top_costs[i] = P(T(0));
     if (F::linear) F::template partials<P, T>(totals, a, f);
     for (int64_t first = 0; first < n; first += RUN) {
         P run[F::totals + 1];
         for (auto& x : run) x = P(T(0));
         for (int64_t j = first; j < n && j < first + RUN; ++j) {
-            P costs[LOSSMATRIX_STREAMS];
-            for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
-            Cell<P> k = make_cell<F, P, T>(P::load(e + j * W) * inv, (at(j) - origin) - l1p, costs);
+            Cell<P> k = cell(j);
             P out[F::totals + 1];
             F::template terms<P, T>(k, a, out);
             out[F::totals] = F::linear ? F::template pull<P, T>(k, a, f) : P(T(0));
-            auto set_apart = (truth == P(T(j))) | (top == P(T(j)));
+            auto is_truth = truth == P(T(j)), is_top = top == P(T(j));
             for (int i = 0; i <= F::totals; ++i)
-                run[i] = run[i] + select<T>(set_apart, P(T(0)), out[i]);
+                run[i] = run[i] + select<T>(is_truth | is_top, P(T(0)), out[i]);
+            e_truth = select<T>(is_truth, P::load(e + j * W), e_truth);
+            x_truth = select<T>(is_truth, at(j) - origin, x_truth);
+            for (int i = 0; i < F::streams; ++i) {
+                truth_costs[i] = select<T>(is_truth, k.c[i], truth_costs[i]);
+                top_costs[i] = select<T>(is_top, k.c[i], top_costs[i]);
+            }
         }
         for (int i = 0; i < F::totals; ++i) totals[i] = totals[i] + run[i];
         R = R + run[F::totals];
     }
-
-    // the truth and the top class, once for all lanes
-    int64_t top_index[W];
-    for (int l = 0; l < W; ++l) top_index[l] = int64_t(top.v[l]);
-    P x, v, truth_costs[LOSSMATRIX_STREAMS], top_costs[LOSSMATRIX_STREAMS];
-    for (int l = 0; l < W; ++l) {
-        x.v[l] = e[y[l] * W + l];
-        v.v[l] = z[y[l] * width + l];
-        for (int i = 0; i < F::streams; ++i) {
-            truth_costs[i].v[l] = c[(i * n + y[l]) * W + l];
-            top_costs[i].v[l] = c[(i * n + top_index[l]) * W + l];
-        }
-    }
-    Cell<P> at_truth = make_cell<F, P, T>(x * inv, (v - origin) - l1p, truth_costs);
-    Cell<P> at_top = make_cell<F, P, T>(inv, -l1p, top_costs);
-    at_top.q = rest * inv;
-    at_top.lq = log_rest - l1p;
-    auto both = truth == top;
-    P out[F::totals], other[F::totals];
-    F::template terms<P, T>(at_top, a, out);
-    F::template terms_truth<P, T>(at_top, a, other);
-    for (int i = 0; i < F::totals; ++i) totals[i] = totals[i] + select<T>(both, other[i], out[i]);
-    F::template terms_truth<P, T>(at_truth, a, out);
-    for (int i = 0; i < F::totals; ++i)
-        totals[i] = totals[i] + select<T>(both, P(T(0)), out[i]);
+    Apart<F, T> apart(m, e_truth, x_truth, truth_costs, top_costs, truth == top);
+    apart.add_terms(a, totals);
     F::template loss<P, T>(totals, a).store(losses);
-    if (!g) return far;
+    if (!g) return m.far();
 
     if (!F::linear) {
         F::template partials<P, T>(totals, a, f);
         for (int64_t first = 0; first < n; first += RUN) {
             P run(T(0));
             for (int64_t j = first; j < n && j < first + RUN; ++j) {
-                P costs[LOSSMATRIX_STREAMS];
-                for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
-                P p = P::load(e + j * W) * inv;
-                Cell<P> k = make_cell<F, P, T>(p, (at(j) - origin) - l1p, costs);
-                auto set_apart = (truth == P(T(j))) | (top == P(T(j)));
-                P pull = F::template pull<P, T>(k, a, f);
-                run = run + select<T>(set_apart, P(T(0)), pull);
+                P pull = F::template pull<P, T>(cell(j), a, f);
+                run = run + select<T>((truth == P(T(j))) | (top == P(T(j))), P(T(0)), pull);
             }
             R = R + run;
         }
     }
-    P h = select<T>(both, F::template slope_truth<P, T>(at_top, a, f),
-                    F::template slope<P, T>(at_top, a, f));
-    P pull_truth = select<T>(both, P(T(0)), F::template pull_truth<P, T>(at_truth, a, f));
+    P h = apart.slope(a, f), pull_truth = apart.pull(a, f);
     R = R + pull_truth;
-    P weight = P::load(scale);
-    P slope = R * inv + h / rest;  // p_k R + h s_k = e_k · slope
+    P slope = R * m.inv + h / m.rest;  // p_k R + h s_k = e_k · slope
     for (int64_t j = 0; j < n; ++j) {
-        P costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
-        P x = P::load(e + j * W);
-        Cell<P> k = make_cell<F, P, T>(x * inv, (at(j) - origin) - l1p, costs);
-        P pull = F::template pull<P, T>(k, a, f);
+        P x = P::load(e + j * W), pull = F::template pull<P, T>(cell(j), a, f);
         pull = select<T>(truth == P(T(j)), pull_truth, pull);
-        P gradient = select<T>(top == P(T(j)), h - at_top.p * R, pull - x * slope);
+        P gradient = select<T>(top == P(T(j)), h - apart.top.p * R, pull - x * slope);
         (gradient * weight).store(g + j * width);
     }
-    return far;
+    return m.far();
 }
 
 // Turns a square of W rows into W columns: log2(W) rounds of pairwise interleaving.
@@ -379,7 +438,20 @@ template <class T> INLINE Pack<T>* turned(Pack<T>* square, Pack<T>* other) {
     return W == 4 || W == 16 ? square : other;
 }
 
+// The last classes, at most `most`; what the others would need is left out by the compiler.
+template <int most, class T>
+INLINE void turn_some(const T* const* from, int64_t j, int64_t n, T* to) {
+    constexpr int64_t W = Pack<T>::lanes;
+    Pack<T> square[W], other[W];
+#pragma GCC unroll 16
+    for (int l = 0; l < W; ++l) square[l] = Pack<T>::load(from[l] + j, n - j, T(0));
+    Pack<T>* columns = turned<T>(square, other);
+#pragma GCC unroll 16
+    for (int i = 0; i < most; ++i) columns[i].store(to + (j + i) * W);
+}
+
 // W rows of n numbers, the l-th at from[l], laid side by side: column j of lane l is to[j · W + l].
+// `to` has room for a whole number of squares.
 template <class T> INLINE void turn_in(const T* const* from, int64_t n, T* to) {
     constexpr int64_t W = Pack<T>::lanes;
     Pack<T> square[W], other[W];
@@ -391,22 +463,20 @@ template <class T> INLINE void turn_in(const T* const* from, int64_t n, T* to) {
 #pragma GCC unroll 16
         for (int i = 0; i < W; ++i) columns[i].store(to + (j + i) * W);
     }
-    for (; j < n; ++j)
-        for (int l = 0; l < W; ++l) to[j * W + l] = from[l][j];
+    if (j < n) n - j <= W / 4 ? turn_some<W / 4>(from, j, n, to)
+             : n - j <= W / 2 ? turn_some<W / 2>(from, j, n, to) : turn_some<W>(from, j, n, to);
 }
 
+// … and back; `from` has room for a whole number of squares.
 template <class T> INLINE void turn_out(const T* from, int64_t n, T* const* to, int64_t rows) {
     constexpr int64_t W = Pack<T>::lanes;
     Pack<T> square[W], other[W];
-    int64_t j = 0;
-    for (; j + W <= n; j += W) {
+    for (int64_t j = 0; j < n; j += W) {
 #pragma GCC unroll 16
         for (int i = 0; i < W; ++i) square[i] = Pack<T>::load(from + (j + i) * W);
         Pack<T>* columns = turned<T>(square, other);
-        for (int64_t l = 0; l < rows; ++l) columns[l].store(to[l] + j);
+        for (int64_t l = 0; l < rows; ++l) columns[l].store(to[l] + j, n - j);
     }
-    for (int64_t l = 0; l < rows; ++l)
-        for (int64_t i = j; i < n; ++i) to[l][i] = from[i * W + l];
 }
 
 // --- reading and writing the tensors' own types --------------------------------------------------
@@ -480,14 +550,15 @@ template <class T> struct Scratch {  // aligned numbers, freed at the end of the
 
 template <class F, class T> struct Run {
     static constexpr int W = Pack<T>::lanes;
-    Task& t;
+    Task t;
+    Task& out;
     Access<T> tensor;
     T parameters[LOSSMATRIX_PARAMETERS];
     T scale;  // of the gradient: 1, or 1 / denominator of the mean
     int64_t rows, per_block;
     double* partial;
 
-    Run(Task& task, Access<T> type) : t(task), tensor(type) {
+    Run(Task& task, Access<T> type) : t(task), out(task), tensor(type) {
         for (int i = 0; i < LOSSMATRIX_PARAMETERS; ++i) parameters[i] = T(t.parameters[i]);
     }
 
@@ -498,10 +569,9 @@ template <class F, class T> struct Run {
     INLINE const T* costs_of(int i, int64_t y, int64_t r) const {
         return static_cast<const T*>(t.costs[i]) + (t.per_sample[i] ? r : y) * t.costs_stride[i];
     }
-    INLINE void finish(int64_t r, T loss, double& total) const {
-        if (T* losses = static_cast<T*>(t.losses))
-            losses[r] = t.accumulate ? losses[r] + loss : loss;
-        total += double(loss);
+    INLINE void write_loss(int64_t r, T loss) const {
+        T* losses = static_cast<T*>(t.losses);
+        if (losses) losses[r] = t.accumulate ? losses[r] + loss : loss;
     }
     INLINE char* gradient_at(int64_t b, int64_t p) const {
         int64_t offset = b * t.gradient_stride[0] + p * t.gradient_stride[2];
@@ -512,62 +582,107 @@ template <class F, class T> struct Run {
         return static_cast<const char*>(t.logits) + offset * tensor.size;
     }
 
-    // one row at a time
-    void by_row(int64_t begin, int64_t end, double& total) const {
+    // rows whose classes lie one after the other, some at a time
+    INLINE double by_row(int64_t begin, int64_t end) const {
+        double total = 0;
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
         bool direct = sc == 1 && tensor.same;
         bool in_place = t.gradient && gc == 1 && tensor.same && !t.accumulate;
-        Scratch<T> logits(direct ? 0 : n), gradient(in_place ? 0 : n), tilted(F::tilted ? n : 0);
-        for (int64_t r = begin; r < end; ++r) {
-            int64_t b = r / t.positions, p = r % t.positions, y = target_at(t, b, p);
-            char* to = t.gradient ? gradient_at(b, p) : nullptr;
-            T* e = in_place ? reinterpret_cast<T*>(to) : gradient.data;
-            T loss(0);
-            if (y == t.ignore_index) {
-                for (int64_t j = 0; to && j < n; ++j) e[j] = T(0);
-            } else {
-                const T* z = reinterpret_cast<const T*>(logits_at(b, p));
-                if (!direct) {
-                    tensor.read(logits_at(b, p), sc, n, logits.data);
-                    z = logits.data;
+        int64_t together = rows_together();
+        Scratch<T> logits(direct ? 0 : together * n), slopes(in_place ? 0 : together * n);
+        Scratch<T> tilted(F::tilted ? together * n : 0);
+        Rows<T> rows;
+        int64_t number[W];
+        T weight[W];
+        for (int64_t r = begin; r < end;) {
+            for (rows.count = 0; rows.count < together && r < end; ++r) {
+                int l = rows.count;
+                int64_t b = r, p = 0;
+                if (t.positions > 1) b = r / t.positions, p = r % t.positions;
+                int64_t y = target_at(t, b, p);
+                rows.g[l] = in_place ? reinterpret_cast<T*>(gradient_at(b, p)) : slopes.data + l * n;
+                if (y == t.ignore_index) {
+                    if (t.gradient) {
+                        for (int64_t j = 0; j < n; ++j) rows.g[l][j] = T(0);
+                        if (!in_place) tensor.write(rows.g[l], n, gradient_at(b, p), gc, t.accumulate);
+                    }
+                    write_loss(r, T(0));
+                    continue;
                 }
-                const T* c[LOSSMATRIX_STREAMS] = {};
-                for (int i = 0; i < F::streams; ++i) c[i] = costs_of(i, y, r);
-                T w = weight_of(y, r);
-                T* g = to ? e : nullptr;
-                loss = w * row<F, T>(z, c, n, y, parameters, w * scale, g, e, tilted.data);
+                rows.z[l] = reinterpret_cast<const T*>(logits_at(b, p));
+                if (!direct) {
+                    tensor.read(logits_at(b, p), sc, n, logits.data + l * n);
+                    rows.z[l] = logits.data + l * n;
+                }
+                rows.y[l] = y;
+                for (int i = 0; i < F::streams; ++i) rows.c[i][l] = costs_of(i, y, r);
+                weight[l] = weight_of(y, r);
+                rows.scale[l] = weight[l] * scale;
+                if (F::tilted) tilt(rows, l, tilted.data + l * n, n, parameters);
+                number[rows.count++] = r;
             }
-            if (to && !in_place) tensor.write(e, n, to, gc, t.accumulate);
-            finish(r, loss, total);
+            rows_of_classes<Plain, T>(n, rows, parameters, t.gradient);
+            for (int l = 0; l < rows.count; ++l) {
+                T loss = weight[l] * rows.losses[l];
+                write_loss(number[l], loss);
+                total += double(loss);
+                if (!t.gradient || in_place) continue;
+                int64_t b = number[l] / t.positions, p = number[l] % t.positions;
+                tensor.write(rows.g[l], n, gradient_at(b, p), gc, t.accumulate);
+            }
         }
+        return total;
+    }
+
+    // w = (z − max z) + margin takes the place of z
+    static void tilt(Rows<T>& r, int l, T* tilted, int64_t n, const T* a) {
+        using P = Pack<T>;
+        const T* z = r.z[l];
+        T costs[LOSSMATRIX_STREAMS], origin = largest(largest_lanes(z, n));
+        sweep<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
+            P costs[LOSSMATRIX_STREAMS];
+            for (int i = 0; i < F::streams; ++i) costs[i] = P::load(r.c[i][l] + j, count, T(0));
+            P x = P::load(z + j, count, T(0)) - P(origin);
+            (x + F::template margin<P, T>(costs, a)).store(tilted + j, count);
+        });
+        for (int i = 0; i < F::streams; ++i) costs[i] = r.c[i][l][r.y[l]];
+        tilted[r.y[l]] = (z[r.y[l]] - origin) + F::template margin_truth<T, T>(costs, a);
+        r.z[l] = tilted;
     }
 
     // `width` rows at a time, laid side by side
-    void by_tile(int64_t begin, int64_t end, double& total) const {
+    INLINE double by_tile(int64_t begin, int64_t end) const {
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
         int64_t width = tile_width();
-        constexpr int streams = F::streams > 0 ? F::streams : 1;
-        Scratch<T> tile(n * width), slopes(t.gradient ? n * width : 0), e(n * W);
-        Scratch<T> costs(streams * n * W), losses(width), scales(width), columns((2 + streams) * n);
-        Scratch<T> rows_of(W * n);  // where the tensor is of another type
-        Scratch<int64_t> truth(width);
+        int64_t squares = (n + W - 1) / W * W;  // classes, as turning writes them
+        Scratch<T> tile(squares * width), e(squares * W), costs((F::streams * n + W) * W);
+        Scratch<T> wide(width > W && t.gradient ? n * width : 0);
+        T* slopes = !t.gradient ? nullptr : width > W ? wide.data : e.data;
+        Scratch<T> losses(width), weight(width), rows_of(W * n);  // where the tensor's type is not T
+        Scratch<int64_t> truth(width), offset_b(width), offset_p(width);
+        double totals[W] = {};
         for (int64_t r0 = begin; r0 < end; r0 += width) {
             int64_t count = end - r0 < width ? end - r0 : width;
             int64_t b0 = r0 / t.positions, p0 = r0 % t.positions;
-            auto place = [&](int64_t l, int64_t& b, int64_t& p) {
-                b = b0, p = p0 + l;
+            bool side_by_side = t.positions > 1 && p0 + count <= t.positions;
+            for (int64_t l = 0; l < width; ++l) {  // lanes beyond the last row repeat the first
+                int64_t b = b0, p = p0 + (l < count ? l : 0);
                 if (t.positions == 1) b += p, p = 0;  // divisions are slow
                 else if (p >= t.positions) b += p / t.positions, p %= t.positions;
-            };
-            for (int64_t l = 0; l < width; ++l) {
-                int64_t b, p;
-                place(l < count ? l : 0, b, p);
-                int64_t y = target_at(t, b, p);
-                bool counts = l < count && y != t.ignore_index;
-                truth.data[l] = counts ? y : 0;
-                scales.data[l] = counts ? weight_of(y, r0 + l) : T(0);
+                offset_b.data[l] = b, offset_p.data[l] = p;
             }
-            bool side_by_side = t.positions > 1 && p0 + count <= t.positions;
+            auto logits = [&](int64_t l) { return logits_at(offset_b.data[l], offset_p.data[l]); };
+            auto gradient = [&](int64_t l) { return gradient_at(offset_b.data[l], offset_p.data[l]); };
+            read_targets(offset_b.data, offset_p.data, width, truth.data);
+            for (int64_t l = 0; l < width; ++l) {
+                bool counts = l < count && truth.data[l] != t.ignore_index;
+                truth.data[l] = counts ? truth.data[l] : 0;
+                weight.data[l] = T(counts);
+            }
+            if (t.weight || t.sample_weight)
+                for (int64_t l = 0; l < count; ++l)
+                    if (weight.data[l] != 0) weight.data[l] = weight_of(truth.data[l], r0 + l);
+
             if (side_by_side && t.logits_stride[2] == 1) {
                 const char* from = logits_at(b0, p0);
                 for (int64_t j = 0; j < n; ++j) {
@@ -577,75 +692,77 @@ template <class F, class T> struct Run {
                 }
             } else if (width == W) {
                 const T* from[W];
+                bool direct = tensor.same && sc == 1;
                 for (int64_t l = 0; l < W; ++l) {
-                    int64_t b, p;
-                    place(l < count ? l : 0, b, p);
-                    from[l] = reinterpret_cast<const T*>(logits_at(b, p));
-                    if (tensor.same && sc == 1) continue;
-                    tensor.read(logits_at(b, p), sc, n, rows_of.data + l * n);
-                    from[l] = rows_of.data + l * n;
+                    from[l] = direct ? reinterpret_cast<const T*>(logits(l)) : rows_of.data + l * n;
+                    if (!direct) tensor.read(logits(l), sc, n, rows_of.data + l * n);
                 }
                 turn_in<T>(from, n, tile.data);
-                const char* next = logits_at(b0, p0) + n * W * tensor.size;
+                const char* next = logits(0) + n * W * tensor.size;
                 for (int64_t byte = 0; byte < n * W * tensor.size; byte += 64)
                     __builtin_prefetch(next + byte);
             } else {
                 for (int64_t l = 0; l < width; ++l) {
-                    int64_t b, p;
-                    place(l < count ? l : 0, b, p);
-                    tensor.read(logits_at(b, p), sc, n, rows_of.data);
+                    tensor.read(logits(l), sc, n, rows_of.data);
                     for (int64_t j = 0; j < n; ++j) tile.data[j * width + l] = rows_of.data[j];
                 }
             }
             for (int64_t l0 = 0; l0 < count; l0 += W)
-                pack_of_rows(tile.data + l0, t.gradient ? slopes.data + l0 : nullptr, width,
-                             r0 + l0, count - l0 < W ? count - l0 : W, truth.data + l0,
-                             scales.data + l0, losses.data + l0, e.data, costs.data, columns.data);
-            for (int64_t l = 0; l < count; ++l) {
-                T w = scales.data[l];
-                finish(r0 + l, w == 0 ? T(0) : losses.data[l] * w, total);
-            }
-            if (!t.gradient) continue;
-            for (int64_t l = 0; l < count; ++l)  // rows without weight may hold NaN
-                if (scales.data[l] == 0)
-                    for (int64_t j = 0; j < n; ++j) slopes.data[j * width + l] = 0;
+                pack_of_rows(tile.data + l0, slopes ? slopes + l0 : nullptr, width, r0 + l0,
+                             count - l0 < W ? count - l0 : W, truth.data + l0, weight.data + l0,
+                             losses.data + l0, e.data, costs.data);
+            for (int64_t l0 = 0; l0 < count; l0 += W)
+                for (int64_t l = l0; l < l0 + W; ++l) {  // rows without weight may hold NaN
+                    losses.data[l] = weight.data[l] == 0 ? T(0) : losses.data[l] * weight.data[l];
+                    totals[l - l0] += double(losses.data[l]);
+                }
+            if (t.losses) for (int64_t l = 0; l < count; ++l) write_loss(r0 + l, losses.data[l]);
+            if (!slopes) continue;
+            for (int64_t l = 0; l < count; ++l)
+                if (weight.data[l] == 0)
+                    for (int64_t j = 0; j < n; ++j) slopes[j * width + l] = 0;
             if (side_by_side && t.gradient_stride[2] == 1) {
                 char* to = gradient_at(b0, p0);
                 for (int64_t j = 0; j < n; ++j)
-                    tensor.write(slopes.data + j * width, count, to + j * gc * tensor.size, 1,
+                    tensor.write(slopes + j * width, count, to + j * gc * tensor.size, 1,
                                  t.accumulate);
             } else if (width == W) {
                 bool direct = tensor.same && gc == 1 && !t.accumulate;
                 T* to[W];
-                for (int64_t l = 0; l < count; ++l) {
-                    int64_t b, p;
-                    place(l, b, p);
-                    to[l] = direct ? reinterpret_cast<T*>(gradient_at(b, p)) : rows_of.data + l * n;
-                }
-                turn_out<T>(slopes.data, n, to, count);
-                for (int64_t l = 0; !direct && l < count; ++l) {
-                    int64_t b, p;
-                    place(l, b, p);
-                    tensor.write(to[l], n, gradient_at(b, p), gc, t.accumulate);
-                }
+                for (int64_t l = 0; l < count; ++l)
+                    to[l] = direct ? reinterpret_cast<T*>(gradient(l)) : rows_of.data + l * n;
+                turn_out<T>(slopes, n, to, count);
+                for (int64_t l = 0; !direct && l < count; ++l)
+                    tensor.write(to[l], n, gradient(l), gc, t.accumulate);
             } else {
                 for (int64_t l = 0; l < count; ++l) {
-                    int64_t b, p;
-                    place(l, b, p);
-                    for (int64_t j = 0; j < n; ++j) rows_of.data[j] = slopes.data[j * width + l];
-                    tensor.write(rows_of.data, n, gradient_at(b, p), gc, t.accumulate);
+                    for (int64_t j = 0; j < n; ++j) rows_of.data[j] = slopes[j * width + l];
+                    tensor.write(rows_of.data, n, gradient(l), gc, t.accumulate);
                 }
             }
         }
+        double total = 0;
+        for (double each : totals) total += each;
+        return total;
     }
 
-    // W rows of a tile; `costs` is scratch of streams · n · W numbers, `columns` of (2 + streams) · n
+    INLINE void read_targets(const int64_t* b, const int64_t* p, int64_t count, int64_t* to) const {
+        auto all = [&](auto from) {
+            for (int64_t l = 0; l < count; ++l)
+                to[l] = int64_t(from[b[l] * t.target_stride[0] + p[l] * t.target_stride[1]]);
+        };
+        if (t.target_type == 0) all(static_cast<const int64_t*>(t.target));
+        else if (t.target_type == 1) all(static_cast<const int32_t*>(t.target));
+        else all(static_cast<const uint8_t*>(t.target));
+    }
+
+    // W rows of a tile; `costs` is scratch of streams · n · W numbers
     INLINE void pack_of_rows(T* z, T* g, int64_t width, int64_t r, int64_t count, const int64_t* y,
-                             const T* weight, T* losses, T* e, T* costs, T* columns) const {
+                             const T* weight, T* losses, T* e, T* costs) const {
         using P = Pack<T>;
         int64_t n = t.classes;
-        T scales[W];
-        for (int l = 0; l < W; ++l) scales[l] = weight[l] * scale;
+        P truth;
+        for (int l = 0; l < W; ++l) truth.v[l] = T(y[l]);
         for (int i = 0; i < F::streams; ++i) {
             const T* from[W];
             for (int l = 0; l < W; ++l) from[l] = costs_of(i, y[l], r + (l < count ? l : 0));
@@ -653,13 +770,7 @@ template <class F, class T> struct Run {
         }
         if (F::tilted) {
             P origin = P::load(z);
-            for (int64_t j = 1; j < n; ++j) {
-                P x = P::load(z + j * width);
-                origin = select<T>(x > origin, x, origin);
-            }
-            T truth_index[W];
-            for (int l = 0; l < W; ++l) truth_index[l] = T(y[l]);
-            P truth = P::load(truth_index);
+            for (int64_t j = 1; j < n; ++j) origin = maximum(P::load(z + j * width), origin);
             for (int64_t j = 0; j < n; ++j) {
                 P c[LOSSMATRIX_STREAMS];
                 for (int i = 0; i < F::streams; ++i) c[i] = P::load(costs + (i * n + j) * W);
@@ -669,21 +780,14 @@ template <class F, class T> struct Run {
                 ((P::load(z + j * width) - origin) + margin).store(z + j * width);
             }
         }
-        unsigned far = lanes_of_rows<Plain, T>(z, width, n, y, costs, parameters, scales, g, losses,
-                                               e);
+        unsigned far = lanes_of_rows<Plain, T>(z, width, n, truth, costs, parameters,
+                                               P::load(weight) * P(scale), g, losses, e);
         for (int l = 0; far && l < count; ++l) {
             if (!(far >> l & 1) || weight[l] == 0) continue;
-            T *logits = columns, *slopes = columns + n;
             const T* c[LOSSMATRIX_STREAMS] = {};
-            for (int64_t j = 0; j < n; ++j) logits[j] = z[j * width + l];
-            for (int i = 0; i < F::streams; ++i) {
-                T* column = columns + (2 + i) * n;
-                for (int64_t j = 0; j < n; ++j) column[j] = costs[(i * n + j) * W + l];
-                c[i] = column;
-            }
-            losses[l] = row<Plain, T>(logits, c, n, y[l], parameters, scales[l],
-                                      g ? slopes : nullptr, slopes, nullptr);
-            if (g) for (int64_t j = 0; j < n; ++j) g[j * width + l] = slopes[j];
+            for (int i = 0; i < F::streams; ++i) c[i] = costs + i * n * W + l;
+            losses[l] = far_row<Plain, T>(n, z + l, width, c, W, y[l], parameters, weight[l] * scale,
+                                          g ? g + l : nullptr, width);
         }
     }
 
@@ -695,6 +799,11 @@ template <class F, class T> struct Run {
     bool tiled() const {
         return t.classes < 256 || (t.logits_stride[1] != 1 && t.classes <= 2048);
     }
+    // As many rows as the nearest cache holds with their costs and gradients.
+    int64_t rows_together() const {
+        int64_t fitting = 2700 / (t.classes > 0 ? t.classes : 1);
+        return fitting < 1 ? 1 : fitting > W ? W : fitting;
+    }
     // Positions that lie side by side are read a few hundred at a time, one plane after the other.
     int64_t tile_width() const {
         if (t.positions == 1 || t.logits_stride[2] != 1) return W;
@@ -703,14 +812,11 @@ template <class F, class T> struct Run {
     }
 
     static void blocks(int64_t begin, int64_t end, void* context) {
-        const Run& run = *static_cast<const Run*>(context);
+        const Run run = *static_cast<const Run*>(context);  // a copy that no store can change
         for (int64_t block = begin; block < end; ++block) {
             int64_t first = block * run.per_block, last = first + run.per_block;
             if (last > run.rows) last = run.rows;
-            double total = 0;
-            if (run.tiled()) run.by_tile(first, last, total);
-            else run.by_row(first, last, total);
-            run.partial[block] = total;
+            run.partial[block] = run.tiled() ? run.by_tile(first, last) : run.by_row(first, last);
         }
     }
 
@@ -735,8 +841,8 @@ template <class F, class T> struct Run {
                 int64_t y = target_at(t, b, p);
                 if (y == t.ignore_index) continue;
                 if (uint64_t(y) >= uint64_t(t.classes)) {
-                    t.outside = y;
-                    t.is_outside = 1;
+                    out.outside = y;
+                    out.is_outside = 1;
                     return 0;
                 }
                 ++counted;
@@ -759,10 +865,10 @@ template <class F, class T> struct Run {
     void all() {
         ask_for_huge_pages();
         rows = t.batch * t.positions;
-        t.total = 0;
-        t.is_outside = 0;
+        out.total = 0;
+        out.is_outside = 0;
         double count = denominator();
-        if (t.is_outside) return;
+        if (out.is_outside) return;
         if (t.denominator != 0) count = t.denominator;
         scale = t.mean ? T(1.0 / count) : T(1);
         per_block = 32768 / (t.classes > 0 ? t.classes : 1);
@@ -776,8 +882,8 @@ template <class F, class T> struct Run {
             t.parallel_for(0, count_blocks, 1, &Run::blocks, this);
         else
             blocks(0, count_blocks, this);
-        for (int64_t block = 0; block < count_blocks; ++block) t.total += partial[block];
-        if (t.mean) t.total /= count;
+        for (int64_t block = 0; block < count_blocks; ++block) out.total += partial[block];
+        if (t.mean) out.total /= count;
     }
 };
 

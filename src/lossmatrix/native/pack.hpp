@@ -11,6 +11,10 @@
 #include <cstring>
 #include <utility>
 
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
 #ifndef LOSSMATRIX_ISA
 #define LOSSMATRIX_ISA lossmatrix_baseline
 #endif
@@ -49,11 +53,16 @@ template <class T> struct Pack {
     INLINE Pack(T x) : v(x - Vector{}) {}
     static INLINE Pack load(const T* from) { return Vector(*reinterpret_cast<const Loose*>(from)); }
     INLINE void store(T* to) const { *reinterpret_cast<Loose*>(to) = v; }
-    // element l of the pack is from[offset[l]]
-    static INLINE Pack gather(const T* from, const int64_t* offset) {
-        Pack out;
-        for (int l = 0; l < lanes; ++l) out.v[l] = from[offset[l]];
-        return out;
+    // the first `count` lanes; the others are `fill` and their memory is not touched
+    static INLINE Pack load(const T* from, int64_t count, T fill) {
+        if (count >= lanes) return load(from);
+        alignas(LOSSMATRIX_BYTES) T buffer[lanes];
+        for (int l = 0; l < lanes; ++l) buffer[l] = l < count ? from[l] : fill;
+        return load(buffer);
+    }
+    INLINE void store(T* to, int64_t count) const {
+        if (count >= lanes) return store(to);
+        for (int l = 0; l < count; ++l) to[l] = v[l];
     }
     friend INLINE Pack operator+(Pack a, Pack b) { return a.v + b.v; }
     friend INLINE Pack operator-(Pack a, Pack b) { return a.v - b.v; }
@@ -70,21 +79,16 @@ template <class T> INLINE Pack<T> select(typename Pack<T>::Mask mask, Pack<T> a,
 }
 template <class T> INLINE T select(bool mask, T a, T b) { return mask ? a : b; }
 
-template <class T> INLINE bool any(typename Pack<T>::Mask mask) {
-    typename Pack<T>::Integer found = 0;
-    for (int l = 0; l < Pack<T>::lanes; ++l) found |= mask[l];
-    return found != 0;
+#ifdef __AVX512F__
+template <> INLINE Pack<float> Pack<float>::load(const float* from, int64_t count, float fill) {
+    if (count >= 16) return load(from);
+    return Vector(_mm512_mask_loadu_ps(_mm512_set1_ps(fill), (1u << count) - 1, from));
 }
-template <class T> INLINE T sum(Pack<T> a) {
-    T total = 0;
-    for (int l = 0; l < Pack<T>::lanes; ++l) total += a.v[l];
-    return total;
+template <> INLINE void Pack<float>::store(float* to, int64_t count) const {
+    if (count >= 16) return store(to);
+    _mm512_mask_storeu_ps(to, (1u << count) - 1, v);
 }
-template <class T> INLINE T largest(Pack<T> a) {
-    T top = a.v[0];
-    for (int l = 1; l < Pack<T>::lanes; ++l) top = a.v[l] > top ? a.v[l] : top;
-    return top;
-}
+#endif
 
 // a0 b0 a1 b1 …: of the first halves of two packs, and of the second halves
 template <int half, class V, int... i>
@@ -97,6 +101,60 @@ template <class T> INLINE Pack<T> interleave_low(Pack<T> a, Pack<T> b) {
 }
 template <class T> INLINE Pack<T> interleave_high(Pack<T> a, Pack<T> b) {
     return interleaved<1>(a.v, b.v, std::make_integer_sequence<int, Pack<T>::lanes>());
+}
+
+// Lanes are folded together in halves, so that sums round as often as their logarithm.
+template <int by, class V, int... i>
+INLINE V rotated(V a, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(a, a, ((i + by) % int(sizeof...(i)))...);
+}
+template <int by, class T, class Fold> INLINE T folded(Pack<T> a, Fold fold) {
+    if constexpr (by == 0) return a.v[0];
+    else {
+        Pack<T> other = rotated<by>(a.v, std::make_integer_sequence<int, Pack<T>::lanes>());
+        return folded<by / 2, T>(fold(a, other), fold);
+    }
+}
+// Folds each of W packs to one number: lane l of the result is that of pack l, which is overwritten.
+template <int half, class T, class Fold> INLINE Pack<T> folded_each(Pack<T>* a, Fold fold) {
+    if constexpr (half == 0) return a[0];
+    else {
+#pragma GCC unroll 16
+        for (int l = 0; l < half; ++l)
+            a[l] = fold(interleave_low(a[l], a[l + half]), interleave_high(a[l], a[l + half]));
+        return folded_each<half / 2, T>(a, fold);
+    }
+}
+template <class T, class Fold> INLINE Pack<T> folded_each(Pack<T>* a, Fold fold) {
+    return folded_each<Pack<T>::lanes / 2, T>(a, fold);
+}
+template <class T> INLINE T sum(Pack<T> a) {
+    return folded<Pack<T>::lanes / 2, T>(a, [](Pack<T> x, Pack<T> y) { return x + y; });
+}
+template <class T> INLINE Pack<T> maximum(Pack<T> a, Pack<T> b) { return select<T>(a > b, a, b); }
+template <class T> INLINE T largest(Pack<T> a) {
+    return folded<Pack<T>::lanes / 2, T>(a, [](Pack<T> x, Pack<T> y) { return maximum(x, y); });
+}
+// bit l: whether lane l is set
+template <class T> INLINE unsigned bits(typename Pack<T>::Mask mask) {
+    unsigned found = 0;
+    for (int l = 0; l < Pack<T>::lanes; ++l) found |= unsigned(mask[l] != 0) << l;
+    return found;
+}
+#ifdef __AVX512F__
+template <> INLINE unsigned bits<float>(Pack<float>::Mask mask) {
+    return _mm512_movepi32_mask(__m512i(mask));
+}
+#elif defined(__AVX2__)
+template <> INLINE unsigned bits<float>(Pack<float>::Mask mask) {
+    return unsigned(_mm256_movemask_ps(__m256(mask)));
+}
+#endif
+// 0, 1, 2 …
+template <class T> INLINE typename Pack<T>::Mask lane_numbers() {
+    typename Pack<T>::Mask numbers;
+    for (int l = 0; l < Pack<T>::lanes; ++l) numbers[l] = l;
+    return numbers;
 }
 
 constexpr float INF = __builtin_inff();
@@ -133,6 +191,29 @@ INLINE Pack<float> exp(Pack<float> x) {
     y = select<float>(x < P(-87.33654f), P(0.0f), y);
     y = select<float>(x > P(88.72283f), P(INF), y);
     return select<float>(x == x, y, x);
+}
+
+// exp(x) for x ≤ 0: one factor 2^n is enough, as results below 2^-126 are 0. The polynomial of degree
+// 6 is fitted for the least relative error on |r| ≤ ln 2 / 2, which is 4e-9.
+INLINE Pack<float> decay(Pack<float> x) {
+    using P = Pack<float>;
+    const P shifter(12582912.0f);
+    P shifted = x * P(1.44269504088896341f) + shifter;
+    P n = shifted - shifter;
+    P r = x - n * P(0.693145751953125f) - n * P(1.42860682030941723e-6f);
+    P y(1.38145394e-3f);
+    y = y * r + P(8.36874545e-3f);
+    y = y * r + P(4.16683890e-2f);
+    y = y * r + P(1.66665211e-1f);
+    y = y * r + P(4.99999940e-1f);
+    y = y * r + P(1.0f);
+    y = y * r + P(1.0f);
+    P::Mask bits;
+    std::memcpy(&bits, &shifted.v, sizeof bits);
+    bits = (bits << 23) + 0x3f800000;
+    P factor;
+    std::memcpy(&factor.v, &bits, sizeof bits);
+    return select<float>(x < P(-87.33654f), P(0.0f), y * factor);
 }
 
 // log(x) = e ln 2 + log(m), m in [√½, √2): with s = (m − 1)/(m + 1), log m = 2 artanh s.
@@ -179,6 +260,7 @@ LIBRARY(log)
 LIBRARY(log1p)
 LIBRARY(expm1)
 #undef LIBRARY
+INLINE Pack<double> decay(Pack<double> x) { return exp(x); }
 
 // log(1 + x): the rounding error of u = 1 + x is put back to first order.
 INLINE Pack<float> log1p(Pack<float> x) {
