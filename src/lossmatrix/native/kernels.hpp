@@ -728,10 +728,17 @@ template <class F, class T> struct Run {
                                  t.accumulate);
             } else if (width == W) {
                 bool direct = tensor.same && gc == 1 && !t.accumulate;
+                // Memory that is written row by row in turns waits for every line of the cache; one
+                // block is written at its full speed.
+                bool block = direct && t.positions == 1 && t.gradient_stride[0] == n && n >= W;
                 T* to[W];
-                for (int64_t l = 0; l < count; ++l)
-                    to[l] = direct ? reinterpret_cast<T*>(gradient(l)) : rows_of.data + l * n;
+                for (int64_t l = 0; l < count; ++l) {
+                    bool here = direct && !block;
+                    to[l] = here ? reinterpret_cast<T*>(gradient(l)) : rows_of.data + l * n;
+                }
                 turn_out<T>(slopes, n, to, count);
+                if (block)
+                    __builtin_memcpy(gradient(0), rows_of.data, size_t(n * count) * sizeof(T));
                 for (int64_t l = 0; !direct && l < count; ++l)
                     tensor.write(to[l], n, gradient(l), gc, t.accumulate);
             } else {
@@ -797,7 +804,7 @@ template <class F, class T> struct Run {
 
     // Rows side by side pay off while turning them costs less than the ends of a row alone.
     bool tiled() const {
-        return t.classes < 256 || (t.logits_stride[1] != 1 && t.classes <= 2048);
+        return t.classes < 128 || (t.logits_stride[1] != 1 && t.classes <= 2048);
     }
     // As many rows as the nearest cache holds with their costs and gradients.
     int64_t rows_together() const {
