@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lossmatrix.engines import native, reference
+from lossmatrix.engines import fused, native, reference
 from lossmatrix.formula import Term
 from lossmatrix.problem import Problem
 
@@ -25,7 +25,7 @@ class Engine:
 
 def prepare(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     """The terms of a criterion with what can be made ready before the first call."""
-    return native.prepare(terms)
+    return fused.prepare(terms)
 
 
 # In order of preference; the last one can run every problem.

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import torch
 
-from lossmatrix.engines.printer import Formula
+from lossmatrix.engines.printer import PARAMETERS, STREAMS, Formula
 
 SOURCES = Path(__file__).resolve().parent.parent / "native"
-STREAMS, PARAMETERS = 3, 12  # as in task.h
 FLAGS = [
     *("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
     *("-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math"),

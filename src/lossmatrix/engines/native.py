@@ -9,19 +9,17 @@ logits' size is allocated. Results do not depend on the number of threads.
 from __future__ import annotations
 
 import ctypes
-import itertools
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, Dense
+from lossmatrix.engines import fused
+from lossmatrix.engines.fused import Plan, as_asked, differentiable, plan, plans
 from lossmatrix.engines.library import (
-    PARAMETERS,
-    STREAMS,
     CannotCompileError,
     Kernel,
     Task,
@@ -30,7 +28,7 @@ from lossmatrix.engines.library import (
     parallel_for,
 )
 from lossmatrix.engines.printer import Formula, parameters, print_formula, streams, structure
-from lossmatrix.formula import StreamedLoss, Term
+from lossmatrix.formula import Term
 from lossmatrix.problem import Problem, out_of_bounds
 
 TABULATED = 2048  # classes up to which a structured matrix is written out as a table
@@ -65,43 +63,13 @@ class Call:
     by_sample: tuple[tuple[int, CostMatrix], ...]
 
 
-class Plan:
-    """The kernels of a criterion; ``number`` names it inside a traced graph."""
-
-    def __init__(self, groups: tuple[Group, ...]) -> None:
-        self.groups = groups
-        self.number = next(_numbers)
-        self._calls: dict[torch.dtype, list[Call]] = {}
-        _plans[self.number] = self
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        return type(None), ()  # addresses are worth nothing in a copy
-
-    def calls(self, dtype: torch.dtype) -> list[Call]:
-        """The calls for one dtype of the computation; compiles what has no kernel yet."""
-        known = self._calls.get(dtype)
-        if known is None:
-            known = [call for group in self.groups for call in _calls(group, dtype)]
-            self._calls[dtype] = known
-        return known
-
-
-_numbers = itertools.count()
-_plans: weakref.WeakValueDictionary[int, Plan] = weakref.WeakValueDictionary()
-
-
-def prepare(terms: tuple[Term, ...]) -> tuple[Term, ...]:
-    """The terms with their plan, or with the reason why there is none."""
-    made = _make_plan(terms)
-    return tuple(replace(term, prepared=made) for term in terms)
-
-
-def plan(problem: Problem) -> Plan | str:
-    """The kernels of a problem, or why there are none; made once where a criterion made none."""
-    prepared = problem.terms[0].prepared or problem.prepared
-    if not isinstance(prepared, Plan | str):
-        problem.prepared = prepared = _make_plan(problem.terms)
-    return prepared
+def calls(made: Plan, dtype: torch.dtype) -> list[Call]:
+    """The calls of a plan for one dtype of the computation; compiles what has no kernel yet."""
+    known: list[Call] | None = made.made.get(dtype)
+    if known is None:
+        known = [call for terms in made.groups for call in _calls(_group(terms), dtype)]
+        made.made[dtype] = known
+    return known
 
 
 def _calls(group: Group, dtype: torch.dtype) -> list[Call]:
@@ -126,45 +94,6 @@ def _calls(group: Group, dtype: torch.dtype) -> list[Call]:
     return [Call(compiled, task, tuple(tables), tuple(by_sample))]
 
 
-def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
-    groups: list[tuple[Term, ...]] = []
-    together: tuple[Term, ...] = ()
-    for term in terms:
-        if term.scale == 0:
-            continue
-        if not isinstance(term.loss, StreamedLoss):
-            return f"{type(term.loss).__name__} works on whole rows and has no kernel"
-        devices = () if term.costs is None else {t.device for t in term.costs.tables.values()}
-        for device in devices:
-            if device.type != "cpu":
-                return f"the costs are on {device}, and its kernels run on the CPU"
-        if not is_dataclass(term.loss):
-            return f"{type(term.loss).__name__} is no dataclass, so its fields cannot be read"
-        if type(term.loss).margin is not StreamedLoss.margin:
-            groups.append((term,))
-        else:
-            together = (*together, term)
-    groups += _fitting(together)
-    made = tuple(_group(each) for each in groups)
-    tables = [t for group in made for costs in group.costs for t in costs.tables.values()]
-    if any(table.requires_grad for table in tables):
-        return "the costs require a gradient"
-    return Plan(made)
-
-
-def _fitting(terms: tuple[Term, ...]) -> list[tuple[Term, ...]]:
-    """Terms in groups small enough for one kernel."""
-    groups: list[tuple[Term, ...]] = []
-    for term in terms:
-        joined = (*groups[-1], term) if groups else (term,)
-        used = set(streams(joined)) - {None}
-        if not groups or len(used) > STREAMS or len(parameters(joined)) > PARAMETERS:
-            groups.append((term,))
-        else:
-            groups[-1] = joined
-    return groups
-
-
 def _group(terms: tuple[Term, ...]) -> Group:
     matrices: dict[int, CostMatrix] = {}
     for term, stream in zip(terms, streams(terms), strict=True):
@@ -187,29 +116,17 @@ def _formula(terms: tuple[Term, ...]) -> Formula:
 
 def refuses(problem: Problem) -> str | None:
     """Why this engine cannot run a problem, or None."""
-    logits, target = problem.given, problem.target
-    if logits.device.type != "cpu":
-        return f"the logits are on {logits.device}, and its kernels run on the CPU"
-    if problem.soft or problem.label_smoothing > 0:
-        return "class probabilities and label smoothing have no kernel"
-    if problem.shape[1] == 0:
-        return "there are no classes"
-    for weight in (problem.weight, problem.sample_weight):
-        if weight is not None and weight.requires_grad:
-            return "the weights require a gradient"
-    if torch.compiler.is_compiling():
-        prepared = problem.terms[0].prepared
-        return None if isinstance(prepared, Plan) else "a graph is traced of an unprepared call"
-    for tensor in (logits, target):
-        if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
-            return f"the tensors are of type {type(tensor).__name__}"
-        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # pyright: ignore
-            return "a function transform is active"
-    made = plan(problem)
-    if isinstance(made, str):
-        return made
+    if problem.given.device.type != "cpu":
+        return f"the logits are on {problem.given.device}, and its kernels run on the CPU"
+    reason = fused.refuses(problem)
+    if reason is not None or torch.compiler.is_compiling():
+        return reason
+    made = cast(Plan, plan(problem))
+    for device in made.devices:
+        if device.type != "cpu":
+            return f"the costs are on {device}, and its kernels run on the CPU"
     try:
-        made.calls(problem.compute_dtype)
+        calls(made, problem.compute_dtype)
     except CannotCompileError as error:
         return f"its kernel is not among those shipped, and {error}"
     return None
@@ -219,17 +136,10 @@ def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
     """The reduced loss of a problem; ``higher`` is asked where second derivatives are wanted."""
     wants_gradient = problem.given.requires_grad and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
-        return _as_asked(problem, _traced(problem, wants_gradient))
+        return as_asked(problem, _traced(problem, wants_gradient))
     if wants_gradient:
         return cast(Tensor, Native.apply(problem.given, problem, higher))  # pyright: ignore
-    return _as_asked(problem, compute(problem, None))
-
-
-def _as_asked(problem: Problem, value: Tensor) -> Tensor:
-    """The result in its dtype and shape."""
-    if problem.reduction == "none":
-        value = value.reshape(problem.row_shape)
-    return value.to(problem.output_dtype)
+    return as_asked(problem, compute(problem, None))
 
 
 class Native(torch.autograd.Function):
@@ -240,7 +150,7 @@ class Native(torch.autograd.Function):
         ctx: Any, given: Tensor, problem: Problem, higher: Callable[[Problem], Tensor]
     ) -> Tensor:
         gradient = torch.empty_like(problem.logits)
-        value = _as_asked(problem, compute(problem, gradient))
+        value = as_asked(problem, compute(problem, gradient))
         ctx.problem, ctx.higher, ctx.gradient = problem, higher, gradient
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
         ctx.given, ctx.version = given, given._version
@@ -261,7 +171,7 @@ class Native(torch.autograd.Function):
                 "precision): change a copy instead."
             )
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
-            return _differentiable(problem, ctx.higher, given, upstream), None, None
+            return differentiable(problem, ctx.higher, given, upstream), None, None
         if again or gradient is None:
             # A second backward through a retained graph; or a half precision gradient, which is
             # scaled before it is rounded: the small ones that a loss scale saves would be gone.
@@ -282,17 +192,6 @@ def _scaled(problem: Problem, upstream: Tensor) -> Problem:
     if problem.sample_weight is not None:
         weight = weight * problem.sample_weight.reshape(rows)
     return replace(problem, sample_weight=weight)
-
-
-def _differentiable(
-    problem: Problem, higher: Callable[[Problem], Tensor], given: Tensor, upstream: Tensor
-) -> Tensor:
-    """The gradient by an engine that has derivatives of every order."""
-    again = higher(replace(problem, given=given))
-    (gradient,) = torch.autograd.grad(
-        again, given, upstream.to(again.dtype).reshape(again.shape), create_graph=True
-    )
-    return gradient
 
 
 def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
@@ -331,7 +230,7 @@ def _compute(
     if sample_weight is not None:
         sample_weight = sample_weight.detach().to(dtype).expand(batch, positions)
     total, started = 0.0, False
-    for call in made.calls(dtype):
+    for call in calls(made, dtype):
         blocks = _blocks(logits.shape) if call.by_sample else [WHOLE]
         denominator = 0.0
         if reduction == "mean" and len(blocks) > 1:
@@ -444,7 +343,7 @@ def traced(
     """The loss, and its gradient (empty if it is not wanted)."""
     gradient = torch.empty_like(logits) if wants_gradient else None
     value = _compute(
-        _plans[plan_number],
+        plans[plan_number],
         logits,
         target,
         weight,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Prints losses as C++: their own methods, run on symbols, become the formula of a kernel.
+"""Prints losses as C++ or Triton: their own methods, run on symbols, become a kernel's formula.
 
 Several terms without margin become one formula that visits the logits once. Hyper-parameters that
 are floats, and the scales of the terms, stay parameters of the kernel; so one kernel serves every
@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor
 
 from lossmatrix.dual import Dual, partials, terms_with_slopes
-from lossmatrix.engines.symbols import Symbol, as_symbol, name, number
+from lossmatrix.engines.symbols import Symbol, as_symbol, name, number, python
 from lossmatrix.formula import Cells, StreamedLoss, Term
+
+STREAMS, PARAMETERS = 3, 12  # what one kernel holds, as in native/task.h
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A kernel's formula: its C++ text, its name, and how its parameters are found."""
+    """A kernel's formula: its name, its text, and how many rows of costs it reads."""
 
     name: str
     text: str
@@ -70,6 +73,21 @@ def streams(terms: tuple[Term, ...]) -> list[int | None]:
 
 def print_formula(terms: tuple[Term, ...]) -> Formula:
     """The C++ formula of ``terms``: streamed losses, either one with a margin or all without."""
+    return _named(_arithmetic(terms), _cpp, "struct {name} {{\n{body}}};\n")
+
+
+def print_triton(terms: tuple[Term, ...]) -> Formula:
+    """The same formula as functions in Triton's language."""
+    return _named(_arithmetic(terms), _triton, "{body}")
+
+
+def _named(arithmetic: _Arithmetic, language: Callable[[_Arithmetic], str], frame: str) -> Formula:
+    body = language(arithmetic)
+    name = f"formula_{hashlib.sha256(body.encode()).hexdigest()[:12]}"
+    return Formula(name, frame.format(name=name, body=body), arithmetic.streams)
+
+
+def _arithmetic(terms: tuple[Term, ...]) -> _Arithmetic:
     first = 0
     pieces: list[_Piece] = []
     for term, stream in zip(terms, streams(terms), strict=True):
@@ -78,10 +96,7 @@ def print_formula(terms: tuple[Term, ...]) -> Formula:
         twin = _with_symbols(loss, first + 1)
         pieces.append(_Piece(twin, name(f"V(a[{first}])"), cost))
         first += 1 + len(_float_fields(loss))
-    count = len(set(streams(terms)) - {None})
-    body = _body(pieces, count)
-    digest = hashlib.sha256(body.encode()).hexdigest()[:12]
-    return Formula(f"formula_{digest}", f"struct formula_{digest} {{\n{body}}};\n", count)
+    return _derived(pieces, len(set(streams(terms)) - {None}))
 
 
 @dataclass(frozen=True)
@@ -180,17 +195,47 @@ def _partials(loss: StreamedLoss, totals: list[Symbol]) -> list[Symbol]:
     return [as_symbol(cast(Symbol, each)) for each in found]
 
 
-def _body(pieces: list[_Piece], count: int) -> str:
+@dataclass(frozen=True)
+class _Arithmetic:
+    """All that a kernel asks of a formula, as symbols."""
+
+    streams: int
+    tilted: bool  # whether there is a margin
+    margin: Symbol
+    margin_truth: Symbol
+    terms: list[Symbol]  # what a class contributes to each sum
+    terms_truth: list[Symbol]
+    slope: Symbol  # Σ f_i h_i, f the partials
+    slope_truth: Symbol
+    loss: Symbol
+    partials: list[Symbol]
+
+    @property
+    def linear(self) -> bool:
+        """Whether the partials are known before the sums are."""
+        return all(each.constant is not None for each in self.partials)
+
+    @property
+    def proportional(self) -> bool:
+        """Whether terms and pull of the classes other than top and truth are multiples of p."""
+        return all(_is_multiple_of_p(each) for each in (*self.terms, self.slope / name("k.q")))
+
+
+def _is_multiple_of_p(symbol: Symbol) -> bool:
+    """Whether the symbol is p times what p, 1 − p and their logarithms have no part in."""
+    p = name("k.p")
+    return not ((symbol / p).names & {"k.p", "k.q", "k.lp", "k.lq"})
+
+
+def _derived(pieces: list[_Piece], count: int) -> _Arithmetic:
     sums = _totals(pieces)
-    size = len(sums.off)
     factors = [
         number(1.0) if each.constant == 1.0 else name(f"f[{i}]")
         for i, each in enumerate(sums.partials)
     ]
-    linear = all(each.constant is not None for each in sums.partials)
 
-    def value(dual: Dual) -> Symbol:
-        return as_symbol(cast(Symbol, dual.value))
+    def values(duals: list[Dual]) -> list[Symbol]:
+        return [as_symbol(cast(Symbol, each.value)) for each in duals]
 
     def slope(duals: list[Dual]) -> Symbol:
         total = number(0.0)
@@ -209,25 +254,42 @@ def _body(pieces: list[_Piece], count: int) -> str:
         else number(0.0)
         for each in margins
     )
+    return _Arithmetic(
+        count,
+        tilted,
+        margin,
+        margin_truth,
+        values(sums.off),
+        values(sums.truth),
+        slope(sums.off),
+        slope(sums.truth),
+        sums.loss,
+        sums.partials,
+    )
+
+
+# --- C++ -----------------------------------------------------------------------------------------
+
+
+def _cpp(formula: _Arithmetic) -> str:
     q = name("k.q")
     cell = "const Cell<V>& k, const T* a"
     return "".join(
         [
-            f"    static constexpr int totals = {size}, streams = {count};\n",
-            f"    static constexpr bool tilted = {str(tilted).lower()}, ",
-            f"linear = {str(linear).lower()};\n",
-            _function("V", "margin", "const V* c, const T* a", [margin]),
-            _function("V", "margin_truth", "const V* c, const T* a", [margin_truth]),
-            _function("void", "terms", f"{cell}, V* out", [value(each) for each in sums.off]),
-            _function(
-                "void", "terms_truth", f"{cell}, V* out", [value(each) for each in sums.truth]
-            ),
-            _function("V", "pull", f"{cell}, const V* f", [slope(sums.off) / q]),
-            _function("V", "pull_truth", f"{cell}, const V* f", [slope(sums.truth) / q]),
-            _function("V", "slope", f"{cell}, const V* f", [slope(sums.off)]),
-            _function("V", "slope_truth", f"{cell}, const V* f", [slope(sums.truth)]),
-            _function("V", "loss", "const V* t, const T* a", [sums.loss]),
-            _function("void", "partials", "const V* t, const T* a, V* out", sums.partials),
+            f"    static constexpr int totals = {len(formula.terms)}, ",
+            f"streams = {formula.streams};\n",
+            f"    static constexpr bool tilted = {str(formula.tilted).lower()}, ",
+            f"linear = {str(formula.linear).lower()};\n",
+            _function("V", "margin", "const V* c, const T* a", [formula.margin]),
+            _function("V", "margin_truth", "const V* c, const T* a", [formula.margin_truth]),
+            _function("void", "terms", f"{cell}, V* out", formula.terms),
+            _function("void", "terms_truth", f"{cell}, V* out", formula.terms_truth),
+            _function("V", "pull", f"{cell}, const V* f", [formula.slope / q]),
+            _function("V", "pull_truth", f"{cell}, const V* f", [formula.slope_truth / q]),
+            _function("V", "slope", f"{cell}, const V* f", [formula.slope]),
+            _function("V", "slope_truth", f"{cell}, const V* f", [formula.slope_truth]),
+            _function("V", "loss", "const V* t, const T* a", [formula.loss]),
+            _function("void", "partials", "const V* t, const T* a, V* out", formula.partials),
         ]
     )
 
@@ -242,3 +304,42 @@ def _function(returns: str, title: str, arguments: str, values: list[Symbol]) ->
         f"    template <class V, class T>\n"
         f"    static INLINE {returns} {title}({arguments}) {{\n{body}    }}\n"
     )
+
+
+# --- Triton --------------------------------------------------------------------------------------
+
+
+def _triton(formula: _Arithmetic) -> str:
+    q = name("k.q")
+    flags = {"tilted": formula.tilted, "one_phase": formula.linear and formula.proportional}
+    return "\n\n".join(
+        [
+            "".join(f"{flag} = {value}\n" for flag, value in flags.items())
+            + f"linear = {formula.linear}\nsums = {len(formula.terms)}\n",
+            _jitted("margin(c, a)", formula.margin),
+            _jitted("margin_truth(c, a)", formula.margin_truth),
+            _jitted("terms(k, a)", formula.terms),
+            _jitted("terms_truth(k, a)", formula.terms_truth),
+            _jitted("pull(k, a, f)", formula.slope / q),
+            _jitted("pull_truth(k, a, f)", formula.slope_truth / q),
+            _jitted("slope(k, a, f)", formula.slope),
+            _jitted("slope_truth(k, a, f)", formula.slope_truth),
+            _jitted("loss(t, a)", formula.loss),
+            _jitted("partials(t, a)", formula.partials),
+        ]
+    )
+
+
+def _jitted(signature: str, value: Symbol | list[Symbol]) -> str:
+    text = _python(value) if isinstance(value, Symbol) else _tuple_of(value)
+    return f"@triton.jit\ndef {signature}:\n    return {text}\n"
+
+
+def _tuple_of(values: list[Symbol]) -> str:
+    return f"({''.join(_python(each) + ', ' for each in values)})"
+
+
+def _python(symbol: Symbol) -> str:
+    """A Python expression; parameters need no conversion to the type of the computation."""
+    bare = symbol.renamed(lambda text: text[2:-1] if text.startswith("V(") else text)
+    return bare.printed(python)

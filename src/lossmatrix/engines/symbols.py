@@ -14,6 +14,17 @@ from typing import Union
 
 Operand = Union["Symbol", float]
 Factors = tuple[tuple["Atom", int], ...]  # sorted by the atom's text, so that equal is equal
+Constant = Callable[[str], str]  # how a language writes a constant that reads like this
+
+
+def cpp(constant: str) -> str:
+    """A constant in C++, where V is the type of the computation."""
+    return f"V({constant})"
+
+
+def python(constant: str) -> str:
+    """A constant in Python, and so in Triton."""
+    return "0.0" if constant == "0" else constant
 
 
 @dataclass(frozen=True)
@@ -27,9 +38,14 @@ class Atom:
     @property
     def text(self) -> str:
         """The atom as a C++ expression."""
+        return self.printed(cpp)
+
+    def printed(self, constant: Constant) -> str:
+        """The atom in the language that writes its constants so."""
         if not self.function:
             return self.name
-        return f"{self.function}({', '.join(argument.text for argument in self.arguments)})"
+        arguments = (argument.printed(constant) for argument in self.arguments)
+        return f"{self.function}({', '.join(arguments)})"
 
 
 @dataclass(frozen=True)
@@ -49,9 +65,13 @@ class Symbol:
     @property
     def text(self) -> str:
         """The symbol as a C++ expression."""
+        return self.printed(cpp)
+
+    def printed(self, constant: Constant) -> str:
+        """The symbol in the language that writes its constants so."""
         if not self.products:
-            return "V(0)"
-        return " + ".join(_product_text(*product) for product in self.products)
+            return constant("0")
+        return " + ".join(_product_text(*product, constant) for product in self.products)
 
     @property
     def names(self) -> set[str]:
@@ -195,11 +215,11 @@ def _order(item: tuple[Factors, float]) -> tuple[str, ...]:
     return tuple(atom.text + str(exponent) for atom, exponent in item[0])
 
 
-def _product_text(factors: Factors, coefficient: float) -> str:
-    above = [atom.text for atom, exponent in factors for _ in range(exponent)]
-    below = [atom.text for atom, exponent in factors for _ in range(-exponent)]
+def _product_text(factors: Factors, coefficient: float, constant: Constant) -> str:
+    above = [atom.printed(constant) for atom, exponent in factors for _ in range(exponent)]
+    below = [atom.printed(constant) for atom, exponent in factors for _ in range(-exponent)]
     if coefficient != 1.0 or not above:
         infinite = "INF" if coefficient > 0 else "-INF"
-        above.insert(0, f"V({infinite if math.isinf(coefficient) else repr(coefficient)})")
+        above.insert(0, constant(infinite if math.isinf(coefficient) else repr(coefficient)))
     text = " * ".join(above)
     return f"{text} / ({' * '.join(below)})" if below else text
