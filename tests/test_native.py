@@ -411,3 +411,60 @@ def test_masked_classes_and_rows_without_weight() -> None:
         torch.testing.assert_close(ours.detach(), theirs)
         (gradient,) = torch.autograd.grad(ours.sum(), z)
         assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("num_classes", [5, 300])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("loss", [lm.CrossEntropy() + lm.ExpectedCost(), lm.SoftmaxMargin()])
+def test_an_inplace_gradient_is_the_same_and_takes_the_place_of_the_logits(
+    loss: lm.Loss, dtype: torch.dtype, num_classes: int, layout: str
+) -> None:
+    logits, target = problem(num_classes, layout, scale=60.0)
+    costs = lm.Dense(table(num_classes))
+    gradients: list[Tensor] = []
+    for inplace in (False, True):
+        criterion = lm.Criterion(loss, costs, inplace_gradient=inplace, engine="native")
+        leaf = logits.detach().to(dtype, copy=True).requires_grad_()
+        z = 1.0 * leaf
+        before = z.detach().clone()
+        criterion(z, target).backward()
+        assert torch.equal(z.detach(), before) != inplace
+        assert leaf.grad is not None
+        gradients.append(leaf.grad if not inplace else z.detach())
+    assert torch.equal(*gradients)
+
+
+def test_an_inplace_gradient_refuses_what_needs_the_logits_again() -> None:
+    target = torch.tensor([0, 2])
+    criterion = lm.Criterion(lm.CrossEntropy(), inplace_gradient=True)
+    leaf = torch.zeros(2, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="the logits are a leaf"):
+        criterion(leaf, target)
+    with torch.no_grad():
+        assert criterion(leaf, target).item() == pytest.approx(1.0986123)
+    assert torch.equal(leaf, torch.zeros(2, 3))
+    z = 2.0 * leaf
+    value = criterion(z, target)
+    value.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="leave inplace_gradient out"):
+        value.backward()
+    z = 2.0 * leaf
+    with pytest.raises(RuntimeError, match="leave inplace_gradient out"):
+        torch.autograd.grad(criterion(z, target), leaf, create_graph=True)
+    z = leaf.exp()  # its derivative is its value
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        criterion(z, target).backward()
+    reference = lm.Criterion(lm.CrossEntropy(), inplace_gradient=True, engine="reference")
+    with pytest.raises(RuntimeError, match="keeps the logits"):
+        reference(2.0 * leaf, target)
+
+
+def test_an_inplace_gradient_is_scaled_by_what_comes_from_above() -> None:
+    criterion = lm.Criterion(lm.CrossEntropy(), inplace_gradient=True, reduction="none")
+    plain = lm.Criterion(lm.CrossEntropy(), reduction="none")
+    target, upstream = torch.tensor([0, 2]), torch.tensor([3.0, -0.5])
+    leaf = torch.tensor([[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]], requires_grad=True)
+    (ours,) = torch.autograd.grad(criterion(1.0 * leaf, target), leaf, upstream)
+    (theirs,) = torch.autograd.grad(plain(leaf, target), leaf, upstream)
+    assert torch.equal(ours, theirs)

@@ -20,6 +20,7 @@ def evaluate(
     ignore_index: int = -100,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
+    inplace_gradient: bool = False,
     engine: str = "auto",
 ) -> Tensor:
     """The loss of bound ``terms``; arguments as in ``Criterion``."""
@@ -32,5 +33,6 @@ def evaluate(
         ignore_index=ignore_index,
         reduction=reduction,
         label_smoothing=label_smoothing,
+        inplace_gradient=inplace_gradient,
     )
     return choose(engine, problem).engine.run(problem)

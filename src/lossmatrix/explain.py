@@ -41,6 +41,7 @@ def explain(criterion: Criterion, logits: Tensor) -> str:
         ignore_index=criterion.ignore_index,
         reduction=criterion.reduction,
         label_smoothing=criterion.label_smoothing,
+        inplace_gradient=criterion.inplace_gradient,
     )
     costs = "none" if criterion.costs is None else repr(criterion.costs)
     decides = criterion.loss.decides

@@ -35,6 +35,9 @@ class Criterion(nn.Module):
         reduction: "mean", "sum" or "none". The mean divides by the sum of the class weights of
             the counted rows for class indices, by the number of rows for probabilities.
         label_smoothing: share of every target that is spread evenly over the classes.
+        inplace_gradient: overwrite the logits with their gradient, which saves its memory. The
+            logits are lost and must be no leaf; whatever else needs them in its backward pass
+            raises PyTorch's error for tensors that were changed in place.
         engine: "auto" or the name of an engine; a named engine runs or refuses, see ``explain``.
 
     Raises:
@@ -61,6 +64,7 @@ class Criterion(nn.Module):
         ignore_index: int = -100,
         reduction: Reduction = "mean",
         label_smoothing: float = 0.0,
+        inplace_gradient: bool = False,
         engine: str = "auto",
     ) -> None:
         super().__init__()
@@ -69,6 +73,7 @@ class Criterion(nn.Module):
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
         self.label_smoothing = label_smoothing
+        self.inplace_gradient = inplace_gradient
         self.engine = engine
         self.register_buffer("weight", weight)
         matrix = loss.matrix(costs)
@@ -103,6 +108,7 @@ class Criterion(nn.Module):
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
+            inplace_gradient=self.inplace_gradient,
             engine=self.engine,
         )
 
@@ -135,6 +141,8 @@ class Criterion(nn.Module):
         shown += [f"ignore_index={self.ignore_index}", f"reduction={self.reduction!r}"]
         if self.label_smoothing:
             shown.append(f"label_smoothing={self.label_smoothing}")
+        if self.inplace_gradient:
+            shown.append("inplace_gradient=True")
         if self.engine != "auto":
             shown.append(f"engine={self.engine!r}")
         return ", ".join(shown)

@@ -34,12 +34,18 @@ class Problem:
     label_smoothing: float
     row_shape: torch.Size  # shape of the losses when reduction is "none"
     output_dtype: torch.dtype
+    inplace_gradient: bool  # the gradient may take the place of the logits
     prepared: object = None  # what an engine has made ready for terms that came unprepared
 
     @property
     def logits(self) -> Tensor:
         """The logits as (B, C, P); a view, made when asked for, since autograd records views."""
         return self.given.reshape(self.shape)
+
+    @property
+    def wants_gradient(self) -> bool:
+        """Whether autograd records this call."""
+        return self.given.requires_grad and torch.is_grad_enabled()
 
     @property
     def soft(self) -> bool:
@@ -62,6 +68,7 @@ def read(
     ignore_index: int,
     reduction: Reduction,
     label_smoothing: float,
+    inplace_gradient: bool = False,
 ) -> Problem:
     """Check a call and lay it out; messages that ``nn.CrossEntropyLoss`` has too are the same."""
     check_options(reduction, label_smoothing)
@@ -100,6 +107,7 @@ def read(
         label_smoothing,
         row_shape,
         _output_dtype(logits, target if soft else None),
+        inplace_gradient,
     )
 
 

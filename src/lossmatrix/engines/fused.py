@@ -100,6 +100,8 @@ def refuses(problem: Problem) -> str | None:
         if weight is not None and weight.requires_grad:
             return "the weights require a gradient"
     if torch.compiler.is_compiling():
+        if problem.inplace_gradient:
+            return "a graph is traced, and the logits of a graph are its compiler's"
         prepared = problem.terms[0].prepared
         return None if isinstance(prepared, Plan) else "a graph is traced of an unprepared call"
     for tensor in (problem.given, problem.target):

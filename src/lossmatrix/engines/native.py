@@ -126,18 +126,23 @@ def refuses(problem: Problem) -> str | None:
         if device.type != "cpu":
             return f"the costs are on {device}, and its kernels run on the CPU"
     try:
-        calls(made, problem.compute_dtype)
+        kernels = calls(made, problem.compute_dtype)
     except CannotCompileError as error:
         return f"its kernel is not among those shipped, and {error}"
+    if not (problem.inplace_gradient and problem.wants_gradient):
+        return None
+    if problem.given.is_leaf:
+        return "the logits are a leaf, which has to outlive its gradient (inplace_gradient)"
+    if len(kernels) > 1:
+        return "the terms take several kernels, and the first would overwrite the logits"
     return None
 
 
 def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
     """The reduced loss of a problem; ``higher`` is asked where second derivatives are wanted."""
-    wants_gradient = problem.given.requires_grad and torch.is_grad_enabled()
     if torch.compiler.is_compiling():
-        return as_asked(problem, _traced(problem, wants_gradient))
-    if wants_gradient:
+        return as_asked(problem, _traced(problem, problem.wants_gradient))
+    if problem.wants_gradient:
         return cast(Tensor, Native.apply(problem.given, problem, higher))  # pyright: ignore
     return as_asked(problem, compute(problem, None))
 
@@ -149,8 +154,13 @@ class Native(torch.autograd.Function):
     def forward(  # noqa: D102
         ctx: Any, given: Tensor, problem: Problem, higher: Callable[[Problem], Tensor]
     ) -> Tensor:
-        gradient = torch.empty_like(problem.logits)
-        value = as_asked(problem, compute(problem, gradient))
+        if problem.inplace_gradient:
+            gradient = problem.logits
+            value = _overwrite(*_arguments(problem))
+        else:
+            gradient = torch.empty_like(problem.logits)
+            value = compute(problem, gradient)
+        value = as_asked(problem, value)
         ctx.problem, ctx.higher, ctx.gradient = problem, higher, gradient
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
         ctx.given, ctx.version = given, given._version
@@ -163,6 +173,12 @@ class Native(torch.autograd.Function):
         per_row = problem.reduction == "none"
         scaled = per_row or upstream.item() != 1.0
         halved = given.dtype in (torch.float16, torch.bfloat16)
+        if problem.inplace_gradient and (torch.is_grad_enabled() or gradient is None):
+            raise RuntimeError(
+                "the logits gave way to their gradient, and their loss is needed again (for a "
+                "second backward or a second derivative): leave inplace_gradient out."
+            )
+        halved = halved and not problem.inplace_gradient
         again = torch.is_grad_enabled() or gradient is None or (scaled and halved)
         if again and given._version != ctx.version:
             raise RuntimeError(
@@ -208,6 +224,42 @@ def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
         problem.ignore_index,
         problem.reduction,
         gradient,
+    )
+
+
+def _arguments(problem: Problem) -> tuple[Any, ...]:
+    """A problem as operators take it, which know no Python objects."""
+    return (
+        problem.logits,
+        problem.target,
+        problem.weight,
+        problem.sample_weight,
+        cast(Plan, plan(problem)).number,
+        problem.ignore_index,
+        problem.reduction,
+    )
+
+
+@torch.library.custom_op("lossmatrix::native_", mutates_args=("logits",))
+def _overwrite(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    plan_number: int,
+    ignore_index: int,
+    reduction: str,
+) -> Tensor:
+    """The loss; its gradient takes the place of the logits."""
+    return _compute(
+        plans[plan_number],
+        logits,
+        target,
+        weight,
+        sample_weight,
+        ignore_index,
+        reduction,
+        logits,
     )
 
 
@@ -316,16 +368,7 @@ def _rows(
 
 
 def _traced(problem: Problem, wants_gradient: bool) -> Tensor:
-    value, _ = traced(
-        problem.logits,
-        problem.target,
-        problem.weight,
-        problem.sample_weight,
-        cast(Plan, problem.terms[0].prepared).number,
-        problem.ignore_index,
-        problem.reduction,
-        wants_gradient,
-    )
+    value, _ = traced(*_arguments(problem), wants_gradient)
     return value
 
 

@@ -20,8 +20,9 @@ BLOCK = 2**20  # logits per block of rows when no graph is needed
 
 
 def refuses(problem: Problem) -> str | None:
-    """Why this engine cannot run a problem: it can run all."""
-    del problem
+    """Why this engine cannot run a problem, or None."""
+    if problem.inplace_gradient and problem.wants_gradient:
+        return "autograd, which it leaves the gradient to, keeps the logits"
     return None
 
 

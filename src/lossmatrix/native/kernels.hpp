@@ -587,7 +587,8 @@ template <class F, class T> struct Run {
         double total = 0;
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
         bool direct = sc == 1 && tensor.same;
-        bool in_place = t.gradient && gc == 1 && tensor.same && !t.accumulate;
+        bool in_place = t.gradient && t.gradient != t.logits && gc == 1 && tensor.same &&
+                        !t.accumulate;  // logits are read until their gradient is complete
         int64_t together = rows_together();
         Scratch<T> logits(direct ? 0 : together * n), slopes(in_place ? 0 : together * n);
         Scratch<T> tilted(F::tilted ? together * n : 0);
