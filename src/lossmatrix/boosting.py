@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Losses as objectives of XGBoost and LightGBM: gradient and a bound of the curvature.
+
+Boosting chooses the trees of one round by a quadratic model of the loss in the scores z,
+
+    ℓ(z + δ) ≈ ℓ + Σ_k g_k δ_k + ½ Σ_k h_k δ_k²,
+
+with one tree per class, all grown at the same z and applied together. So h has to stand for the
+whole Hessian H, and a leaf divides by Σ h, so h must not be negative. Since
+|δ_k δ_j| ≤ ½ (δ_k² + δ_j²),
+
+    δᵀHδ ≤ Σ_kj |H_kj| |δ_k δ_j| ≤ Σ_k (Σ_j |H_kj|) δ_k²,
+
+hence h_k = Σ_j |H_kj| bounds the curvature of any loss, and is at least 0. For cross-entropy,
+H_kj = p_k (1[k=j] − p_j), it is 2 p_k (1 − p_k): what XGBoost 3.2 uses itself.
+
+A loss that saturates, such as ``ExpectedCost``, has points without curvature but with a slope, from
+which a Newton step would lead to infinity. So h is no less than for the cross-entropy with the same
+slope in z_k. Moving z_k alone, cross-entropy of weight w is w log(1 + exp ±a) with
+a = log(p_k / (1 − p_k)): slope w p_k and curvature w p_k (1 − p_k) where it falls with z_k, slope
+−w (1 − p_k) and the same curvature where it rises. With |g_k| for the slope the curvature is
+|g_k| (1 − p_k) where g_k > 0 and |g_k| p_k where g_k < 0, and h twice that, as above.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from lossmatrix.engines.reference import Softmax
+from lossmatrix.formula import CostsLike, Loss, Rule
+from lossmatrix.nn import Criterion
+
+__all__ = ["CostObjective"]
+
+BLOCK = 2**18  # scores whose second derivatives are in memory at once
+
+
+class CostObjective:
+    """A loss and its costs as the custom objective of XGBoost or LightGBM.
+
+    For scores z (N, C), one per class, it returns the gradient of every row's loss and the bound
+
+        h_k = max(Σ_j |∂²ℓ/∂z_k∂z_j|, 2 |g_k| (1 − p_k) where g_k > 0, 2 |g_k| p_k where g_k < 0)
+
+    with p = softmax(z): at least 0 for every loss, 2 p (1 − p) for cross-entropy. One score per row
+    (N,), as both libraries have it for two classes, is the logit of class 1 over class 0; there h
+    is half of that, p (1 − p) for cross-entropy, since only one score moves.
+
+    Pass one and the same object to any of
+
+        xgboost.train({"num_class": C, …}, data, obj=objective)
+        xgboost.XGBClassifier(objective=objective)
+        lightgbm.train({"num_class": C, "objective": objective, …}, data)
+        lightgbm.LGBMClassifier(objective=objective)
+
+    Weights of the rows multiply both, from the data set or as ``sample_weight``. Labels are the
+    numbers 0 … C − 1 of the rows of the costs. Needs XGBoost ≥ 2.1 or LightGBM ≥ 4.0. A model with
+    a custom objective predicts scores, so ask it for them (``output_margin=True``,
+    ``raw_score=True``) and let ``decide`` decide.
+
+    λ, ``min_child_weight`` and their like are in the unit of h, which for most losses is that of
+    the costs: ``costs.scaled(1 / costs.unit)`` makes a typical mistake cost 1. Time and memory for
+    second derivatives are those of C gradients.
+
+    Args:
+        loss: a loss or a sum of losses.
+        costs: a ``CostMatrix`` or a (C, K) table, rows the truth.
+
+    Raises ValueError or TypeError where the loss refuses the costs, and IndexError or ValueError
+    for scores or labels that do not fit.
+
+    Source: Gershgorin (1931), for the bound; see this module. It is what XGBoost 3.2 has for
+    softmax; LightGBM has C/(C − 1) p (1 − p), after Friedman (2001), Greedy function
+    approximation, algorithm 6.
+
+    >>> import numpy
+    >>> objective = CostObjective(lm.CrossEntropy() + lm.ExpectedCost(), [[0, 1], [9, 0]])
+    >>> scores, labels = numpy.array([[0.0, 0.0], [2.0, 0.0]]), numpy.array([0, 1])
+    >>> gradient, curvature = objective(labels, scores)
+    >>> print(gradient.round(4))
+    [[-0.75    0.75  ]
+     [ 1.8257 -1.8257]]
+    >>> print(curvature.round(4))
+    [[0.75   0.75  ]
+     [1.2293 1.2293]]
+    >>> objective.decide(scores, rule="argmax")
+    array([0, 0])
+    """
+
+    def __init__(self, loss: Loss, costs: CostsLike | None = None) -> None:
+        self.loss = loss
+        self.costs = costs
+        self.criterion = Criterion(loss, costs, reduction="none")
+
+    def __call__(
+        self, first: Any, second: Any, sample_weight: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
+        """Gradient and h, each of the shape of the scores.
+
+        Both libraries call ``train``'s objective with (scores, data set), where the data set has
+        labels and weights, and that of their scikit-learn classes with (labels, scores).
+        """
+        if hasattr(second, "get_label"):
+            given, labels, sample_weight = first, second.get_label(), second.get_weight()
+        else:
+            labels, given = first, second
+        scores = torch.tensor(numpy.asarray(given))
+        gradient, bound = self.derivatives(scores, _target(labels))
+        if sample_weight is not None and len(numpy.asarray(sample_weight)):
+            weight = torch.tensor(numpy.asarray(sample_weight), dtype=scores.dtype)
+            weight = weight.reshape(-1, *[1] * (scores.dim() - 1))
+            gradient, bound = weight * gradient, weight * bound
+        return gradient.numpy(), bound.numpy()
+
+    def derivatives(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient and h of each row's loss at ``scores`` (N, C) or (N,), of that shape."""
+        logits = _as_logits(scores)
+        step = max(1, BLOCK // logits.shape[1])
+        blocks = zip(torch.split(logits, step), torch.split(target, step), strict=True)
+        pairs = [self._block(*block) for block in blocks]
+        gradient, bound = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        if scores.dim() == 2 and scores.shape[1] > 1:
+            return gradient, bound
+        # H_10 = −H_11, for adding to both logits changes nothing: the bound is twice |H_11|
+        return gradient[:, 1].reshape(scores.shape), bound[:, 1].reshape(scores.shape) / 2
+
+    def _block(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        logits = logits.detach().requires_grad_()
+        losses = self.criterion(logits, target)
+        (gradient,) = torch.autograd.grad(losses.sum(), logits, create_graph=True)
+        rows = (
+            torch.autograd.grad(slope.sum(), logits, retain_graph=True)[0]
+            for slope in gradient.unbind(1)
+        )
+        curvature = torch.stack([row.abs().sum(1) for row in rows], 1)
+        gradient, softmax = gradient.detach(), Softmax(logits.detach())  # 1 − p without rounding
+        alike = 2 * gradient.abs() * torch.where(gradient > 0, softmax.q, softmax.p)
+        return gradient, torch.maximum(curvature, alike)
+
+    def decide(self, scores: ArrayLike, *, rule: Rule | None = None) -> NDArray[numpy.int64]:
+        """The decision that the loss is made for, (N,), from raw scores (N, C) or (N,).
+
+        ``rule`` as in ``Criterion.decide``.
+        """
+        logits = _as_logits(torch.tensor(numpy.asarray(scores)))
+        return self.criterion.decide(logits, rule=rule).numpy()
+
+
+Array: TypeAlias = NDArray[Any]
+
+
+def _as_logits(scores: Tensor) -> Tensor:
+    """Scores (N, C) as they are; scores (N,) or (N, 1) as logits of class 1, those of 0 being 0."""
+    if scores.dim() == 2 and scores.shape[1] > 1:
+        return scores
+    return torch.nn.functional.pad(scores.reshape(-1, 1), (1, 0))
+
+
+def _target(labels: ArrayLike) -> Tensor:
+    """Labels, which the libraries keep as floats, as class indices."""
+    given = torch.tensor(numpy.asarray(labels))
+    target = given.long()
+    if not torch.equal(target.to(given.dtype), given):
+        raise ValueError(
+            f"labels must be the numbers 0, 1, … of the rows of the costs, got "
+            f"{given[target != given][0].item():g}."
+        )
+    return target

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Objectives for boosting: the derivatives by definition, and the libraries that call for them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import lightgbm
+import numpy
+import oracles
+import pytest
+import torch
+import xgboost
+from numpy.typing import NDArray
+from registry import ASYMMETRIC, every_loss, holds_weight_constant, table_for
+from sklearn.base import clone
+from torch import Tensor
+
+import lossmatrix as lm
+from lossmatrix import boosting
+from lossmatrix.boosting import CostObjective
+
+Array = NDArray[Any]
+NAMES = ["xgboost.train", "XGBClassifier", "lightgbm.train", "LGBMClassifier"]
+
+
+def objective_of(loss: lm.Loss) -> CostObjective:
+    """The objective of a loss on the costs of the registry."""
+    return CostObjective(loss, None if loss.reads is None else table_for(loss))
+
+
+def rows(count: int, num_classes: int, seed: int) -> tuple[Array, Array]:
+    """Scores that favour wrong classes as often as right ones, and labels."""
+    generator = numpy.random.default_rng(seed)
+    scores = 3.0 * generator.standard_normal((count, num_classes))
+    return scores, generator.integers(num_classes, size=count)
+
+
+def hessians(loss: lm.Loss, scores: Array, labels: Array) -> Tensor:
+    """∂²ℓ/∂z∂z of every row one row at a time, (N, C, C)."""
+    costs = None if loss.reads is None else table_for(loss)
+
+    def hessian(z: Tensor, y: Tensor) -> Tensor:
+        return torch.autograd.functional.hessian(lambda each: loss(each, y, costs), z)
+
+    one_by_one = zip(torch.tensor(scores), torch.tensor(labels), strict=True)
+    return torch.stack([hessian(z, y) for z, y in one_by_one])
+
+
+# --- gradient and curvature ----------------------------------------------------------------------
+
+
+@every_loss
+def test_the_gradient_is_that_of_the_formula(loss: lm.Loss) -> None:
+    scores, labels = rows(3, 4, seed=1)
+    gradient, _ = objective_of(loss)(labels, scores)
+    D = table_for(loss).tolist()
+    pairs = zip(scores.tolist(), labels.tolist(), strict=True)
+    exact = [oracles.answer(loss, z, y, D).gradient for z, y in pairs]
+    numpy.testing.assert_allclose(gradient, numpy.array(exact, float), rtol=1e-5, atol=1e-6)
+
+
+@every_loss
+def test_the_bound_minus_the_hessian_is_positive_semidefinite(loss: lm.Loss) -> None:
+    if holds_weight_constant(loss):
+        pytest.skip("its gradient is not that of its value, by intention")
+    scores, labels = rows(7, 4, seed=2)
+    _, bound = objective_of(loss)(labels, scores)
+    gap = torch.tensor(bound).diag_embed() - hessians(loss, scores, labels)
+    assert torch.linalg.eigvalsh(gap).min() > -1e-5
+    assert (bound >= 0).all()
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])
+def test_where_there_is_a_slope_there_is_curvature(loss: lm.Loss, dtype: type) -> None:
+    tops = numpy.repeat(numpy.eye(4), 4, axis=0)
+    labels = numpy.tile(numpy.arange(4), 4)
+    for gap in (0.0, 1.0, 10.0, 40.0):
+        gradient, bound = objective_of(loss)(labels, (gap * tops).astype(dtype))
+        assert gradient.dtype == bound.dtype == dtype
+        assert numpy.isfinite(gradient).all()
+        assert numpy.isfinite(bound).all()
+        assert (bound[numpy.abs(gradient) > 1e-6] > 0).all()
+
+
+def test_cross_entropy_has_the_curvature_of_xgboost() -> None:
+    scores, labels = rows(9, 4, seed=3)
+    p = torch.tensor(scores).softmax(1).numpy()
+    gradient, bound = CostObjective(lm.CrossEntropy())(labels, scores)
+    numpy.testing.assert_allclose(gradient, p - numpy.eye(4)[labels], atol=1e-12)
+    numpy.testing.assert_allclose(bound, 2 * p * (1 - p), rtol=1e-12)
+
+
+def test_a_single_score_is_the_log_odds_of_class_one() -> None:
+    scores, labels = rows(9, 1, seed=4)[0], numpy.arange(9) % 2
+    p = 1 / (1 + numpy.exp(-scores))
+    for shape in ((9,), (9, 1)):
+        gradient, bound = CostObjective(lm.CrossEntropy())(labels, scores.reshape(shape))
+        numpy.testing.assert_allclose(gradient, (p - labels[:, None]).reshape(shape), atol=1e-12)
+        numpy.testing.assert_allclose(bound, (p * (1 - p)).reshape(shape), rtol=1e-12)
+
+
+def test_a_saturating_loss_has_curvature_where_its_hessian_is_zero() -> None:
+    even, labels = numpy.zeros((2, 2)), numpy.array([0, 1])
+    costs = torch.tensor([[0.0, 4.0], [8.0, 0.0]])
+    _, bound = CostObjective(lm.ExpectedCost(), costs)(labels, even)
+    # g = ±d/4, as for a cross-entropy of weight d/2: its bound is 2 · d/2 · ¼
+    numpy.testing.assert_allclose(bound, [[1.0, 1.0], [2.0, 2.0]])
+
+
+def test_twice_the_loss_is_twice_both_and_the_step_stays() -> None:
+    scores, labels = rows(9, 4, seed=5)
+    once = objective_of(lm.ExpectedCost())(labels, scores)
+    twice = objective_of(2.0 * lm.ExpectedCost())(labels, scores)
+    for one, two in zip(once, twice, strict=True):
+        numpy.testing.assert_allclose(two, 2 * one, rtol=1e-6)
+
+
+def test_weights_of_rows_multiply_both() -> None:
+    scores, labels = rows(5, 4, seed=6)
+    weight = numpy.array([0.0, 1.0, 2.5, 0.5, 3.0])
+    objective = objective_of(lm.CrossEntropy() + lm.ExpectedCost())
+    plain, weighted = objective(labels, scores), objective(labels, scores, weight)
+    for one, other in zip(plain, weighted, strict=True):
+        numpy.testing.assert_allclose(other, weight[:, None] * one)
+    plain, weighted = objective_of_two()(labels % 2, scores[:, 0]), None
+    weighted = objective_of_two()(labels % 2, scores[:, 0], weight)
+    numpy.testing.assert_allclose(weighted[0], weight * plain[0])
+
+
+def objective_of_two() -> CostObjective:
+    """An objective of two classes."""
+    return CostObjective(lm.ExpectedCost(), [[0, 1], [5, 0]])
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, labels = rows(9, 4, seed=7)
+    whole = objective_of(lm.Unlikelihood())(labels, scores)
+    monkeypatch.setattr(boosting, "BLOCK", 8)  # two rows at a time
+    for one, other in zip(whole, objective_of(lm.Unlikelihood())(labels, scores), strict=True):
+        numpy.testing.assert_allclose(other, one)
+
+
+def test_the_scores_given_are_neither_changed_nor_kept() -> None:
+    scores, labels = rows(3, 4, seed=8)
+    scores.flags.writeable = False
+    gradient, _ = objective_of(lm.CrossEntropy())(labels, numpy.asfortranarray(scores))
+    assert gradient.flags.writeable
+
+
+def test_the_decision_is_the_one_that_the_loss_is_made_for() -> None:
+    scores, _ = rows(50, 4, seed=9)
+    probs = torch.tensor(scores).softmax(1)
+    bayes = lm.decide(probs, ASYMMETRIC).numpy()
+    assert (bayes != scores.argmax(1)).any()
+    assert (CostObjective(lm.CrossEntropy(), ASYMMETRIC).decide(scores) == bayes).all()
+    argmax = CostObjective(lm.Unlikelihood(), ASYMMETRIC)
+    assert (argmax.decide(scores) == scores.argmax(1)).all()
+    assert (argmax.decide(scores, rule="bayes") == bayes).all()
+    assert objective_of_two().decide(numpy.array([-1.0, 2.0])).tolist() == [0, 1]
+
+
+def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
+    objective = CostObjective(lm.ExpectedCost(), ASYMMETRIC)
+    with pytest.raises(ValueError, match=r"labels must be the numbers 0, 1, … .* got 1\.5"):
+        objective(numpy.array([0.0, 1.5]), numpy.zeros((2, 4)))
+    with pytest.raises(IndexError, match="Target 4 is out of bounds"):
+        objective(numpy.array([0.0, 4.0]), numpy.zeros((2, 4)))
+    with pytest.raises(ValueError, match="expected one row of costs for each of the 3 classes"):
+        objective(numpy.array([0.0, 1.0]), numpy.zeros((2, 3)))
+    with pytest.raises(ValueError, match="DecisionScore"):
+        CostObjective(lm.EnergyScore(), ASYMMETRIC)
+    with pytest.raises(TypeError, match="reads costs but none were given"):
+        CostObjective(lm.ExpectedCost())
+
+
+# --- the libraries -------------------------------------------------------------------------------
+
+PRICES = [[0.0, 0.2, 0.4], [1.0, 0.0, 0.2], [4.0, 2.0, 0.0]]
+
+
+def data(count: int, num_classes: int, seed: int) -> tuple[Array, Array]:
+    """Classes in overlapping clouds; the last, dearest to miss, is the rarest."""
+    generator = numpy.random.default_rng(seed)
+    share = numpy.array([0.6, 0.3, 0.1])[:num_classes]
+    labels = generator.choice(num_classes, size=count, p=share / share.sum())
+    centres = numpy.array([[0.0, 0.0], [1.5, 0.0], [0.5, 1.5]])
+    return centres[labels] + generator.standard_normal((count, 2)), labels
+
+
+def scores_of(
+    name: str,
+    objective: Callable[..., Any] | str,
+    X: Array,
+    y: Array,
+    weight: Array | None = None,
+    **options: Any,
+) -> Array:
+    """Raw scores on X of 20 rounds of trees, by one of the four ways in."""
+    num_class = {"num_class": len(numpy.unique(y))}
+    if "xgb" in name.lower():
+        options = {"max_depth": 3, "learning_rate": 0.3, "n_jobs": 1} | options
+        if name == "xgboost.train":
+            parameters = num_class | {"disable_default_eval_metric": 1} | options
+            parameters["nthread"] = parameters.pop("n_jobs")
+            table, obj = xgboost.DMatrix(X, y, weight=weight), {"obj": objective}
+            if isinstance(objective, str):
+                parameters["objective"], obj = objective, {}
+            model = xgboost.train(parameters, table, 20, **obj)
+            return model.predict(xgboost.DMatrix(X), output_margin=True)
+        model = xgboost.XGBClassifier(n_estimators=20, objective=objective, **options)
+        return model.fit(X, y, sample_weight=weight).predict(X, output_margin=True)
+    options = {"num_leaves": 8, "learning_rate": 0.3, "verbose": -1, "n_jobs": 1} | options
+    if name == "lightgbm.train":
+        parameters = {"objective": objective} | num_class | options
+        model = lightgbm.train(parameters, lightgbm.Dataset(X, y, weight=weight), 20)
+        return model.predict(X, raw_score=True)
+    model = lightgbm.LGBMClassifier(n_estimators=20, objective=objective, **options)
+    return model.fit(X, y, sample_weight=weight).predict(X, raw_score=True)
+
+
+def paid(decision: Array, y: Array) -> float:
+    """The average cost of decisions."""
+    return lm.average_cost(torch.tensor(decision), torch.tensor(y), PRICES).item()
+
+
+@pytest.mark.parametrize("loss", ["CrossEntropy", "ExpectedCost", "CostSensitiveCrossEntropy"])
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_fall_below_those_of_the_plain_objective_by_argmax(name: str, loss: str) -> None:
+    X, y = data(600, 3, seed=10)
+    plain = "multiclass" if "l" in name[:1].lower() else "multi:softprob"
+    before = paid(scores_of(name, plain, X, y).argmax(1), y)
+    objective = CostObjective(getattr(lm, loss)(), PRICES)
+    scores = scores_of(name, objective, X, y)
+    assert scores.shape == (600, 3)
+    assert numpy.isfinite(scores).all()
+    assert paid(objective.decide(scores), y) < 0.8 * before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_of_weight_zero_teach_nothing(name: str) -> None:
+    X, y = data(300, 3, seed=11)
+    lies = numpy.concatenate([y, (y + 1) % 3])
+    weight = numpy.repeat([1.0, 0.0], 300)
+    objective = CostObjective(lm.CrossEntropy() + lm.ExpectedCost(), PRICES)
+    twice = numpy.concatenate([X, X])
+    deaf = scores_of(name, objective, twice, lies, weight)[:300].argmax(1)
+    credulous = scores_of(name, objective, twice, lies)[:300].argmax(1)
+    assert (deaf == y).mean() > 0.7
+    assert (credulous == y).mean() < 0.6
+
+
+@pytest.mark.parametrize("name", ["XGBClassifier", "LGBMClassifier"])
+def test_two_classes_have_one_score_and_train(name: str) -> None:
+    X, y = data(300, 2, seed=12)
+    objective = CostObjective(lm.ExpectedCost(), [[0.0, 1.0], [9.0, 0.0]])
+    scores = scores_of(name, objective, X, y)
+    assert scores.shape == (300,)
+    decision = objective.decide(scores)
+    assert (decision[y == 1] == 1).mean() > 0.95
+    assert (decision[y == 0] == 0).mean() > 0.1
+
+
+def test_cross_entropy_grows_the_trees_of_xgboosts_logistic_loss() -> None:
+    X, y = data(300, 2, seed=13)
+    own = scores_of("XGBClassifier", "binary:logistic", X, y, base_score=0.5)
+    ours = scores_of("XGBClassifier", CostObjective(lm.CrossEntropy()), X, y, base_score=0.5)
+    numpy.testing.assert_allclose(ours, own, atol=1e-4)
+
+
+def test_cross_entropy_grows_the_trees_of_xgboosts_softmax() -> None:
+    if tuple(map(int, xgboost.__version__.split(".")[:2])) > (3, 2):
+        pytest.skip("XGBoost's own curvature is about to change: dmlc/xgboost#12537")
+    X, y = data(300, 3, seed=14)
+    own = scores_of("xgboost.train", "multi:softprob", X, y, base_score=[0.0, 0.0, 0.0])
+    ours = scores_of("xgboost.train", CostObjective(lm.CrossEntropy()), X, y, base_score=0.0)
+    numpy.testing.assert_allclose(ours, own, atol=1e-4)
+
+
+def test_cross_entropy_grows_the_trees_of_lightgbms_softmax() -> None:
+    X, y = data(300, 2, seed=15)  # of two classes, where C / (C − 1) is the 2 of the bound
+    start = {"boost_from_average": False, "num_class": 2}
+    own = scores_of("lightgbm.train", "multiclass", X, y, **start)
+    ours = scores_of("lightgbm.train", CostObjective(lm.CrossEntropy()), X, y, **start)
+    numpy.testing.assert_allclose(ours, own, atol=1e-4)
+
+
+def test_an_objective_can_be_cloned_and_pickled_within_its_model() -> None:
+    X, y = data(100, 3, seed=16)
+    model = xgboost.XGBClassifier(
+        n_estimators=3, objective=CostObjective(lm.ExpectedCost(), PRICES)
+    )
+    fitted = clone(model).fit(X, y)
+    again = pickle.loads(pickle.dumps(fitted))
+    numpy.testing.assert_array_equal(again.predict(X), fitted.predict(X))
+    numpy.testing.assert_array_equal(again.fit(X, y).predict(X), fitted.predict(X))

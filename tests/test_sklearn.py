@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""scikit-learn: its own checks, labels that meet the right row of costs, and what decides."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import numpy
+import pandas
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch.callbacks import EarlyStopping
+from skorch.dataset import ValidSplit
+
+import lossmatrix as lm
+from lossmatrix.sklearn import (
+    BayesDecisionClassifier,
+    CostSensitiveClassifier,
+    average_cost_scorer,
+    normalized_cost_scorer,
+)
+
+Array = NDArray[Any]
+
+# No two entries alike, and an order of names that is neither that of letters nor its own inverse.
+GRADES = ["severe", "mild", "moderate"]
+COSTS = lm.Dense([[0, 9, 4], [3, 0, 1], [2, 5, 0]], classes=GRADES)
+BY_LETTER = lm.Dense([[0, 1, 3], [5, 0, 2], [9, 4, 0]])  # the same for mild, moderate, severe
+
+
+def data(count: int = 300, seed: int = 0) -> tuple[Array, Array]:
+    """Overlapping grades along a line, as words; severe is rare."""
+    generator = numpy.random.default_rng(seed)
+    grade = generator.choice(3, size=count, p=[0.5, 0.35, 0.15])
+    x = grade + 0.7 * generator.standard_normal(count)
+    return numpy.stack([x, generator.standard_normal(count)], 1), WORDS[grade]
+
+
+WORDS = numpy.array(["mild", "moderate", "severe"])
+X, Y = data()
+
+
+def quick(costs: Any = None, **options: Any) -> CostSensitiveClassifier:
+    """A linear network that has learnt within a second."""
+    given = {"module": torch.nn.Linear, "max_epochs": 30, "lr": 0.1, "random_state": 0} | options
+    return CostSensitiveClassifier(costs, **given)
+
+
+# --- scikit-learn's own checks -------------------------------------------------------------------
+
+
+def expected_failures(estimator: Any) -> dict[str, str]:
+    """Checks that cannot hold, each with the reason."""
+    if isinstance(estimator, BayesDecisionClassifier):
+        return {}
+    name = "check_sample_weight_equivalence_on_dense_data"
+    return {name: "asks for 7 digits of two sums in float32, in which rows stand in another order"}
+
+
+@parametrize_with_checks(
+    [
+        CostSensitiveClassifier(max_epochs=30, lr=0.03),
+        BayesDecisionClassifier(LogisticRegression()),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learns_checks_pass(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+# --- labels and costs ----------------------------------------------------------------------------
+
+
+def least_cost(probs: Array, costs: lm.CostMatrix) -> list[str]:
+    """The Bayes decision by names, one entry at a time; columns of probs by letter."""
+    return [
+        min(
+            costs.decisions,
+            key=lambda name: sum(
+                p * costs.entry(truth, name) for p, truth in zip(row, WORDS, strict=True)
+            ),
+        )
+        for row in probs.tolist()
+    ]
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        COSTS,
+        COSTS.with_abstain(0.8, "ask"),
+        lm.Ordinal(GRADES),
+        COSTS.reorder(list(WORDS)),
+        lm.Dense([[9, 4, 0], [0, 1, 3], [5, 0, 2]], GRADES, ["mild", "moderate", "severe"]),
+    ],
+    ids=["dense", "ask", "ordinal", "by letter", "columns in another order"],
+)
+@pytest.mark.parametrize("estimator", [LogisticRegression(), quick()], ids=["logistic", "network"])
+def test_costs_meet_labels_by_name(costs: lm.CostMatrix, estimator: Any) -> None:
+    if isinstance(estimator, CostSensitiveClassifier):
+        classifier = clone(estimator).set_params(costs=costs).fit(X, Y)
+    else:
+        classifier = BayesDecisionClassifier(estimator, costs).fit(X, Y)
+    assert classifier.classes_.tolist() == list(WORDS)
+    probs = classifier.predict_proba(X)
+    assert (WORDS[probs.argmax(1)] == Y).mean() > 0.6  # so columns are those of classes_
+    decision = classifier.predict(X)
+    assert decision.tolist() == least_cost(probs, costs)
+    assert len(set(decision)) >= 3
+    assert ("ask" in decision) == ("ask" in costs.decisions)
+    expected = -numpy.mean([costs.entry(y, d) for y, d in zip(Y, decision, strict=True)])
+    assert classifier.score(X, Y) == pytest.approx(expected)
+    assert average_cost_scorer(costs)(classifier, X, Y) == pytest.approx(expected)
+
+
+def test_costs_without_names_are_for_the_labels_in_sorted_order() -> None:
+    named = BayesDecisionClassifier(LogisticRegression(), COSTS).fit(X, Y).predict(X)
+    for costs in (BY_LETTER, BY_LETTER.to_dense(), BY_LETTER.to_dense().tolist()):
+        sorted_ = BayesDecisionClassifier(LogisticRegression(), costs).fit(X, Y).predict(X)
+        assert (sorted_ == named).all()
+
+
+def test_numbers_meet_names_that_print_the_same() -> None:
+    grade = numpy.searchsorted(WORDS, Y) * 10  # 0, 10, 20
+    costs = lm.Dense(COSTS.to_dense(), classes=["20", "0", "10"])
+    decision = BayesDecisionClassifier(LogisticRegression(), costs).fit(X, grade).predict(X)
+    assert decision.dtype == grade.dtype
+    named = BayesDecisionClassifier(LogisticRegression(), COSTS).fit(X, Y).predict(X)
+    assert (WORDS[decision // 10] == named).all()
+
+
+def test_without_costs_every_mistake_costs_one() -> None:
+    classifier = BayesDecisionClassifier(LogisticRegression()).fit(X, Y)
+    plain = LogisticRegression().fit(X, Y)
+    assert (classifier.predict(X) == plain.predict(X)).all()
+    assert classifier.score(X, Y) == pytest.approx(plain.score(X, Y) - 1)
+
+
+def test_a_decision_that_is_no_class_comes_as_its_name() -> None:
+    grade = numpy.searchsorted(WORDS, Y)
+    costs = BY_LETTER.with_abstain(1.0, "ask")
+    decision = BayesDecisionClassifier(LogisticRegression(), costs).fit(X, grade).predict(X)
+    assert decision.dtype == object
+    assert set(decision) == {0, 1, 2, "ask"}
+    act = lm.Dense([[0, 3], [2, 1], [9, 0]], classes=list(WORDS), decisions=["wait", "treat"])
+    decision = BayesDecisionClassifier(LogisticRegression(), act).fit(X, Y).predict(X)
+    assert set(decision) == {"wait", "treat"}
+    unnamed = lm.Dense([[0, 3, 9, 1], [4, 0, 5, 1], [2, 9, 0, 1]], classes=GRADES)
+    decision = BayesDecisionClassifier(LogisticRegression(), unnamed).fit(X, Y).predict(X)
+    assert set(decision) <= {*GRADES, "3"}
+    assert "3" in decision
+
+
+@pytest.mark.parametrize(
+    ("costs", "message"),
+    [
+        (lm.ZeroOne(2), r"y has 3 classes \(mild, moderate, severe\), but the costs are for 2"),
+        (
+            lm.ZeroOne(["mild", "bad", "worse"]),
+            "no class named moderate, severe: they are",
+        ),
+        (lm.PerExample([[0, 1, 2]]), "holds the costs of one batch"),
+    ],
+)
+def test_costs_that_do_not_match_the_labels_are_refused(costs: Any, message: str) -> None:
+    for classifier in (BayesDecisionClassifier(LogisticRegression(), costs), quick(costs)):
+        with pytest.raises(ValueError, match=message):
+            classifier.fit(X, Y)
+        assert not hasattr(classifier, "estimator_")  # before anything is fitted
+
+
+def test_a_label_or_a_decision_that_the_costs_do_not_know_is_refused() -> None:
+    classifier = LogisticRegression().fit(X, Y)
+    with pytest.raises(ValueError, match="unknown label 'dead': known are 'mild'"):
+        average_cost_scorer(COSTS)(classifier, X[:1], ["dead"])
+    other = lm.Dense([[0, 1], [1, 0], [2, 0]], classes=list(WORDS), decisions=["wait", "treat"])
+    with pytest.raises(ValueError, match="unknown decision 'mild': known are 'wait', 'treat'"):
+        average_cost_scorer(other)(classifier, X[Y == "mild"], Y[Y == "mild"])
+
+
+# --- any classifier, decided by cost -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("calibration", [None, "sigmoid", "isotonic", "temperature"])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RandomForestClassifier(30, random_state=0),
+        HistGradientBoostingClassifier(max_iter=15, random_state=0),
+    ],
+    ids=["forest", "boosting"],
+)
+def test_any_classifier_decides_cheaper_by_cost(estimator: Any, calibration: Any) -> None:
+    test = data(1000, seed=1)
+    plain = average_cost_scorer(COSTS)(clone(estimator).fit(X, Y), *test)
+    classifier = BayesDecisionClassifier(estimator, COSTS, calibration=calibration, cv=3)
+    assert classifier.fit(X, Y).score(*test) > 0.9 * plain  # both are below 0
+    folds = getattr(classifier.estimator_, "calibrated_classifiers_", [])
+    assert len(folds) == (0 if calibration is None else 3)
+
+
+def test_a_classifier_without_probabilities_needs_a_calibration() -> None:
+    with pytest.raises(TypeError, match=r"LinearSVC\(\) has no predict_proba.*calibration='sigm"):
+        BayesDecisionClassifier(LinearSVC(), COSTS).fit(X, Y)
+    BayesDecisionClassifier(LinearSVC(), COSTS, calibration="sigmoid").fit(X, Y).predict(X)
+    with pytest.raises(TypeError, match="has no predict_proba"):  # the costs are in it already
+        BayesDecisionClassifier(quick(COSTS, loss=lm.ExpectedCost()), COSTS).fit(X, Y)
+
+
+def test_a_frozen_classifier_is_taken_as_it_is() -> None:
+    fitted = LogisticRegression().fit(X, Y)
+    common = Y != "severe"  # these rows alone would not match the costs
+    frozen = BayesDecisionClassifier(FrozenEstimator(fitted), COSTS).fit(X[common], Y[common])
+    fresh = BayesDecisionClassifier(LogisticRegression(), COSTS).fit(X, Y)
+    assert (frozen.predict(X) == fresh.predict(X)).all()
+
+
+def test_weights_reach_the_estimator() -> None:
+    weight = numpy.where(Y == "severe", 5.0, 1.0)
+    for calibration in (None, "sigmoid"):
+        classifier = BayesDecisionClassifier(LogisticRegression(), COSTS, calibration=calibration)
+        plain = classifier.fit(X, Y).predict_proba(X)[:, 2].mean()
+        classifier.fit(X, Y, sample_weight=weight)
+        assert classifier.predict_proba(X)[:, 2].mean() > plain + 0.1
+
+
+# --- scorers -------------------------------------------------------------------------------------
+
+
+def test_scores_are_minus_what_was_paid() -> None:
+    always = DummyClassifier(strategy="constant", constant="moderate").fit(X, Y)
+    paid = [COSTS.entry(y, "moderate") for y in Y]
+    assert average_cost_scorer(COSTS)(always, X, Y) == pytest.approx(-numpy.mean(paid))
+    weight = numpy.arange(len(Y))
+    weighted = -numpy.average(paid, weights=weight)
+    assert average_cost_scorer(COSTS)(always, X, Y, weight) == pytest.approx(weighted)
+    assert normalized_cost_scorer(COSTS)(always, X, Y) == -1.0  # the best constant decision
+    assert repr(average_cost_scorer(COSTS)) == "average_cost_scorer(Dense(3))"
+
+
+def test_scorers_serve_cross_validation_of_any_classifier() -> None:
+    plain = cross_val_score(LogisticRegression(), X, Y, scoring=normalized_cost_scorer(COSTS), cv=3)
+    classifier = BayesDecisionClassifier(LogisticRegression(), COSTS)
+    bayes = cross_val_score(classifier, X, Y, scoring=normalized_cost_scorer(COSTS), cv=3)
+    assert (bayes > plain).all()
+    assert (bayes > -1).all()
+    average = cross_val_score(classifier, X, Y, scoring=average_cost_scorer(COSTS), cv=3)
+    assert (average == cross_val_score(classifier, X, Y, cv=3)).all()
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+
+def test_a_loss_that_decides_by_argmax_is_decided_by_argmax() -> None:
+    classifier = quick(COSTS, loss=lm.CostSensitiveCrossEntropy()).fit(X, Y)
+    logits = classifier.decision_function(X)
+    assert (classifier.predict(X) == WORDS[logits.argmax(1)]).all()
+    softmax = torch.tensor(logits).softmax(1).numpy()
+    assert least_cost(softmax, COSTS) != classifier.predict(X).tolist()  # costs counted twice
+    assert not hasattr(classifier, "predict_proba")
+    with pytest.raises(AttributeError, match="predict_proba"):
+        classifier.predict_proba(X)
+    assert classifier.score(X, Y) > average_cost_scorer(COSTS)(quick().fit(X, Y), X, Y)
+
+
+def test_a_loss_without_a_rule_asks_for_one() -> None:
+    classifier = quick(COSTS, loss=lm.CrossEntropy() + lm.ExpectedCost())
+    with pytest.raises(ValueError, match="has no decision rule of its own: pass rule='argmax'"):
+        classifier.fit(X, Y)
+    argmax = clone(classifier).set_params(rule="argmax").fit(X, Y)
+    assert (argmax.predict(X) == WORDS[argmax.decision_function(X).argmax(1)]).all()
+    bayes = clone(classifier).set_params(rule="bayes").fit(X, Y)
+    assert bayes.predict(X).tolist() == least_cost(bayes.predict_proba(X), COSTS)
+
+
+def test_two_classes_have_one_decision_function() -> None:
+    ill = numpy.where(Y == "mild", "healthy", "ill")
+    classifier = quick().fit(X, ill)
+    odds = classifier.decision_function(X)
+    assert odds.shape == (len(X),)
+    probs = classifier.predict_proba(X)[:, 1]
+    numpy.testing.assert_allclose(probs, 1 / (1 + numpy.exp(-odds)), rtol=1e-5)
+
+
+def test_a_row_of_weight_two_is_two_rows() -> None:
+    weight = numpy.random.default_rng(3).integers(0, 3, len(Y))
+    options = {"batch_size": 1000, "optimizer": torch.optim.SGD}
+    weighted = quick(**options).fit(X, Y, sample_weight=weight)
+    repeated = quick(**options).fit(X.repeat(weight, 0), Y.repeat(weight))
+    numpy.testing.assert_allclose(
+        weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-3, atol=1e-5
+    )
+    scaled = quick(**options).fit(X, Y, sample_weight=1000 * weight)
+    numpy.testing.assert_allclose(
+        weighted.predict_proba(X), scaled.predict_proba(X), rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("weight", [[1.0], [-1.0] * 300, [0.0] * 300, [numpy.nan] * 300])
+def test_unfit_weights_are_refused(weight: list[float]) -> None:
+    with pytest.raises(ValueError, match="sample_weight must be"):
+        quick().fit(X, Y, sample_weight=weight)
+
+
+def test_the_temperature_is_fitted_on_rows_held_out() -> None:
+    noise = numpy.random.default_rng(5).standard_normal((60, 50))
+    few, labels = numpy.concatenate([X[:60], noise], 1), Y[:60]
+    options = {"module": wide, "max_epochs": 50, "lr": 0.01}
+    raw = quick(COSTS, **options).fit(few, labels)
+    classifier = quick(COSTS, calibration="temperature", **options).fit(few, labels)
+    assert raw.calibration_ is None
+    temperature = classifier.calibration_.temperature
+    assert temperature > 2  # it learns 48 rows by heart, whose best temperature would be 0
+    assert raw.score(few, labels) == 0
+    with torch.no_grad():
+        logits = classifier.net_.module_(torch.tensor(few, dtype=torch.float32))
+    probs = (logits / temperature).softmax(1)[:, [1, 2, 0]].numpy()  # logits as GRADES
+    numpy.testing.assert_allclose(classifier.predict_proba(few), probs, rtol=1e-4, atol=1e-6)
+    assert classifier.predict(few).tolist() == least_cost(probs, COSTS)
+
+
+def wide(num_features: int, num_classes: int, hidden: int = 256) -> torch.nn.Module:
+    """A network with more parameters than it needs."""
+    return torch.nn.Sequential(
+        torch.nn.Flatten(),
+        torch.nn.LazyLinear(hidden),
+        torch.nn.ReLU(),
+        torch.nn.Linear(hidden, num_classes),
+    )
+
+
+def test_parameters_that_do_not_fit_are_refused_in_a_sentence() -> None:
+    with pytest.raises(TypeError, match=r"module must make a network, but Linear\(…\) is one"):
+        quick(module=torch.nn.Linear(2, 3)).fit(X, Y)
+    with pytest.raises(ValueError, match="calibration must be None or 'temperature', got 'sig"):
+        quick(calibration="sigmoid").fit(X, Y)
+    with pytest.raises(ValueError, match="no probabilities that could be calibrated"):
+        quick(COSTS, loss=lm.Unlikelihood(), calibration="temperature").fit(X, Y)
+    with pytest.raises(TypeError, match="Use CostSensitiveCrossEntropy"):
+        quick(COSTS, loss=lm.PairWeightedCrossEntropy(), rule="argmax").fit(X, Y)
+
+
+def test_the_same_seed_gives_the_same_network_and_leaves_the_generators_alone() -> None:
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    first, again = quick().fit(X, Y), quick().fit(X, Y)
+    other = quick(random_state=1).fit(X, Y)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert (first.predict_proba(X) == again.predict_proba(X)).all()
+    assert (first.predict_proba(X) != other.predict_proba(X)).any()
+
+
+def test_it_searches_grids_of_losses_and_costs_within_a_pipeline() -> None:
+    pipeline = make_pipeline(StandardScaler(), quick(COSTS))
+    grid = {
+        "costsensitiveclassifier__loss": [
+            lm.CrossEntropy(),
+            lm.CrossEntropy() + lm.DecisionScore(),
+            lm.CostSensitiveCrossEntropy(),
+        ],
+        "costsensitiveclassifier__costs": [None, COSTS],
+    }
+    search = GridSearchCV(pipeline, grid, scoring=average_cost_scorer(COSTS), cv=3).fit(X, Y)
+    assert search.best_params_["costsensitiveclassifier__costs"] is not None
+    assert search.score(X, Y) > -1
+    again = pickle.loads(pickle.dumps(search))
+    assert (again.predict(X) == search.predict(X)).all()
+
+
+def test_it_takes_images_and_the_options_of_skorch() -> None:
+    images = numpy.zeros((len(X), 1, 4, 5))
+    images[:, 0, 0, 0] = X[:, 0]
+    classifier = quick(
+        module=wide,
+        max_epochs=200,
+        net_options={
+            "module__hidden": 8,
+            "optimizer__weight_decay": 0.0,
+            "criterion__label_smoothing": 0.1,
+            "train_split": ValidSplit(5, stratified=True),
+            "callbacks": [EarlyStopping(patience=3)],
+        },
+    ).fit(images, Y)
+    assert (classifier.predict(images) == Y).mean() > 0.6
+    assert classifier.net_.module_[1].out_features == 8
+    assert classifier.net_.criterion_.label_smoothing == 0.1
+    assert len(classifier.net_.history) < 200
+
+
+def test_tables_of_pandas_keep_their_names() -> None:
+    table, labels = pandas.DataFrame(X, columns=["size", "age"]), pandas.Series(Y, name="grade")
+    for classifier in (BayesDecisionClassifier(LogisticRegression(), COSTS), quick(COSTS)):
+        classifier.fit(table, labels)
+        assert classifier.feature_names_in_.tolist() == ["size", "age"]
+        assert set(classifier.predict(table)) <= set(GRADES)
+        with pytest.raises(ValueError, match="feature names"):
+            classifier.predict(table[["age", "size"]])
+
+
+# --- what it needs -------------------------------------------------------------------------------
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
+    code = "import sys; sys.modules['skorch'] = None; import lossmatrix.sklearn"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1] == (
+        "ImportError: lossmatrix.sklearn needs scikit-learn and skorch: "
+        "pip install lossmatrix[sklearn]"
+    )
