@@ -144,7 +144,7 @@ def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
         return as_asked(problem, _traced(problem, problem.wants_gradient))
     if problem.wants_gradient:
         return cast(Tensor, Native.apply(problem.given, problem, higher))  # pyright: ignore
-    return as_asked(problem, compute(problem, None))
+    return as_asked(problem, compute(problem, problem.logits, None))
 
 
 class Native(torch.autograd.Function):
@@ -158,8 +158,9 @@ class Native(torch.autograd.Function):
             gradient = problem.logits
             value = _overwrite(*_arguments(problem))
         else:
-            gradient = torch.empty_like(problem.logits)
-            value = compute(problem, gradient)
+            logits = problem.logits
+            gradient = torch.empty_like(logits)
+            value = compute(problem, logits, gradient)
         value = as_asked(problem, value)
         ctx.problem, ctx.higher, ctx.gradient = problem, higher, gradient
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
@@ -191,8 +192,9 @@ class Native(torch.autograd.Function):
         if again or gradient is None:
             # A second backward through a retained graph; or a half precision gradient, which is
             # scaled before it is rounded: the small ones that a loss scale saves would be gone.
-            gradient = torch.empty_like(problem.logits)
-            compute(_scaled(problem, upstream.detach()), gradient)
+            logits = problem.logits
+            gradient = torch.empty_like(logits)
+            compute(_scaled(problem, upstream.detach()), logits, gradient)
         elif per_row:
             gradient.mul_(upstream.reshape(gradient.shape[0], 1, gradient.shape[2]))
         elif scaled:
@@ -210,14 +212,14 @@ def _scaled(problem: Problem, upstream: Tensor) -> Problem:
     return replace(problem, sample_weight=weight)
 
 
-def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
-    """Run the kernels of a problem; ``gradient`` (B, C, P), if given, is filled."""
+def compute(problem: Problem, logits: Tensor, gradient: Tensor | None) -> Tensor:
+    """Run the kernels of a problem on its logits; ``gradient`` (B, C, P), if given, is filled."""
     made = plan(problem)
     if isinstance(made, str):
         raise RuntimeError(made)
     return _compute(
         made,
-        problem.logits,
+        logits,
         problem.target,
         problem.weight,
         problem.sample_weight,
@@ -324,7 +326,7 @@ def _compute(
                 losses[b, p] = part
             total += task.total
         started = True
-    return torch.tensor(total, dtype=dtype) if losses is None else losses.reshape(-1)
+    return torch.scalar_tensor(total, dtype=dtype) if losses is None else losses.reshape(-1)
 
 
 def _blocks(shape: torch.Size) -> list[tuple[slice, slice]]:
