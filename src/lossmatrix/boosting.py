@@ -17,9 +17,9 @@ H_kj = p_k (1[k=j] − p_j), it is 2 p_k (1 − p_k): what XGBoost 3.2 uses itse
 A loss that saturates, such as ``ExpectedCost``, has points without curvature but with a slope, from
 which a Newton step would lead to infinity. So h is no less than for the cross-entropy with the same
 slope in z_k. Moving z_k alone, cross-entropy of weight w is w log(1 + exp ±a) with
-a = log(p_k / (1 − p_k)): slope w p_k and curvature w p_k (1 − p_k) where it falls with z_k, slope
-−w (1 − p_k) and the same curvature where it rises. With |g_k| for the slope the curvature is
-|g_k| (1 − p_k) where g_k > 0 and |g_k| p_k where g_k < 0, and h twice that, as above.
+a = log(p_k / (1 − p_k)): slope w p_k where k is wrong and −w (1 − p_k) where it is the truth, and
+curvature w p_k (1 − p_k). So a slope g_k goes with the curvature |g_k| (1 − p_k) where g_k > 0 and
+|g_k| p_k where g_k < 0, and h is twice that, as above.
 """
 
 from __future__ import annotations
@@ -59,13 +59,14 @@ class CostObjective:
         lightgbm.LGBMClassifier(objective=objective)
 
     Weights of the rows multiply both, from the data set or as ``sample_weight``. Labels are the
-    numbers 0 … C − 1 of the rows of the costs. Needs XGBoost ≥ 2.1 or LightGBM ≥ 4.0. A model with
-    a custom objective predicts scores, so ask it for them (``output_margin=True``,
-    ``raw_score=True``) and let ``decide`` decide.
+    numbers 0 … C − 1 of the rows of the costs, whatever their names; ``LGBMClassifier`` numbers
+    other labels in sorted order. Needs XGBoost ≥ 2.1 or LightGBM ≥ 4.0. A model with a custom
+    objective predicts scores, so ask it for them (``output_margin=True``, ``raw_score=True``) and
+    let ``decide`` decide.
 
     λ, ``min_child_weight`` and their like are in the unit of h, which for most losses is that of
-    the costs: ``costs.scaled(1 / costs.unit)`` makes a typical mistake cost 1. Time and memory for
-    second derivatives are those of C gradients.
+    the costs: ``costs.scaled(1 / costs.unit)`` makes a typical mistake cost 1. Second derivatives
+    take the time of C gradients.
 
     Args:
         loss: a loss or a sum of losses.
