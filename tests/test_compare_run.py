@@ -78,6 +78,22 @@ def test_only_cross_entropy_calibrated_and_decided_by_bayes_is_the_control(
     assert control.difference == control.low == control.high == 0
 
 
+def test_decisions_follow_from_the_probabilities_that_are_kept(comparison: Comparison) -> None:
+    assert comparison.judged.tolist() == [*range(90)]
+    assert comparison.target.tolist() == comparison.task.target.tolist()
+    kept = [result for result in comparison.results if result.probs is not None]
+    assert len(kept) == 5  # what decides by argmax after a loss with costs estimates nothing
+    for result in kept:
+        probs = torch.from_numpy(result.probs)
+        decided = (
+            probs.argmax(1) if result.rule == "argmax" else lm.decide(probs, comparison.task.costs)
+        )
+        assert decided.tolist() == result.decisions[0].tolist()
+    argmax, bayes, control = kept[:3]
+    numpy.testing.assert_array_equal(argmax.probs, bayes.probs)
+    assert not numpy.array_equal(bayes.probs, control.probs)
+
+
 def test_deciding_by_cost_is_cheaper_than_by_the_likeliest_class(comparison: Comparison) -> None:
     argmax, bayes = comparison.results[:2]
     assert bayes.normalized_cost < argmax.normalized_cost

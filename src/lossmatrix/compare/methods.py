@@ -29,7 +29,12 @@ class Method:
         """All rules for cross-entropy, which is the control; else those the loss is made for."""
         if isinstance(self.loss, losses.CrossEntropy):
             return RULES
-        return RULES[1:] if self.loss.decides == "bayes" else RULES[:1]
+        return RULES[1:] if self.gives_probs else RULES[:1]
+
+    @property
+    def gives_probs(self) -> bool:
+        """Whether the softmax of its outputs estimates the probabilities of the classes."""
+        return self.loss.decides == "bayes"
 
 
 def default_methods(costs: CostMatrix) -> list[Method]:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy
 
 from lossmatrix.compare.methods import CONTROL, Rule
+from lossmatrix.compare.splitting import SplitKind, split_kind
 from lossmatrix.compare.statistics import MARGIN, Verdict, paired_intervals, verdict
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError
 
@@ -20,14 +21,16 @@ COLLAPSED = 0.99  # a method that gives one answer to more than this share of ro
 class Record:
     """What one method decided by one rule: `decisions` (seeds, N) on the judged rows.
 
-    Methods are measured against the method named `control`. `uncalibrated` counts the runs in
-    which no temperature was best.
+    Methods are measured against the method named `control`. `probs` (N, C) is what the first seed
+    decided by, NaN where training failed, None where the outputs are no probabilities.
+    `uncalibrated` counts the runs in which no temperature was best.
     """
 
     method: str
     rule: Rule
     control: str
     decisions: Indices
+    probs: Numbers | None = None
     seconds: list[float] = field(default_factory=list[float])
     failures: int = 0
     uncalibrated: int = 0
@@ -37,6 +40,11 @@ class Record:
         """Whether others are measured against this record."""
         return self.rule == CONTROL and self.method == self.control
 
+    @property
+    def known_probs(self) -> Numbers | None:
+        """The probabilities, None unless every row has some."""
+        return None if self.probs is None or numpy.isnan(self.probs).any() else self.probs
+
 
 @dataclass(frozen=True)
 class Result:
@@ -44,7 +52,8 @@ class Result:
 
     `normalized_cost` is regret in units of the best constant decision's, so 1 is no better than
     not looking at the data. `difference`, `low` and `high` are in that unit, negative is cheaper
-    than the control.
+    than the control. `decisions` (seeds, N) are on the judged rows; `probs` (N, C) is what the
+    first seed decided by, None where the outputs are no probabilities or a training failed.
     """
 
     method: str
@@ -59,19 +68,35 @@ class Result:
     seconds: float
     remarks: tuple[str, ...]
     confusion: Numbers
+    decisions: Indices
+    probs: Numbers | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison: the task, how it was run, and its results."""
+    """A finished comparison: the task, how it was run, and its results.
+
+    `judged` (N,) are the row numbers of the task that were judged, in the order of every result's
+    decisions; `target` and `weight` (N,) are theirs, and `row_costs` (N, C, K) where each row has
+    costs of its own.
+    """
 
     task: Task
     seeds: int
     epochs: int
-    num_judged: int
+    split_kind: SplitKind
+    judged: Indices
+    target: Indices
+    weight: Numbers
+    row_costs: Numbers | None
     constant: str
     constant_cost: float
     results: tuple[Result, ...]
+
+    @property
+    def num_judged(self) -> int:
+        """How many rows were judged in each seed."""
+        return len(self.judged)
 
 
 def judge(task: Task, judged: Indices, records: Sequence[Record], epochs: int) -> Comparison:
@@ -120,11 +145,25 @@ def judge(task: Task, judged: Indices, records: Sequence[Record], epochs: int) -
             seconds=median(record.seconds),
             remarks=tuple(remarks(record, mean(paid), confusion)),
             confusion=confusion,
+            decisions=chosen,
+            probs=record.known_probs,
         )
         results.append(result)
     constant_cost = float(weight @ costs[target, constant])
     seeds = decisions.shape[1]
-    return Comparison(task, seeds, epochs, len(judged), name, constant_cost, tuple(results))
+    return Comparison(
+        task=task,
+        seeds=seeds,
+        epochs=epochs,
+        split_kind=split_kind(task),
+        judged=judged,
+        target=target,
+        weight=task.row_weight[judged],
+        row_costs=None,
+        constant=name,
+        constant_cost=constant_cost,
+        results=tuple(results),
+    )
 
 
 def remarks(record: Record, normalized_cost: float, confusion: Numbers) -> list[str]:

@@ -28,6 +28,7 @@ class Outputs:
 
     method: str
     rules: tuple[Rule, ...]
+    are_probs: bool  # whether their softmax estimates the probabilities of the classes
     logits: tuple[Tensor, Tensor] | None
     seconds: float
 
@@ -67,6 +68,8 @@ def compare(
                 for rule in outputs.rules:
                     unknown = numpy.full((seeds, len(judged)), FAILED)
                     new = Record(outputs.method, rule, control, unknown)
+                    if outputs.are_probs:
+                        new.probs = numpy.full((len(judged), task.costs.num_classes), numpy.nan)
                     record = records.setdefault((outputs.method, rule), new)
                     write_down(record, outputs, task, split, numpy.searchsorted(judged, split.test))
                 done += 1
@@ -95,14 +98,15 @@ def trained(task: Task, methods: Sequence[Method], split: Split, epochs: int) ->
         seconds = time.perf_counter() - start
         with torch.no_grad():
             logits = network(validation.features), network(features[split.test])
-        yield Outputs(method.name, method.rules, logits if succeeded else None, seconds)
+        outputs = logits if succeeded else None
+        yield Outputs(method.name, method.rules, method.gives_probs, outputs, seconds)
 
 
 def stored(task: Task, split: Split) -> Iterator[Outputs]:
     """The scores that came with the task, which every rule can be applied to."""
     for name, scores in task.scores.items():
         logits = torch.as_tensor(scores)
-        yield Outputs(name, RULES, (logits[split.validation], logits[split.test]), 0.0)
+        yield Outputs(name, RULES, True, (logits[split.validation], logits[split.test]), 0.0)
 
 
 def write_down(record: Record, outputs: Outputs, task: Task, split: Split, place: Indices) -> None:
@@ -116,8 +120,11 @@ def write_down(record: Record, outputs: Outputs, task: Task, split: Split, place
         scaling = calibrate(task, validation, split.validation)
         record.uncalibrated += scaling.temperature == 1
         test = scaling(test)
-    decided = test.argmax(1) if record.rule == "argmax" else decide(test.softmax(1), task.costs)
+    probs = test.softmax(1)
+    decided = test.argmax(1) if record.rule == "argmax" else decide(probs, task.costs)
     record.decisions[split.seed, place] = decided.numpy()
+    if record.probs is not None and split.seed == 0:
+        record.probs[place] = probs.numpy()
 
 
 def calibrate(task: Task, logits: Tensor, rows: Indices) -> TemperatureScaling:
