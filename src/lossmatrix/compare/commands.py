@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from lossmatrix.compare.data import digits, folder, read_costs, table
+from lossmatrix.compare.methods import STEPS
 from lossmatrix.compare.report import write_report
-from lossmatrix.compare.run import compare
+from lossmatrix.compare.run import compare_task
 from lossmatrix.compare.task import Network, Task, UserInputError
 from lossmatrix.compare.terminal import progress_bar, show
+from lossmatrix.compare.workers import Backend
 
 app = typer.Typer(
     add_completion=False,
@@ -41,15 +42,36 @@ def compare_command(
     network: Annotated[
         Network | None, typer.Option(help="By default linear for tables, mlp for all else.")
     ] = None,
+    tune: Annotated[
+        int, typer.Option(min=1, max=len(STEPS), help="Configurations of each loss; 1: untuned.")
+    ] = 4,
+    jobs: Annotated[
+        int, typer.Option(min=-1, help="Processes; by default one for each core.")
+    ] = -1,
+    backend: Annotated[
+        Backend, typer.Option(help="Processes of this machine (loky), or a cluster.")
+    ] = "loky",
+    cluster: Annotated[str | None, typer.Option(help="Address of the cluster.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder of finished trainings, to go on from.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The report.")] = Path("out/report.html"),
 ) -> None:
     """Train with several losses, decide by several rules: what did pricing mistakes change?"""
     task = chosen_task(directory, bundled, data, target, costs)
     check_writable(out)
-    torch.set_num_threads(1)  # in networks this small, threads only wait for one another
     with progress_bar() as report:
-        chosen = replace(task, network=network or task.network)
-        comparison = compare(chosen, seeds=seeds, epochs=epochs, report=report)
+        comparison = compare_task(
+            replace(task, network=network or task.network),
+            seeds=seeds,
+            epochs=epochs,
+            tune=tune,
+            jobs=jobs,
+            backend=backend,
+            cluster=cluster,
+            keep=keep,
+            report=report,
+        )
     show(comparison)
     write_report(comparison, out)
     typer.echo(f"Report: {out}")

@@ -4,36 +4,71 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy
+from numpy.typing import NDArray
 
-from lossmatrix.compare.methods import CONTROL, Rule
+from lossmatrix.compare.methods import CONTROL, Configuration, Method, Rule
 from lossmatrix.compare.splitting import SplitKind, split_kind
-from lossmatrix.compare.statistics import MARGIN, Verdict, paired_intervals, verdict
+from lossmatrix.compare.statistics import (
+    MARGIN,
+    Verdict,
+    corrected_interval,
+    paired_intervals,
+    verdict,
+)
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError
 
 FAILED = -1  # in place of a decision, where training failed
 COLLAPSED = 0.99  # a method that gives one answer to more than this share of rows
 
 
+@dataclass(frozen=True)
+class Run:
+    """One training that was judged: its seed, its test rows' places among the judged rows.
+
+    `temperature` is 1 where none is best, or none is asked for, and NaN where training failed.
+    """
+
+    seed: int
+    num_fit: int
+    place: Indices
+    configuration: Configuration
+    seconds: float
+    temperature: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the loss became infinite or NaN in training."""
+        return numpy.isnan(self.temperature).item()
+
+
 @dataclass
 class Record:
     """What one method decided by one rule: `decisions` (seeds, N) on the judged rows.
 
-    Methods are measured against the method named `control`. `probs` (N, C) is what the first seed
-    decided by, NaN where training failed, None where the outputs are no probabilities.
-    `uncalibrated` counts the runs in which no temperature was best.
+    `untuned` (seeds, N) is decided with the first configuration. Methods are measured against the
+    method named `control`. `probs` (N, C) is what the first seed decided by, NaN where training
+    failed, None where the outputs are no probabilities.
     """
 
     method: str
     rule: Rule
     control: str
     decisions: Indices
-    probs: Numbers | None = None
-    seconds: list[float] = field(default_factory=list[float])
-    failures: int = 0
-    uncalibrated: int = 0
+    untuned: Indices
+    probs: Numbers | None
+    runs: list[Run] = field(default_factory=list[Run])
+
+    @classmethod
+    def blank(
+        cls, method: Method, rule: Rule, control: str, shape: tuple[int, int, int]
+    ) -> "Record":
+        """A record of shape (seeds, N, C) in which everything is still open."""
+        probs = numpy.full(shape[1:], numpy.nan) if method.gives_probs else None
+        decisions, untuned = numpy.full((2, *shape[:2]), FAILED)
+        return cls(method.name, rule, control, decisions, untuned, probs)
 
     @property
     def is_control(self) -> bool:
@@ -47,13 +82,51 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Stakes:
+    """What there is to lose: the judged rows, and what each decision costs on each of them.
+
+    `judged`, `target`, `weight` (N,), which sums to 1; `paid` (N, K). `constant` is the decision
+    that costs least where all rows get the same one, and `unit` is its average regret.
+    """
+
+    judged: Indices
+    target: Indices
+    weight: Numbers
+    paid: Numbers
+    regret: Numbers
+    constant: int
+    unit: float
+
+
+def stakes_of(task: Task, judged: Indices) -> Stakes:
+    """The stakes of some rows. Raises `UserInputError` where one decision is never a mistake."""
+    weight = task.row_weight[judged]
+    weight = weight / weight.sum()
+    paid = task.paid(judged)
+    regret = paid - paid.min(1, keepdims=True)
+    constants = weight @ regret
+    constant = int(constants.argmin())
+    if constants[constant] == 0:
+        name = task.costs.decisions[constant]
+        raise UserInputError(
+            f"Deciding {name!r} for every row of {task.name} is never a mistake, so there is "
+            "nothing to compare: give that decision a cost where it is wrong."
+        )
+    unit = float(constants[constant])
+    return Stakes(judged, task.target[judged], weight, paid, regret, constant, unit)
+
+
+@dataclass(frozen=True)
 class Result:
-    """One line of the table; costs are per row, `confusion` (C, K) is in shares of all rows.
+    """One line of the table; costs are per row, `confusion` and `bill` (C, K) are per row too.
 
     `normalized_cost` is regret in units of the best constant decision's, so 1 is no better than
-    not looking at the data. `difference`, `low` and `high` are in that unit, negative is cheaper
-    than the control. `decisions` (seeds, N) are on the judged rows; `probs` (N, C) is what the
-    first seed decided by, None where the outputs are no probabilities or a training failed.
+    not looking at the data; `untuned_cost` is the same with the first configuration everywhere.
+    `difference`, `low` and `high` are in that unit, negative is cheaper than the control;
+    `corrected` is the interval for repeated cross-validation, None where no folds are trained.
+    `confusion` is the share of rows of each truth and decision, `bill` what they add to the average cost.
+    `decisions` (seeds, N) are on the judged rows; `probs` (N, C) is what the first seed decided
+    by, None where the outputs are no probabilities or a training failed.
     """
 
     method: str
@@ -61,15 +134,19 @@ class Result:
     accuracy: float
     average_cost: float
     normalized_cost: float
+    untuned_cost: float
     difference: float
     low: float
     high: float
+    corrected: tuple[float, float] | None
     verdict: Verdict | Literal["control"]
     seconds: float
     remarks: tuple[str, ...]
     confusion: Numbers
+    bill: Numbers
     decisions: Indices
     probs: Numbers | None
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True)
@@ -78,19 +155,22 @@ class Comparison:
 
     `judged` (N,) are the row numbers of the task that were judged, in the order of every result's
     decisions; `target` and `weight` (N,) are theirs, and `row_costs` (N, C, K) where each row has
-    costs of its own.
+    costs of its own. `mean_costs` (C, K) are the costs, or the mean of those of the judged rows.
     """
 
     task: Task
     seeds: int
     epochs: int
+    tune: int
     split_kind: SplitKind
     judged: Indices
     target: Indices
     weight: Numbers
     row_costs: Numbers | None
+    mean_costs: Numbers
     constant: str
     constant_cost: float
+    constant_regret: float
     results: tuple[Result, ...]
 
     @property
@@ -99,79 +179,97 @@ class Comparison:
         return len(self.judged)
 
 
-def judge(task: Task, judged: Indices, records: Sequence[Record], epochs: int) -> Comparison:
+def judge(
+    task: Task, stakes: Stakes, records: Sequence[Record], epochs: int, tune: int
+) -> Comparison:
     """Cost every decision, measure each record against its control, and say how sure that is.
 
     A failed training counts as the best constant decision: it is marked, never dropped.
     """
-    target, weight = task.target[judged], task.row_weight[judged]
-    weight = weight / weight.sum()
-    costs: Numbers = task.costs.to_dense().double().numpy()
-    regret = costs - costs.min(1, keepdims=True)
-    constant_regrets = weight @ regret[target]
-    constant = int(constant_regrets.argmin())
-    name = task.costs.decisions[constant]
-    if constant_regrets[constant] == 0:
-        raise UserInputError(
-            f"Deciding {name!r} for every row of {task.name} is never a mistake, so there is "
-            "nothing to compare: give that decision a cost where it is wrong."
-        )
-    decisions = numpy.stack([record.decisions for record in records])  # (records, seeds, rows)
-    decisions = numpy.where(decisions == FAILED, constant, decisions)
-    normalized = regret[target, decisions] / constant_regrets[constant]
+    target, weight, everyone = stakes.target, stakes.weight, numpy.arange(len(stakes.target))
+    tables = ([record.decisions for record in records], [record.untuned for record in records])
+    decisions, untuned = (  # (records, seeds, rows)
+        numpy.where((table := numpy.stack(each)) == FAILED, stakes.constant, table)
+        for each in tables
+    )
+    normalized = stakes.regret[everyone, decisions] / stakes.unit
     controls = {record.method: i for i, record in enumerate(records) if record.is_control}
     differences = normalized - normalized[[controls[record.control] for record in records]]
     intervals = paired_intervals(differences, target, weight)
+    folded = task.parts is None and task.features is not None
 
-    def mean(values: Numbers) -> float:
+    def mean(values: NDArray[Any]) -> float:
         return float(values.mean(0) @ weight)
 
     results: list[Result] = []
-    for record, chosen, paid, difference, (low, high) in zip(
-        records, decisions, normalized, differences, intervals.tolist(), strict=True
+    for record, chosen, default, paid, difference, (low, high) in zip(
+        records, decisions, untuned, normalized, differences, intervals.tolist(), strict=True
     ):
-        confusion = numpy.zeros(costs.shape)
+        confusion, bill = numpy.zeros((2, *task.costs.shape))
+        costs = stakes.paid[everyone, chosen]
         numpy.add.at(confusion, (target, chosen), weight / len(chosen))
+        numpy.add.at(bill, (target, chosen), weight * costs / len(chosen))
         result = Result(
             method=record.method,
             rule=record.rule,
             accuracy=mean(chosen == target),
-            average_cost=mean(costs[target, chosen]),
+            average_cost=mean(costs),
             normalized_cost=mean(paid),
+            untuned_cost=mean(stakes.regret[everyone, default]) / stakes.unit,
             difference=mean(difference),
             low=low,
             high=high,
+            corrected=corrected(record.runs, difference, weight) if folded else None,
             verdict="control" if record.is_control else verdict(low, high),
-            seconds=median(record.seconds),
+            seconds=median(run.seconds for run in record.runs),
             remarks=tuple(remarks(record, mean(paid), confusion)),
             confusion=confusion,
+            bill=bill,
             decisions=chosen,
             probs=record.known_probs,
+            runs=tuple(record.runs),
         )
         results.append(result)
-    constant_cost = float(weight @ costs[target, constant])
-    seeds = decisions.shape[1]
+    costs = task.costs.tables["table"] if task.costs.num_samples else task.costs.to_dense()
+    matrices: Numbers = costs.double().numpy()
+    if task.costs.num_samples:
+        matrices = matrices[stakes.judged]
     return Comparison(
         task=task,
-        seeds=seeds,
+        seeds=decisions.shape[1],
         epochs=epochs,
+        tune=tune,
         split_kind=split_kind(task),
-        judged=judged,
+        judged=stakes.judged,
         target=target,
-        weight=task.row_weight[judged],
-        row_costs=None,
-        constant=name,
-        constant_cost=constant_cost,
+        weight=task.row_weight[stakes.judged],
+        row_costs=matrices if task.costs.num_samples else None,
+        mean_costs=numpy.tensordot(weight, matrices, 1) if task.costs.num_samples else matrices,
+        constant=task.costs.decisions[stakes.constant],
+        constant_cost=float(weight @ stakes.paid[:, stakes.constant]),
+        constant_regret=stakes.unit,
         results=tuple(results),
     )
 
 
+def corrected(runs: Sequence[Run], difference: Numbers, weight: Numbers) -> tuple[float, float]:
+    """The interval of repeated cross-validation, from the mean difference of every test part."""
+    means: list[float] = [
+        numpy.average(difference[run.seed, run.place], weights=weight[run.place]).item()
+        for run in runs
+    ]
+    ratios = [len(run.place) / run.num_fit for run in runs]
+    return corrected_interval(numpy.array(means), float(numpy.mean(ratios)))
+
+
 def remarks(record: Record, normalized_cost: float, confusion: Numbers) -> list[str]:
     """What a reader must know before believing the numbers of a line."""
-    runs = len(record.seconds)
+    runs = len(record.runs)
+    failures = sum(run.failed for run in record.runs)
+    uncalibrated = record.rule == CONTROL and sum(run.temperature == 1 for run in record.runs)
     checks = {
-        f"training failed in {record.failures} of {runs} runs": record.failures,
-        f"no temperature is best in {record.uncalibrated} of {runs} runs": record.uncalibrated,
+        f"training failed in {failures} of {runs} runs": failures,
+        f"no temperature is best in {uncalibrated} of {runs} runs": uncalibrated,
         "collapsed: one answer to nearly every row": confusion.sum(0).max() > COLLAPSED,
         "no better than a constant answer": round(normalized_cost, 9) >= 1,
     }

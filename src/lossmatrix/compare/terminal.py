@@ -17,15 +17,15 @@ WIDTH = 120  # where the output is not a terminal
 
 
 @contextmanager
-def progress_bar() -> Generator[Callable[[str, int, int], None]]:
-    """A bar on stderr that tells what has just been trained."""
+def progress_bar() -> Generator[Callable[[int, int], None]]:
+    """A bar on stderr over all trainings."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         number = bar.add_task("training", total=None)
 
-        def report(what: str, done: int, total: int) -> None:
-            bar.update(number, description=what, completed=done, total=total)
+        def report(done: int, total: int) -> None:
+            bar.update(number, completed=done, total=total)
 
         yield report
 
