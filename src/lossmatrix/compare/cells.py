@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import joblib
 import numpy
@@ -132,11 +132,11 @@ def fingerprint(task: Task, epochs: int) -> str:
     features: Any = task.features
     network: Any = task.network
     if isinstance(features, pandas.DataFrame):
-        hashed = hash_pandas_object(features, index=False)
+        hashed = cast(Any, hash_pandas_object(features, index=False))
         features = list(features), hashed.to_numpy()
-    if callable(network):  # a model is known by its layers and its weights
+    if callable(task.network):  # a model is known by its layers and its weights
         with one_thread_and_own_randomness():
-            model = build(network, 0, task.costs.num_classes, seed=0)
+            model = build(task.network, 0, task.costs.num_classes, seed=0)
         network = repr(model), {name: t.numpy() for name, t in model.state_dict().items()}
     prices = repr(task.costs), {name: t.numpy() for name, t in task.costs.tables.items()}
     content = features, task.target, task.weight, prices, network, epochs

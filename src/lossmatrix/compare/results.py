@@ -124,7 +124,8 @@ class Result:
     not looking at the data; `untuned_cost` is the same with the first configuration everywhere.
     `difference`, `low` and `high` are in that unit, negative is cheaper than the control;
     `corrected` is the interval for repeated cross-validation, None where no folds are trained.
-    `confusion` is the share of rows of each truth and decision, `bill` what they add to the average cost.
+    `confusion` is the share of rows of each truth and decision, `bill` what they add to the
+    average cost.
     `decisions` (seeds, N) are on the judged rows; `probs` (N, C) is what the first seed decided
     by, None where the outputs are no probabilities or a training failed.
     """
