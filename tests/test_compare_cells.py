@@ -18,6 +18,7 @@ from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.run import cheapest, compare_task
 from lossmatrix.compare.splitting import Split
 from lossmatrix.compare.task import Task, UserInputError
+from lossmatrix.compare.training import Schedule
 
 COSTS = lm.Dense([[0, 1, 9], [2, 0, 4], [1, 3, 0]])
 CROSS_ENTROPY = Method("CrossEntropy", lm.CrossEntropy())
@@ -139,9 +140,11 @@ def test_a_second_run_trains_only_what_the_first_did_not(
     ids=lambda change: next(iter(change)),
 )
 def test_cells_of_another_task_are_not_taken_for_ones_own(change: dict[str, object]) -> None:
-    assert cells.fingerprint(replace(blobs(), **change), 40) != cells.fingerprint(blobs(), 40)
-    assert cells.fingerprint(blobs(), 41) != cells.fingerprint(blobs(), 40)
-    assert cells.fingerprint(replace(blobs(), name="other"), 40) == cells.fingerprint(blobs(), 40)
+    schedule = Schedule()
+    mine = cells.fingerprint(blobs(), schedule)
+    assert cells.fingerprint(replace(blobs(), **change), schedule) != mine
+    assert cells.fingerprint(blobs(), Schedule(epochs=41)) != mine
+    assert cells.fingerprint(replace(blobs(), name="other"), schedule) == mine
 
 
 @dataclass(frozen=True)

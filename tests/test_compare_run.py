@@ -19,7 +19,7 @@ from lossmatrix.compare.results import Comparison, Record, Run, judge, stakes_of
 from lossmatrix.compare.run import compare_task
 from lossmatrix.compare.splitting import splits
 from lossmatrix.compare.task import Network, Task, UserInputError
-from lossmatrix.compare.training import Part, build, train
+from lossmatrix.compare.training import Part, Schedule, build, train
 
 COSTS = [[0, 1, 9], [2, 0, 4], [1, 3, 0]]
 CROSS_ENTROPY = Method("CrossEntropy", lm.CrossEntropy())
@@ -104,7 +104,8 @@ def test_two_methods_with_one_loss_are_trained_to_the_same_network() -> None:
     for network in ("linear", "mlp"):
         twin = Method("twin", lm.CrossEntropy())
         task = replace(blobs(60), network=network)
-        results = compare_task(task, [CROSS_ENTROPY, twin], seeds=1, epochs=2).results
+        methods, schedule = [CROSS_ENTROPY, twin], Schedule(epochs=2)
+        results = compare_task(task, methods, seeds=1, schedule=schedule).results
         for first, second in zip(results[:3], results[3:], strict=True):
             numpy.testing.assert_array_equal(first.confusion, second.confusion)
         assert results[5].verdict == "no difference"
@@ -171,7 +172,7 @@ def test_costs_are_those_of_the_metrics_with_weights_and_a_price_for_being_right
         record("m", "argmax", [[1, 1, 0, 2, 0]]),
         record("c", "temperature + Bayes", [[0, 2, 0, 1, 0]]),
     ]
-    result = judge(task, stakes_of(task, numpy.arange(5)), records, 1, 1).results[0]
+    result = judge(task, stakes_of(task, numpy.arange(5)), records, Schedule(), 1).results[0]
     arguments = torch.tensor([1, 1, 0, 2, 0]), torch.tensor(target)
     weights = torch.tensor(weight)
     average = lm.average_cost(*arguments, costs, sample_weight=weights)
@@ -180,8 +181,6 @@ def test_costs_are_those_of_the_metrics_with_weights_and_a_price_for_being_right
     assert result.normalized_cost == pytest.approx(normalized.item())
     assert result.accuracy == pytest.approx((2 + 1) / 7.5)
     assert result.confusion.sum() == pytest.approx(1)
-    assert result.bill.sum() == pytest.approx(result.average_cost)
-    assert result.bill[1].tolist() == pytest.approx([3 * 0.5 / 7.5, 2 / 7.5, 0])
     assert result.confusion[0].tolist() == pytest.approx([1 / 7.5, 1 / 7.5, 3 / 7.5])
 
 
@@ -212,7 +211,7 @@ def test_a_loss_that_becomes_infinite_is_a_failure(network: Network) -> None:
     dtype = next(model.parameters()).dtype
     huge = torch.full((8, 2), torch.finfo(dtype).max, dtype=dtype)
     part = Part(huge, torch.arange(8) % 3, torch.ones(8, dtype=dtype), lm.ZeroOne(3))
-    assert not train(model, lm.Criterion(lm.CrossEntropy()), part, part, epochs=2)
+    assert not train(model, lm.Criterion(lm.CrossEntropy()), part, part, Schedule(epochs=2))
 
 
 def test_the_epoch_of_the_least_validation_loss_is_kept() -> None:
@@ -225,7 +224,7 @@ def test_the_epoch_of_the_least_validation_loss_is_kept() -> None:
     losses: list[float] = []
     for epochs in (1, 5, 40):  # noise alone: more epochs can only overfit
         network = build("mlp", 5, 3, seed=1)
-        assert train(network, criterion, fit, validation, epochs)
+        assert train(network, criterion, fit, validation, Schedule(epochs))
         losses.append(criterion(network(validation.features), validation.target).item())
     assert losses == sorted(losses, reverse=True)
 

@@ -15,21 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import joblib
 import numpy
 import pandas
 import torch
 from numpy.typing import NDArray
-from pandas.util import hash_pandas_object
 from torch import Tensor
 
 from lossmatrix.compare.encoding import encode
 from lossmatrix.compare.methods import Configuration, Method
 from lossmatrix.compare.splitting import Split
 from lossmatrix.compare.task import Indices, ModelFactory, Network, Task, of_rows
-from lossmatrix.compare.training import Part, build, predict, train
+from lossmatrix.compare.training import Part, Schedule, build, predict, train
 from lossmatrix.costs import CostMatrix
 from lossmatrix.nn import Criterion
 
@@ -49,7 +48,7 @@ class Data:
     """What the cells of one split train on, in arrays, which travel well between processes."""
 
     network: Network | ModelFactory
-    epochs: int
+    schedule: Schedule
     prices: CostMatrix
     features: NDArray[Any]
     target: Indices
@@ -62,7 +61,7 @@ class Data:
         return Part(features, target, weight, of_rows(self.prices, rows))
 
 
-def prepare(task: Task, split: Split, epochs: int) -> Data:
+def prepare(task: Task, split: Split, schedule: Schedule) -> Data:
     """Encoded rows, and prices as regrets in units of their mean; a user's model reads raw rows."""
     assert task.features is not None
     if callable(task.network):
@@ -74,7 +73,7 @@ def prepare(task: Task, split: Split, epochs: int) -> Data:
     prices = regret.scaled(1 / regret.unit)
     kind = features.dtype if features.dtype.kind == "f" else numpy.float32
     weight = (task.row_weight / task.row_weight[split.fit].mean()).astype(kind)
-    return Data(task.network, epochs, prices, features, task.target, weight)
+    return Data(task.network, schedule, prices, features, task.target, weight)
 
 
 def train_cell(cell: Cell, data: Data) -> None:
@@ -86,7 +85,7 @@ def train_cell(cell: Cell, data: Data) -> None:
         start = time.perf_counter()
         size, num_classes = data.features[0].size, data.prices.num_classes
         network = build(data.network, size, num_classes, split.seed)
-        succeeded = train(network, criterion, fit, validation, data.epochs, chosen.step)
+        succeeded = train(network, criterion, fit, validation, data.schedule, chosen.step)
         arrays: dict[str, Any] = {"seconds": numpy.array(time.perf_counter() - start)}
         if succeeded:
             test = torch.from_numpy(data.features[split.test])
@@ -127,19 +126,18 @@ def one_thread_and_own_randomness() -> Generator[None]:
         torch.set_num_threads(threads)
 
 
-def fingerprint(task: Task, epochs: int) -> str:
+def fingerprint(task: Task, schedule: Schedule) -> str:
     """A hash of all content that the cells of a task have in common, and of the versions."""
     features: Any = task.features
     network: Any = task.network
     if isinstance(features, pandas.DataFrame):
-        hashed = cast(Any, hash_pandas_object(features, index=False))
-        features = list(features), hashed.to_numpy()
+        features = {name: features[name].to_numpy() for name in features}
     if callable(task.network):  # a model is known by its layers and its weights
         with one_thread_and_own_randomness():
             model = build(task.network, 0, task.costs.num_classes, seed=0)
         network = repr(model), {name: t.numpy() for name, t in model.state_dict().items()}
     prices = repr(task.costs), {name: t.numpy() for name, t in task.costs.tables.items()}
-    content = features, task.target, task.weight, prices, network, epochs
+    content = features, task.target, task.weight, prices, network, repr(schedule)
     return str(joblib.hash((content, version("lossmatrix"), torch.__version__)))
 
 

@@ -10,10 +10,10 @@ import typer
 
 from lossmatrix.compare.data import digits, folder, read_costs, table
 from lossmatrix.compare.methods import STEPS
-from lossmatrix.compare.report import write_report
 from lossmatrix.compare.run import compare_task
 from lossmatrix.compare.task import Network, Task, UserInputError
 from lossmatrix.compare.terminal import progress_bar, show
+from lossmatrix.compare.training import Schedule
 from lossmatrix.compare.workers import Backend
 
 app = typer.Typer(
@@ -64,7 +64,7 @@ def compare_command(
         comparison = compare_task(
             replace(task, network=network or task.network),
             seeds=seeds,
-            epochs=epochs,
+            schedule=Schedule(epochs=epochs),
             tune=tune,
             jobs=jobs,
             backend=backend,
@@ -73,7 +73,7 @@ def compare_command(
             report=report,
         )
     show(comparison)
-    write_report(comparison, out)
+    comparison.write_report(out)
     typer.echo(f"Report: {out}")
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal, get_args
 
@@ -18,7 +19,8 @@ from lossmatrix.compare.statistics import (
     paired_intervals,
     verdict,
 )
-from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError
+from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
+from lossmatrix.compare.training import Schedule
 
 FAILED = -1  # in place of a decision, where training failed
 COLLAPSED = 0.99  # a method that gives one answer to more than this share of rows
@@ -118,14 +120,12 @@ def stakes_of(task: Task, judged: Indices) -> Stakes:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table; costs are per row, `confusion` and `bill` (C, K) are per row too.
+    """One line of the table; costs are per row, `confusion` (C, K) is in shares of all rows.
 
     `normalized_cost` is regret in units of the best constant decision's, so 1 is no better than
     not looking at the data; `untuned_cost` is the same with the first configuration everywhere.
     `difference`, `low` and `high` are in that unit, negative is cheaper than the control;
     `corrected` is the interval for repeated cross-validation, None where no folds are trained.
-    `confusion` is the share of rows of each truth and decision, `bill` what they add to the
-    average cost.
     `decisions` (seeds, N) are on the judged rows; `probs` (N, C) is what the first seed decided
     by, None where the outputs are no probabilities or a training failed.
     """
@@ -144,7 +144,6 @@ class Result:
     seconds: float
     remarks: tuple[str, ...]
     confusion: Numbers
-    bill: Numbers
     decisions: Indices
     probs: Numbers | None
     runs: tuple[Run, ...]
@@ -156,32 +155,50 @@ class Comparison:
 
     `judged` (N,) are the row numbers of the task that were judged, in the order of every result's
     decisions; `target` and `weight` (N,) are theirs, and `row_costs` (N, C, K) where each row has
-    costs of its own. `mean_costs` (C, K) are the costs, or the mean of those of the judged rows.
+    costs of its own.
     """
 
     task: Task
     seeds: int
-    epochs: int
+    schedule: Schedule
     tune: int
     split_kind: SplitKind
     judged: Indices
     target: Indices
     weight: Numbers
     row_costs: Numbers | None
-    mean_costs: Numbers
     constant: str
     constant_cost: float
     constant_regret: float
     results: tuple[Result, ...]
 
     @property
+    def epochs(self) -> int:
+        """For how many epochs AdamW trained."""
+        return self.schedule.epochs
+
+    @property
     def num_judged(self) -> int:
         """How many rows were judged in each seed."""
         return len(self.judged)
 
+    def __str__(self) -> str:
+        """The table and what it says, as `lossmatrix compare` prints them."""
+        from lossmatrix.compare.terminal import text  # it reads this class
+
+        return text(self)
+
+    def write_report(self, path: Path | str) -> None:
+        """Write the report, one HTML file, and results.json and results.parquet beside it."""
+        from lossmatrix.compare.export import write_results
+        from lossmatrix.compare.report import write_report  # it reads this class
+
+        write_report(self, Path(path))
+        write_results(self, Path(path).parent)
+
 
 def judge(
-    task: Task, stakes: Stakes, records: Sequence[Record], epochs: int, tune: int
+    task: Task, stakes: Stakes, records: Sequence[Record], schedule: Schedule, tune: int
 ) -> Comparison:
     """Cost every decision, measure each record against its control, and say how sure that is.
 
@@ -206,15 +223,13 @@ def judge(
     for record, chosen, default, paid, difference, (low, high) in zip(
         records, decisions, untuned, normalized, differences, intervals.tolist(), strict=True
     ):
-        confusion, bill = numpy.zeros((2, *task.costs.shape))
-        costs = stakes.paid[everyone, chosen]
+        confusion = numpy.zeros(task.costs.shape)
         numpy.add.at(confusion, (target, chosen), weight / len(chosen))
-        numpy.add.at(bill, (target, chosen), weight * costs / len(chosen))
         result = Result(
             method=record.method,
             rule=record.rule,
             accuracy=mean(chosen == target),
-            average_cost=mean(costs),
+            average_cost=mean(stakes.paid[everyone, chosen]),
             normalized_cost=mean(paid),
             untuned_cost=mean(stakes.regret[everyone, default]) / stakes.unit,
             difference=mean(difference),
@@ -225,27 +240,22 @@ def judge(
             seconds=median(run.seconds for run in record.runs),
             remarks=tuple(remarks(record, mean(paid), confusion)),
             confusion=confusion,
-            bill=bill,
             decisions=chosen,
             probs=record.known_probs,
             runs=tuple(record.runs),
         )
         results.append(result)
-    costs = task.costs.tables["table"] if task.costs.num_samples else task.costs.to_dense()
-    matrices: Numbers = costs.double().numpy()
-    if task.costs.num_samples:
-        matrices = matrices[stakes.judged]
+    own = None if task.costs.num_samples is None else of_rows(task.costs, stakes.judged)
     return Comparison(
         task=task,
         seeds=decisions.shape[1],
-        epochs=epochs,
+        schedule=schedule,
         tune=tune,
         split_kind=split_kind(task),
         judged=stakes.judged,
         target=target,
         weight=task.row_weight[stakes.judged],
-        row_costs=matrices if task.costs.num_samples else None,
-        mean_costs=numpy.tensordot(weight, matrices, 1) if task.costs.num_samples else matrices,
+        row_costs=None if own is None else own.tables["table"].double().numpy(),
         constant=task.costs.decisions[stakes.constant],
         constant_cost=float(weight @ stakes.paid[:, stakes.constant]),
         constant_regret=stakes.unit,

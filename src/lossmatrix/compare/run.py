@@ -30,10 +30,12 @@ from lossmatrix.compare.methods import CONTROL, Method, Rule, default_methods
 from lossmatrix.compare.results import FAILED, Comparison, Record, Run, judge, stakes_of
 from lossmatrix.compare.splitting import splits
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
+from lossmatrix.compare.training import Schedule
 from lossmatrix.compare.workers import Backend, Reporting, workers
 from lossmatrix.decide import decide
 from lossmatrix.losses import CrossEntropy
 
+DEFAULT_SCHEDULE = Schedule()
 REPEATED_ROWS = 50_000  # weighted validation rows, repeated in whole numbers, add up to this
 ATTEMPTS = 3  # a worker that is killed takes the pool along; what it leaves undone is tried anew
 
@@ -49,7 +51,7 @@ def compare_task(
     methods: Sequence[Method] | None = None,
     *,
     seeds: int = 5,
-    epochs: int = 40,
+    schedule: Schedule = DEFAULT_SCHEDULE,
     tune: int = 4,
     jobs: int = 1,
     backend: Backend = "loky",
@@ -77,7 +79,7 @@ def compare_task(
     methods = default_methods(task.costs) if methods is None else methods
     records: list[Record] = []
     with working_folder(keep) as folder:
-        common = fingerprint(task, epochs)
+        common = fingerprint(task, schedule)
         cells = [
             Cell(split, method, each, cell_path(folder, common, split, each))
             for split in plan
@@ -86,7 +88,7 @@ def compare_task(
         ]
         if task.features is not None:
             with workers(jobs, backend, cluster) as killed:
-                train_all(task, epochs, cells, killed, report)
+                train_all(task, schedule, cells, killed, report)
         for method in methods:
             control = method.name if task.features is None else methods[0].name
             shape = seeds, len(stakes.judged), task.costs.num_classes
@@ -98,7 +100,7 @@ def compare_task(
                 for record in mine:
                     write_down(record, task, chosen, candidates[0], place)
             records += mine
-    return judge(task, stakes, records, epochs, tune)
+    return judge(task, stakes, records, schedule, tune)
 
 
 @contextmanager
@@ -114,7 +116,7 @@ def working_folder(keep: Path | None) -> Generator[Path]:
 
 def train_all(
     task: Task,
-    epochs: int,
+    schedule: Schedule,
     cells: Sequence[Cell],
     killed: tuple[type[Exception], ...],
     report: Report,
@@ -126,7 +128,8 @@ def train_all(
         done = len(unique) - len(left)
         report(done, len(unique))
         try:
-            Reporting(lambda n, done=done: report(done + n, len(unique)))(calls(task, epochs, left))
+            pool = Reporting(lambda n, done=done: report(done + n, len(unique)))
+            pool(calls(task, schedule, left))
         except killed:
             continue
         if lost := [cell.path for cell in left if not cell.path.exists()]:
@@ -141,12 +144,12 @@ def train_all(
     )
 
 
-def calls(task: Task, epochs: int, cells: Sequence[Cell]) -> Iterator[Any]:
+def calls(task: Task, schedule: Schedule, cells: Sequence[Cell]) -> Iterator[Any]:
     """A call for each cell; the rows of a split are encoded when the first of its cells is due."""
     for _, group in groupby(cells, lambda cell: id(cell.split)):
         same_split = list(group)
         with parallel_config("sequential"):  # scikit-learn would use the pool that waits for it
-            data = prepare(task, same_split[0].split, epochs)
+            data = prepare(task, same_split[0].split, schedule)
         yield from (delayed(train_cell)(cell, data) for cell in same_split)
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from io import StringIO
 
 from rich import box
 from rich.console import Console
@@ -31,6 +32,22 @@ def progress_bar() -> Generator[Callable[[int, int], None]]:
 
 
 def show(comparison: Comparison) -> None:
+    """Print the table and its summary."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(*content(comparison), sep="\n")
+
+
+def text(comparison: Comparison) -> str:
+    """What `show` prints where no terminal says how wide it is."""
+    console = Console(width=WIDTH, file=StringIO(), color_system=None)
+    with console.capture() as captured:
+        console.print(*content(comparison), sep="\n")
+    return captured.get()
+
+
+def content(comparison: Comparison) -> list[Table | Text]:
     """The table, then its summary; texts from data are shown as they are, without markup."""
     table = Table(
         title=Text(comparison.task.title, style="bold"),
@@ -51,12 +68,7 @@ def show(comparison: Comparison) -> None:
             above = result.method
             table.add_row(Text(above, style="bold"))
         table.add_row(*cells(result), style=TONES.get(result.verdict, ""))
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
-    console.print(table)
-    for sentence in summary(comparison):
-        console.print(Text(sentence))
+    return [table, *map(Text, summary(comparison))]
 
 
 def cells(result: Result) -> list[Text]:

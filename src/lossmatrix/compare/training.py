@@ -16,11 +16,18 @@ from lossmatrix.costs import CostMatrix
 from lossmatrix.nn import Criterion
 
 HIDDEN = 64
-BATCH = 128
 PREDICTED = 4096  # rows whose logits are computed at once
-LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 MOST_STEPS = 1000  # of the linear model, which stops by itself where the gradient is flat
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long AdamW trains a model, and in which steps; the linear model needs none of it."""
+
+    epochs: int = 40
+    batch_size: int = 128
+    learning_rate: float = 3e-3
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def train(
     criterion: Criterion,
     fit: Part,
     validation: Part,
-    epochs: int,
+    schedule: Schedule,
     step: float = 1.0,
 ) -> bool:
     """Train in place; False where the loss became infinite or NaN.
@@ -79,7 +86,7 @@ def train(
     """
     if isinstance(network, LinearSoftmax):
         return train_linear(network, criterion, fit, step)
-    return train_by_epochs(network, criterion, fit, validation, epochs, step)
+    return train_by_epochs(network, criterion, fit, validation, schedule, step)
 
 
 def train_linear(network: LinearSoftmax, criterion: Criterion, fit: Part, step: float) -> bool:
@@ -112,16 +119,16 @@ def train_by_epochs(
     criterion: Criterion,
     fit: Part,
     validation: Part,
-    epochs: int,
+    schedule: Schedule,
     step: float,
 ) -> bool:
     """AdamW over shuffled batches; the weights of the epoch with the least validation loss."""
-    rate = step * LEARNING_RATE
+    rate = step * schedule.learning_rate
     optimizer = AdamW(network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
     least, best = math.inf, network.state_dict()
-    for _ in range(epochs):
+    for _ in range(schedule.epochs):
         network.train()
-        for rows in batches(len(fit.target)):
+        for rows in batches(len(fit.target), schedule.batch_size):
             optimizer.zero_grad()
             logits = network(fit.features[rows])
             fit.loss(criterion, logits, rows).backward()
@@ -136,9 +143,9 @@ def train_by_epochs(
     return True
 
 
-def batches(count: int) -> Iterator[Tensor]:
+def batches(count: int, size: int) -> Iterator[Tensor]:
     """Row numbers in a new order, in batches of equal size, up to one row."""
-    yield from torch.randperm(count).tensor_split(math.ceil(count / BATCH))
+    yield from torch.randperm(count).tensor_split(math.ceil(count / size))
 
 
 def predict(network: nn.Module, features: Tensor) -> Tensor:
