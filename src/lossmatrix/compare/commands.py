@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lossmatrix.compare.data import digits, folder, read_costs, table
+from lossmatrix.compare.data import digits, folder, table
 from lossmatrix.compare.methods import STEPS
+from lossmatrix.compare.reading import read_costs
 from lossmatrix.compare.run import compare_task
 from lossmatrix.compare.task import Network, Task, UserInputError
 from lossmatrix.compare.terminal import progress_bar, show

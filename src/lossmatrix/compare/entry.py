@@ -123,7 +123,7 @@ def tensors(rows: Rows, name: str, num_classes: int) -> tuple[Tensor, Tensor]:
     elif isinstance(dataset, Dataset):
         sized = cast("Sequence[object]", dataset)
         dataset = default_collate([sized[i] for i in range(len(sized))])
-    pair: tuple[object, ...] = tuple(dataset) if isinstance(dataset, (tuple, list)) else ()
+    pair = cast("tuple[object, ...]", tuple(dataset) if isinstance(dataset, tuple | list) else ())
     if len(pair) != 2 or not all(isinstance(each, Tensor) for each in pair):
         raise UserInputError(f"The rows of {name} must be pairs of features and a class index.")
     features, target = (cast("Tensor", each).detach().cpu() for each in pair)

@@ -23,6 +23,7 @@ from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_r
 from lossmatrix.compare.training import Schedule
 
 FAILED = -1  # in place of a decision, where training failed
+UNDERTRAINED = 0.05  # normalised cost by which a model may miss what a converged one reaches
 COLLAPSED = 0.99  # a method that gives one answer to more than this share of rows
 
 
@@ -289,7 +290,7 @@ def remarks(record: Record, normalized_cost: float, confusion: Numbers) -> list[
 
 def summary(comparison: Comparison) -> list[str]:
     """What the table says, in a few sentences."""
-    sentences: list[str] = []
+    sentences = undertraining(comparison)
     controls = [result for result in comparison.results if result.verdict == "control"]
     for control in controls:
         likeliest = likeliest_class(comparison, control)
@@ -311,6 +312,21 @@ def summary(comparison: Comparison) -> list[str]:
             f"(margin {MARGIN} of normalised cost)."
         )
     return sentences
+
+
+def undertraining(comparison: Comparison) -> list[str]:
+    """A warning where cross-entropy costs much more than it does trained to its end."""
+    converged = comparison.task.converged_cost
+    found = [r for r in comparison.results if r.rule == "Bayes" and r.method == "CrossEntropy"]
+    if converged is None or not found:
+        return []
+    if (found[0].average_cost - converged) / comparison.constant_regret < UNDERTRAINED:
+        return []
+    return [
+        f"Warning: cross-entropy decided by cost pays {price(found[0].average_cost)} a decision, "
+        f"but {price(converged)} where it is trained to its end (anchors.csv): it is undertrained, "
+        "and a comparison against it means nothing. Train for more epochs."
+    ]
 
 
 def likeliest_class(comparison: Comparison, control: Result) -> Result:
