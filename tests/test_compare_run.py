@@ -15,7 +15,15 @@ from lossmatrix.compare import cells, run
 from lossmatrix.compare.data import folder
 from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods
 from lossmatrix.compare.report import page, write_report
-from lossmatrix.compare.results import Comparison, Record, Run, judge, stakes_of, summary
+from lossmatrix.compare.results import (
+    Comparison,
+    Record,
+    Result,
+    Run,
+    judge,
+    stakes_of,
+    summary,
+)
 from lossmatrix.compare.run import compare_task
 from lossmatrix.compare.splitting import splits
 from lossmatrix.compare.task import Network, Task, UserInputError
@@ -329,6 +337,85 @@ def test_the_report_shows_every_line_and_sentence(comparison: Comparison, tmp_pa
         assert f"{result.normalized_cost:.3f}" in text
     assert text.count('class="interval"') == len(comparison.results) - 1
     assert all(sentence.replace("'", "&#39;") in text for sentence in summary(comparison))
+
+
+# --- costs of each row ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp"])
+def test_the_same_costs_in_every_row_are_the_costs_of_all(network: Network) -> None:
+    shared = replace(blobs(90), network=network)
+    table = shared.costs.with_abstain(0.4).to_dense()
+    each = lm.PerExample.matrices(table.repeat(90, 1, 1))
+    schedule = Schedule(epochs=2)
+    one = compare_task(replace(shared, costs=lm.Dense(table)), seeds=1, tune=1, schedule=schedule)
+    own = compare_task(replace(shared, costs=each), seeds=1, tune=1, schedule=schedule)
+    assert own.row_costs is not None
+    assert own.row_costs.shape == (90, 3, 4)
+    for mine, other in zip(own.results, one.results, strict=True):
+        assert mine.method == other.method
+        agree = (mine.decisions == other.decisions).mean()
+        assert agree > 0.95  # a batch has a unit of its own, and sums are taken in another order
+
+
+def test_rows_that_cost_nothing_are_decided_for_those_that_do() -> None:
+    task = blobs(90)
+    cubes = lm.Dense(COSTS).to_dense().repeat(90, 1, 1)
+    cubes[task.target == 2] = torch.tensor([0.0, 9.0, 9.0])  # there class 0 is right for all truths
+    each = replace(task, costs=lm.PerExample.matrices(cubes))
+    control = compare_task(each, [CROSS_ENTROPY], seeds=1, tune=1).results[2]
+    assert (control.decisions[:, task.target == 2] == 0).all()
+
+
+def test_bank_marketing_pays_for_each_customer(data_dir: Path) -> None:
+    task = folder(data_dir / "bank_marketing")
+    comparison = compare_task(task, [CROSS_ENTROPY], seeds=1, tune=1)
+    assert comparison.constant == "yes"
+    assert comparison.constant_cost == pytest.approx(1)
+    argmax, _, control = comparison.results
+    assert argmax.average_cost == pytest.approx(1.1163, abs=0.02)  # the reference reads the
+    assert control.average_cost == pytest.approx(0.8347, abs=0.02)  # features a little differently
+
+
+# --- undertraining -------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_not_trained_to_its_end_is_warned_of() -> None:
+    task = replace(blobs(90), network="mlp")
+    cost = compare_task(task, [CROSS_ENTROPY], seeds=1, tune=1).results[1].average_cost
+    lazy = Schedule(epochs=1, learning_rate=1e-6)
+    for converged, schedule, warned in (
+        (None, lazy, False),
+        (cost, lazy, True),
+        (cost, Schedule(), False),
+    ):
+        known = replace(task, converged_cost=converged)
+        comparison = compare_task(known, [CROSS_ENTROPY], seeds=1, tune=1, schedule=schedule)
+        assert summary(comparison)[0].startswith("Warning: cross-entropy") is warned
+
+
+# --- real data: what argmax costs more than the Bayes decision --------------------------------------
+
+
+def argmax_against_control(data_dir: Path, name: str, file: str, **options: int) -> Result:
+    task = folder(data_dir / name, Path(file))
+    return compare_task(task, [CROSS_ENTROPY], tune=1, **options).results[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "seeds"),
+    [
+        ("german_credit", "cost.csv", 2),
+        ("scania_cx_probs", "cost.csv", 2),
+        ("wine_quality", "cost_overrate3.csv", 1),
+    ],
+)
+def test_where_prices_are_uneven_deciding_by_cost_is_better(
+    data_dir: Path, name: str, file: str, seeds: int
+) -> None:
+    argmax = argmax_against_control(data_dir, name, file, seeds=seeds)
+    assert argmax.verdict == "worse"
+    assert argmax.low > 0.05
 
 
 def test_german_credit_reproduces_its_reference_costs(data_dir: Path) -> None:

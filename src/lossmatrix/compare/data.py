@@ -154,7 +154,7 @@ def with_row_costs(prices: Dense, own: Mapping[tuple[str, str], Numbers]) -> Den
                 f"{shown(prices.classes)} and {shown(prices.decisions)}."
             )
         i, j = prices.classes.index(truth), prices.decisions.index(decision)
-        cubes[:, i, j] = torch.from_numpy(costs)
+        cubes[:, i, j] = torch.tensor(costs)
     return PerExample.matrices(cubes, prices.classes, prices.decisions)
 
 

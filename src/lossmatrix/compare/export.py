@@ -5,7 +5,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy
 import pandas
 
 from lossmatrix.compare.results import Comparison, Result, summary
+from lossmatrix.compare.sets import Ranking
 from lossmatrix.compare.statistics import MARGIN, RESAMPLES
 
 PACKAGES = ("lossmatrix", "torch", "numpy", "scipy", "pandas", "scikit-learn")
@@ -107,6 +108,22 @@ def runs(comparison: Comparison) -> pandas.DataFrame:
                 }
             )
     return pandas.DataFrame(rows)
+
+
+def write_sets(ranking: Ranking, names: Sequence[str], folder: Path) -> None:
+    """Write sets.json: ranks over several sets and their tests."""
+    lines = [
+        {"method": line[0], "rule": line[1], "rank": rank, "holm": ranking.holm.get(line)}
+        for line, rank in zip(ranking.lines, ranking.ranks.tolist(), strict=True)
+    ]
+    found = {
+        "sets": list(names),
+        "iman_davenport": ranking.p_value,
+        "critical_distance": ranking.critical_distance,
+        "lines": lines,
+    }
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(folder / "sets.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -42,7 +42,7 @@ def log_probs(array: Numbers, path: Path) -> Numbers:
         return numpy.log(read_probs(array, path))
 
 
-def numbers(columns: pandas.DataFrame) -> Numbers:
+def numbers(columns: Any) -> Numbers:
     """Columns as numbers (n, k); what is none becomes NaN, for the checks that follow."""
     return columns.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
 

@@ -7,6 +7,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
+from typing import Any
 
 import numpy
 from scipy import stats
@@ -85,7 +86,8 @@ def iman_davenport(costs: Numbers) -> float:
 
 def signed_rank(differences: Numbers) -> float:
     """p-value of Wilcoxon's signed-rank test; methods that never differ have 1."""
-    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+    test: Any = stats.wilcoxon(differences) if differences.any() else None
+    return 1.0 if test is None else float(test.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

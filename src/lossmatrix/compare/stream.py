@@ -70,14 +70,10 @@ def blocks(path: Path, costs: CostMatrix) -> Iterator[pandas.DataFrame]:
     check_columns(names, path, costs)
     kinds = {name: "str" for name in names if name not in costs.classes}
     size = max(1, BLOCK // len(names))
-    table = read(
-        path, lambda file: pandas.read_csv(file, dtype=cast(Any, kinds), chunksize=size, **options)
-    )
+    options |= {"dtype": kinds, "chunksize": size}
+    table: Any = read(path, lambda file: cast(Any, pandas.read_csv(file, **options)))
     with table:
-        while True:
-            block = read(path, lambda _: next(table, None))
-            if block is None:
-                return
+        while (block := read(path, lambda _: next(table, None))) is not None:
             yield block
 
 
@@ -96,13 +92,13 @@ def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
 def read_priors(path: Path, costs: CostMatrix) -> tuple[Numbers, Numbers]:
     """Old and new class frequencies from a CSV file with the columns class, old and new."""
     rows = read_table(path, text=["class"])
-    known = dict(zip(rows.get("class", []), range(len(rows)), strict=False))
-    if not {"old", "new"} <= set(rows) or set(known) != set(costs.classes):
+    if not {"class", "old", "new"} <= set(rows) or set(rows["class"]) != set(costs.classes):
         raise UserInputError(
             f"{path} needs the columns class, old and new and a row for each of "
             f"{shown(costs.classes)}: what share each class had, and has now."
         )
-    old, new = numbers(rows.iloc[[known[name] for name in costs.classes]][["old", "new"]]).T
+    ordered = rows.set_index("class").loc[list(costs.classes), ["old", "new"]]
+    old, new = numbers(ordered).T
     return old.copy(), new.copy()
 
 
