@@ -225,7 +225,7 @@ def folder(path: Path, costs: Path | None = None) -> Task:
         folds=fold,
         parts=None if split is None else name_parts(split, meta),
         network="linear" if meta["modality"] == "tabular" else "mlp",
-        converged_cost=None if scores else converged_cost(path.resolve(), costs.name),
+        converged_cost=None if scores or own else converged_cost(path.resolve(), costs.name),
     )
 
 
