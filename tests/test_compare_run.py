@@ -405,25 +405,37 @@ def test_a_model_that_is_not_trained_to_its_end_is_warned_of() -> None:
 # --- real data: what argmax costs more than the Bayes decision ------------------------------------
 
 
-def argmax_against_control(data_dir: Path, name: str, file: str, **options: int) -> Result:
+def argmax_against_control(data_dir: Path, name: str, file: str, seeds: int = 1) -> Result:
     task = folder(data_dir / name, Path(file))
-    return compare_task(task, [CROSS_ENTROPY], tune=1, **options).results[0]
+    return compare_task(task, [CROSS_ENTROPY], seeds=seeds, jobs=2).results[0]
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "seeds"),
+    ("name", "file"),
     [
-        ("german_credit", "cost.csv", 2),
-        ("scania_cx_probs", "cost.csv", 2),
-        ("wine_quality", "cost_overrate3.csv", 1),
+        ("german_credit", "cost.csv"),
+        ("scania_cx_probs", "cost.csv"),
+        ("wine_quality", "cost_overrate3.csv"),
     ],
 )
 def test_where_prices_are_uneven_deciding_by_cost_is_better(
-    data_dir: Path, name: str, file: str, seeds: int
+    data_dir: Path, name: str, file: str
 ) -> None:
-    argmax = argmax_against_control(data_dir, name, file, seeds=seeds)
+    argmax = argmax_against_control(data_dir, name, file)
     assert argmax.verdict == "worse"
-    assert argmax.low > 0.05
+    assert argmax.low > 0.1
+
+
+def test_where_prices_are_even_the_rule_makes_no_difference(data_dir: Path) -> None:
+    assert argmax_against_control(data_dir, "car", "cost.csv", 2).verdict == "no difference"
+    assert argmax_against_control(data_dir, "chapman_ecg", "cost.csv").verdict == "no difference"
+
+
+def test_distances_between_grades_of_wine_leave_no_clear_effect(data_dir: Path) -> None:
+    wine = argmax_against_control(data_dir, "wine_quality", "cost.csv")
+    # 1,300 rows resolve ± 0.016, wider than the margin: no verdict of "no difference" can be given
+    assert wine.verdict in ("no difference", "undecided")
+    assert wine.low < 0 < wine.high
 
 
 def test_german_credit_reproduces_its_reference_costs(data_dir: Path) -> None:

@@ -26,7 +26,8 @@ def write_results(comparison: Comparison, folder: Path) -> None:
     text = json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
     table = runs(comparison)
-    table.attrs = {name: described[name] for name in ("task", "settings", "versions")}
+    table.attrs = {name: described[name] for name in ("settings", "versions")}
+    table.attrs["task"] = comparison.task.name
     write_whole(folder / "results.parquet", lambda path: table.to_parquet(path, index=False))
 
 
