@@ -83,6 +83,16 @@ def test_the_configuration_is_chosen_by_cost_not_by_accuracy() -> None:
     assert cheapest(light, candidates) is candidates[0]
 
 
+def test_the_configuration_is_chosen_by_the_rule_that_the_loss_decides_by() -> None:
+    # By argmax the second is dearer; its probabilities, decided by cost, never miss class 0.
+    sure = [[0.0, 4.0], [4.0, 0.0], [0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]
+    unsure = [[0.0, 1.0], [0.0, 1.0], [0.0, 9.0], [0.0, 9.0], [1.0, 0.0]]
+    task, candidates = scored(numpy.array([sure, unsure]), [0, 0, 1, 1, 1])
+    assert cheapest(task, candidates) is candidates[0]
+    proper = [replace(c, method=replace(CROSS_ENTROPY, name=c.method.name)) for c in candidates]
+    assert cheapest(task, proper) is proper[1]
+
+
 def test_the_untuned_cost_is_that_of_a_run_without_tuning() -> None:
     methods = [CROSS_ENTROPY, Method("sum", lm.ExpectedCost(), (lm.Unlikelihood(),))]
     tuned = compare_task(blobs(150), methods, seeds=1, tune=3).results

@@ -27,7 +27,7 @@ from lossmatrix.compare.results import (
 from lossmatrix.compare.run import compare_task
 from lossmatrix.compare.splitting import splits
 from lossmatrix.compare.task import Network, Task, UserInputError
-from lossmatrix.compare.training import Part, Schedule, build, train
+from lossmatrix.compare.training import Part, Schedule, build, predict, train
 
 COSTS = [[0, 1, 9], [2, 0, 4], [1, 3, 0]]
 CROSS_ENTROPY = Method("CrossEntropy", lm.CrossEntropy())
@@ -235,6 +235,13 @@ def test_the_epoch_of_the_least_validation_loss_is_kept() -> None:
         assert train(network, criterion, fit, validation, Schedule(epochs))
         losses.append(criterion(network(validation.features), validation.target).item())
     assert losses == sorted(losses, reverse=True)
+
+
+def test_a_model_predicts_at_rest_and_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Dropout(0.5)).train()
+    features = torch.randn(7, 5)
+    monkeypatch.setattr("lossmatrix.compare.training.PREDICTED", 3)
+    torch.testing.assert_close(predict(model, features), model[0](features).detach())
 
 
 def test_costs_under_which_one_decision_is_never_wrong_are_refused() -> None:
