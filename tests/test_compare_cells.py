@@ -86,7 +86,7 @@ def test_the_configuration_is_chosen_by_cost_not_by_accuracy() -> None:
 def test_the_configuration_is_chosen_by_the_rule_that_the_loss_decides_by() -> None:
     # By argmax the second is dearer; its probabilities, decided by cost, never miss class 0.
     sure = [[0.0, 4.0], [4.0, 0.0], [0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]
-    unsure = [[0.0, 1.0], [0.0, 1.0], [0.0, 9.0], [0.0, 9.0], [1.0, 0.0]]
+    unsure = [[0.0, 1.0], [0.0, 1.0], [0.0, 40.0], [0.0, 40.0], [0.0, 40.0]]
     task, candidates = scored(numpy.array([sure, unsure]), [0, 0, 1, 1, 1])
     assert cheapest(task, candidates) is candidates[0]
     proper = [replace(c, method=replace(CROSS_ENTROPY, name=c.method.name)) for c in candidates]
