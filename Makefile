@@ -1,6 +1,6 @@
 # Everything a checkout can do. Each target may be run again and again.
 #
-#   make compare   train on digits with several losses, print the table, write out/report.html
+#   make compare   train on digits with several losses, print the table, write out/
 #   make test      lint, types, import contract, tests, docstring and README examples
 #   make bench     time the losses on this CPU; writes benchmarks/results/cpu.csv
 #   make mutate    mutation testing of losses, matrices and decisions (slow)

@@ -268,3 +268,14 @@ def test_vector_scaling_refuses_logits_of_other_classes():
     fitted = VectorScaling().fit(*overconfident())
     with pytest.raises(ValueError, match=r"\(2, 3\) have 3 classes on dim 1, but .* fitted to 4"):
         fitted(torch.zeros(2, 3))
+
+
+def test_logits_that_tell_nothing_up_to_rounding_have_no_best_temperature():
+    logits = torch.tensor([[0.8, 0.2], [0.2, 0.8]], dtype=torch.float64).log().repeat(20, 1)
+    target = torch.tensor([0, 0]).repeat(20)
+    with pytest.raises(ValueError, match="no temperature is best"):
+        TemperatureScaling().fit(logits, target)
+    odd = torch.tensor([0.2, 0.8, 0.8, 0.2], dtype=torch.float64)
+    logits = torch.stack([odd, 1 - odd], 1).log().repeat(5, 1)
+    with pytest.raises(ValueError, match="no temperature is best"):
+        TemperatureScaling().fit(logits, torch.tensor([0, 0, 1, 1]).repeat(5))

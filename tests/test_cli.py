@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The command line: what a person types, and the one sentence when it cannot be done."""
 
+import json
 import sys
 from pathlib import Path
 
+import numpy
+import pandas
 import pytest
+import torch
 
+import lossmatrix as lm
 from lossmatrix.cli import main
 
 COSTS = "true\\pred,bad,good\nbad,0,5\ngood,1,0\n"
@@ -22,6 +27,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     Path("data.csv").write_text("\n".join(["x,[red]word,risk", *rows]))
     Path("costs.csv").write_text(COSTS)
+    Path("zero.csv").write_text("true\\pred,bad,good\nbad,0,0\ngood,0,0\n")
     return tmp_path
 
 
@@ -56,9 +62,119 @@ def test_costs_are_printed_with_what_looks_odd(
     assert "the right decision has a cost when the truth is bad" in printed
 
 
+def test_a_price_of_abstaining_and_a_loss_of_ones_own_take_part(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = "compare --data data.csv --target risk --costs costs.csv --seeds 1 --tune 1"
+    typed = [*arguments.split(), "--abstain", "0.2", "--loss", "CrossEntropy + 2 * ExpectedCost"]
+    assert type_in(monkeypatch, *typed) == 0
+    assert "CrossEntropy + 2 * ExpectedCost" in capsys.readouterr().out
+    found = json.loads(Path("out/results.json").read_text(encoding="utf-8"))
+    assert found["task"]["decisions"] == ["bad", "good", "abstain"]
+    assert sum(row[2] for row in found["results"][1]["confusion"]) > 0
+
+
+def test_every_number_is_written_for_programs(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = "compare --data data.csv --target risk --costs costs.csv --seeds 2 --tune 2"
+    assert type_in(monkeypatch, *arguments.split()) == 0
+    found = json.loads(Path("out/results.json").read_text(encoding="utf-8"))
+    assert found["settings"]["seeds"] == [0, 1]
+    assert found["settings"]["configurations"] == 2
+    assert found["versions"]["torch"] == torch.__version__
+    runs = pandas.read_parquet("out/results.parquet")
+    assert runs.attrs["settings"] == found["settings"]
+    assert len(runs) == 10 * len(found["results"])
+    means = runs.groupby(["method", "rule"])["normalized_cost"].mean()  # folds are equally large
+    for line in found["results"]:
+        assert means[line["method"], line["rule"]] == pytest.approx(line["normalized_cost"])
+        assert line["corrected"][0] <= line["difference"] <= line["corrected"][1]
+
+
+def test_given_probabilities_are_compared_without_training(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{0.2 + 0.6 * (i % 2 == i % 3)},{('bad', 'good')[i % 2]}" for i in range(40)]
+    lines = [f"{1 - float(row.split(',')[0]):.1f},{row}" for row in rows]
+    Path("probs.csv").write_text("\n".join(["bad,good,truth", *lines]))
+    arguments = "compare --probs probs.csv --target truth --costs costs.csv --seeds 1"
+    assert type_in(monkeypatch, *arguments.split()) == 0
+    assert "temperature + Bayes" in capsys.readouterr().out
+
+
+def test_several_folders_are_compared_one_by_one_and_together(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = numpy.random.default_rng(0)
+    for name in "abcdefgh":
+        place = Path(name)
+        place.mkdir()
+        meta = {"title": f"Set {name}", "classes": ["bad", "good"], "modality": "tabular"}
+        (place / "meta.json").write_text(json.dumps(meta))
+        (place / "cost.csv").write_text(COSTS)
+        target = numpy.arange(40) % 2
+        numpy.savez(place / "arrays.npz", y=target, X=random.normal(target[:, None], 1, (40, 2)))
+    typed = ["compare", *"abcdefgh", "--seeds", "1", "--tune", "1", "--jobs", "1"]
+    assert type_in(monkeypatch, *typed) == 0
+    printed = capsys.readouterr().out
+    assert "Set a" in printed
+    assert "p against control (Holm)" in printed
+    assert Path("out/h/report.html").exists()
+    found = json.loads(Path("out/sets.json").read_text(encoding="utf-8"))
+    assert found["sets"] == list("abcdefgh")
+    assert (
+        type_in(monkeypatch, "compare", "a", "b", "--seeds", "1", "--tune", "1", "--jobs", "1") == 0
+    )
+    assert "each set stands for itself" in " ".join(capsys.readouterr().out.split())
+
+
+def test_decisions_for_a_file_are_printed_or_written(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("probs.csv").write_text("id,good,bad\n1,0.9,0.1\n2,0.8,0.2\n")
+    assert type_in(monkeypatch, "decide", "probs.csv", "--costs", "costs.csv") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "id,decision,expected_cost\n1,good,0.5\n2,bad,0.8\n"
+    assert "bad" in printed.err
+    typed = ["decide", "probs.csv", "--costs", "costs.csv", "--abstain", "0.6", "--out", "o.csv"]
+    assert type_in(monkeypatch, *typed) == 0
+    assert Path("o.csv").read_text() == "id,decision,expected_cost\n1,good,0.5\n2,abstain,0.6\n"
+
+
+def test_the_engine_of_a_loss_is_explained(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["explain", "CrossEntropy + 0.5 * DecisionScore(tau=0.1)", "--costs", "costs.csv"]
+    assert type_in(monkeypatch, *typed) == 0
+    printed = capsys.readouterr().out
+    assert "loss: CrossEntropy() + 0.5 * DecisionScore(tau=0.1)" in printed
+    assert "costs: Dense(2)" in printed
+    assert "engine: reference" in printed
+
+
+def test_costs_are_drawn_the_darker_the_dearer(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert type_in(monkeypatch, "costs", "costs.csv") == 0
+    assert " bad ··██\ngood ░░··\n" in capsys.readouterr().out
+    names = [f"c{i}" for i in range(200)]
+    lm.Dense(lm.Ordinal(names).to_dense(), names).to_csv("costs.csv")
+    assert type_in(monkeypatch, "costs", "costs.csv") == 0
+    assert "the first 40 of 200 classes" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        ("explain Entropy", "there is no 'Entropy'"),
+        ("explain CrossEntropy-ExpectedCost", "neither a name nor a sum"),
+        ("explain __import__('os')", "there is no '__import__'"),
+        ("explain DecisionScore(tau=0)", "tau"),
+        ("explain ExpectedCost", "none were given"),
+        ("decide data.csv --costs costs.csv", "no column 'bad', 'good'"),
+        ("decide nowhere.csv --costs costs.csv", "no file nowhere.csv"),
+        ("compare --probs data.csv --target risk --costs costs.csv", "no column 'bad', 'good'"),
+        ("compare --digits --backend dask", "where Dask's scheduler is"),
+        ("compare --data data.csv --target risk --costs zero.csv", "nothing to compare"),
         ("compare", "Say what to compare on"),
         ("compare somewhere --digits", "Say what to compare on"),
         ("compare --data data.csv --target risk", "Say what to compare on"),
@@ -66,7 +182,7 @@ def test_costs_are_printed_with_what_looks_odd(
         ("compare --data data.csv --target rsk --costs costs.csv", "column 'rsk'"),
         ("compare --data data.csv --target x --costs costs.csv", "Class "),
         ("compare --data data.csv --target risk --costs data.csv", "cannot be read"),
-        ("compare --digits --out .", "cannot be written to ."),
+        ("compare --digits --out .", "Nothing can be written to ."),
         ("compare --digits --out data.csv/report.html", "No folder data.csv can be made"),
         ("costs nowhere.csv", "no file nowhere.csv"),
     ],

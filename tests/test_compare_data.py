@@ -10,8 +10,9 @@ import numpy
 import pandas
 import pytest
 
-from lossmatrix.compare.data import digits, folder, read_costs, table
+from lossmatrix.compare.data import digits, folder, scores_table, table
 from lossmatrix.compare.encoding import encode
+from lossmatrix.compare.reading import read_costs
 from lossmatrix.compare.splitting import splits
 from lossmatrix.compare.task import Task, UserInputError
 
@@ -165,10 +166,9 @@ def test_other_costs_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
         ({"y": ["bad", "good"], "X": [[1.0], [2.0]]}, "labels y .* are 'bad', 'good'"),
         ({"y": [0, 1], "X": [[1.0], [numpy.nan]]}, "1 of 2 rows"),
         ({"y": [0, 1], "X": [[1.0]]}, "differ in length"),
-        ({"y": [0, 1], "probs": [[1.0, 0.0], [0.5, 0.5]]}, "logarithm of 0"),
+        ({"y": [0, 1], "probs": [[1.0, 0.0], [0.5, 0.6]]}, "Row 2 .* no probabilities"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:divide by zero")
 def test_arrays_that_cannot_be_used_are_refused_with_one_sentence(
     tmp_path: Path, arrays: dict[str, list[float]], sentence: str
 ) -> None:
@@ -181,6 +181,142 @@ def test_costs_of_other_classes_than_the_folder_are_refused(tmp_path: Path) -> N
     path = make_folder(tmp_path, classes=["bad", "fine"], y=numpy.array([0, 1]), X=numpy.eye(2))
     with pytest.raises(UserInputError, match=r"cost.csv cannot be read: .*differ"):
         folder(path)
+
+
+# --- formats -------------------------------------------------------------------------------------
+
+
+def frame() -> pandas.DataFrame:
+    return pandas.DataFrame(
+        {"age": [31, None, 58, 22], "risk": ["good", "bad", "good", "bad"], "cost": [1.5, 2, 3, 4]}
+    )
+
+
+@pytest.mark.parametrize("kind", ["comma", "semicolon", "tab", "mark", "packed", "parquet"])
+def test_one_table_is_read_alike_in_every_format(tmp_path: Path, kind: str) -> None:
+    costs = write(tmp_path, costs=COSTS)["costs"]
+    path = tmp_path / {"packed": "t.csv.gz", "parquet": "t.parquet"}.get(kind, "t.csv")
+    separator = {"semicolon": ";", "tab": "\t"}.get(kind, ",")
+    if kind == "parquet":
+        frame().to_parquet(path)
+    else:
+        encoding = "utf-8-sig" if kind == "mark" else "utf-8"
+        frame().to_csv(path, index=False, sep=separator, encoding=encoding)
+    task = table(path, "risk", costs)
+    assert task.target.tolist() == [1, 0, 1, 0]
+    assert isinstance(task.features, pandas.DataFrame)
+    pandas.testing.assert_frame_equal(task.features, frame()[["age", "cost"]])
+
+
+def test_classes_that_are_numbers_in_parquet_are_names(tmp_path: Path) -> None:
+    costs = write(tmp_path, costs="true\\pred,0,1\n0,0,5\n1,1,0\n")["costs"]
+    pandas.DataFrame({"x": [1.0, 2.0], "y": [1, 0]}).to_parquet(tmp_path / "t.parquet")
+    assert table(tmp_path / "t.parquet", "y", costs).target.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"age;risk\n1,5;good\n2,5;bad\n", "decimals with commas"),
+        ("age,town,risk\n1,Köln,good\n".encode("latin-1"), "is not in UTF-8, as byte 18 shows"),
+        ("age,risk\n1,good\n".encode("utf-16"), "is not in UTF-8"),
+    ],
+)
+def test_a_table_in_another_writing_is_one_sentence(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    costs = write(tmp_path, costs=COSTS)["costs"]
+    with pytest.raises(UserInputError, match=sentence) as error:
+        table(tmp_path / "t.csv", "risk", costs)
+    assert "\n" not in str(error.value)
+
+
+def test_a_broken_parquet_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"no such thing")
+    costs = write(tmp_path, costs=COSTS)["costs"]
+    with pytest.raises(UserInputError, match=r"t\.parquet cannot be read"):
+        table(tmp_path / "t.parquet", "risk", costs)
+
+
+# --- scores and costs per row --------------------------------------------------------------------
+
+
+def test_given_probabilities_and_logits_are_scores(tmp_path: Path) -> None:
+    text = "id,bad,truth,good\n1,0.25,bad,0.75\n2,1,good,0\n"
+    paths = write(tmp_path, scores=text, costs=COSTS)
+    task = scores_table(paths["scores"], "probs", "truth", paths["costs"])
+    assert task.target.tolist() == [0, 1]
+    numpy.testing.assert_allclose(
+        numpy.exp(task.scores["scores"]), [[0.25, 0.75], [1, 0]], rtol=1e-12
+    )
+    given = scores_table(paths["scores"], "logits", "truth", paths["costs"])
+    assert given.scores["scores"].tolist() == [[0.25, 0.75], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("bad,good,truth\n0.5,0.5,bad\n0.5,0.6,good\n", "Row 2 of .* holds no probabilities"),
+        ("bad,good,truth\n0.5,0.5,bad\n-1,2,good\n", "Row 2 of .* holds no probabilities"),
+        ("bad,good,truth\n0.5,0.5,bad\nx,1,good\n", "Row 2 of .* holds no probabilities"),
+        ("bad,truth\n0.5,bad\n", "no column 'good'"),
+        ("bad,good\n0.5,0.5\n", "no column 'truth'"),
+    ],
+)
+def test_scores_that_cannot_be_used_are_one_sentence(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    paths = write(tmp_path, scores=text, costs=COSTS)
+    with pytest.raises(UserInputError, match=sentence):
+        scores_table(paths["scores"], "probs", "truth", paths["costs"])
+
+
+def test_a_column_may_hold_the_costs_of_each_row(tmp_path: Path) -> None:
+    costs = write(tmp_path, costs=COSTS)["costs"]
+    frame().to_csv(tmp_path / "t.csv", index=False)
+    task = table(tmp_path / "t.csv", "risk", costs, ["bad,good=cost"])
+    assert isinstance(task.features, pandas.DataFrame)
+    assert list(task.features) == ["age"]
+    assert task.paid(numpy.arange(4)).tolist() == [[1, 0], [0, 2], [1, 0], [0, 4]]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("bad,good", "TRUTH,DECISION=COLUMN"),
+        ("bad,good=price", "column 'price'"),
+        ("bad,good=age", "column 'age'"),
+        ("worse,good=cost", "no class 'worse'"),
+    ],
+)
+def test_costs_per_row_that_cannot_be_used_are_one_sentence(
+    tmp_path: Path, given: str, sentence: str
+) -> None:
+    costs = write(tmp_path, costs=COSTS)["costs"]
+    frame().to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserInputError, match=sentence):
+        table(tmp_path / "t.csv", "risk", costs, [given])
+
+
+def test_bank_marketing_prices_every_customer(data_dir: Path) -> None:
+    task = folder(data_dir / "bank_marketing")
+    rows = numpy.array([10, 25, 319])
+    expected = [[0, 1], [0, 1], [5.11141597, 1]]
+    numpy.testing.assert_allclose(task.paid(rows), expected, rtol=1e-7)
+    assert folder(data_dir / "bank_marketing", Path("cost.csv")).costs.num_samples is None
+
+
+def test_the_costs_of_a_converged_model_are_looked_up_beside_or_above(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+    path.mkdir()
+    make_folder(path, y=numpy.array([0, 1]), X=numpy.eye(2))
+    assert folder(path).converged_cost is None
+    text = "dataset,model,cost,ec_bayes\nset,histgb,cost.csv,0.1\nset,logistic,cost.csv,0.3\n"
+    (tmp_path / "anchors.csv").write_text(text)
+    assert folder(path).converged_cost == 0.3
+    (path / "anchors.csv").write_text(text.replace("0.3", "0.2"))
+    assert folder(path).converged_cost == 0.2
 
 
 def test_encoding_uses_statistics_of_training_rows_only() -> None:

@@ -4,7 +4,7 @@
 import numpy
 import pytest
 
-from lossmatrix.compare.statistics import paired_intervals, verdict
+from lossmatrix.compare.statistics import corrected_interval, paired_intervals, verdict
 
 
 def half_width(intervals: numpy.ndarray, index: int = 0) -> float:
@@ -82,3 +82,12 @@ def test_the_verdict_needs_the_whole_interval_on_one_side(
     low: float, high: float, said: str
 ) -> None:
     assert verdict(low, high) == said
+
+
+def test_the_corrected_interval_is_wider_than_the_plain_one_by_nadeau_and_bengio() -> None:
+    means = numpy.array([0.02, 0.05, 0.01, 0.04, 0.03, 0.06, 0.02, 0.05, 0.03, 0.04])
+    low, high = corrected_interval(means, 1 / 9)  # ten folds: a test part is a ninth of the rest
+    plain = means.std(ddof=1) * numpy.sqrt(1 / 10)
+    assert (low + high) / 2 == pytest.approx(means.mean())
+    # t with 9 degrees of freedom is 2.262; 1/10 + 1/9 in place of 1/10
+    assert (high - low) / 2 == pytest.approx(2.262157 * plain * numpy.sqrt(19 / 9), rel=1e-6)

@@ -54,11 +54,6 @@ class TemperatureScaling:
                 f"no temperature is best for these {len(z)} rows: none is misclassified, so ever "
                 "smaller ones fit ever better; fit on held-out rows that have some mistakes"
             )
-        if not beyond_truth.mean() < 0:
-            raise ValueError(
-                f"no temperature is best for these {len(z)} rows: on average the truth has no "
-                "larger logit than the other classes; check that logits and target belong together"
-            )
         unit = z.var(1, correction=0).mean().rsqrt()
         slopes = unit * beyond_truth
 
@@ -68,7 +63,15 @@ class TemperatureScaling:
             curvature = (p * (slopes - slope).square()).sum(1).mean()
             return slope.mean(0), curvature.view(1, 1)
 
-        self.temperature = 1 / (unit * _minimum(derivatives, z.new_zeros(1))).item()
+        # The slope at 1/T = 0 is the mean of what the classes are beyond the truth.
+        informative = bool(beyond_truth.mean() < 0)
+        inverse = _minimum(derivatives, z.new_zeros(1)).item() if informative else 0.0
+        if not inverse > 0:  # or it is rounding that makes the slope negative
+            raise ValueError(
+                f"no temperature is best for these {len(z)} rows: on average the truth has no "
+                "larger logit than the other classes; check that logits and target belong together"
+            )
+        self.temperature = 1 / (unit.item() * inverse)
         return self
 
     def __call__(self, logits: Tensor) -> Tensor:

@@ -3,9 +3,21 @@
 
 from importlib.util import find_spec
 
-for _package in ("jinja2", "numpy", "pandas", "rich", "sklearn", "typer"):
+for _package in [
+    "jinja2",
+    "joblib",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "rich",
+    "scipy",
+    "sklearn",
+    "typer",
+]:
     if find_spec(_package) is None:
         raise ModuleNotFoundError(
             f"lossmatrix.compare needs {_package}: pip install 'lossmatrix[compare]'",
             name=_package,
         )
+
+from lossmatrix.compare.entry import compare as compare  # noqa: E402  # after what it needs

@@ -2,18 +2,35 @@
 """The commands of the command line, and their options."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
 
-from lossmatrix.compare.data import digits, folder, read_costs, table
-from lossmatrix.compare.report import write_report
-from lossmatrix.compare.run import compare
+from lossmatrix.compare.data import digits, folder, scores_table, table
+from lossmatrix.compare.export import write_sets
+from lossmatrix.compare.methods import STEPS, Method, default_methods
+from lossmatrix.compare.reading import read_costs
+from lossmatrix.compare.results import Comparison
+from lossmatrix.compare.run import compare_task
+from lossmatrix.compare.sets import rank
+from lossmatrix.compare.spelling import spelled
+from lossmatrix.compare.stream import decide_file, read_priors
 from lossmatrix.compare.task import Network, Task, UserInputError
-from lossmatrix.compare.terminal import progress_bar, show
+from lossmatrix.compare.terminal import (
+    progress_bar,
+    show,
+    show_costs,
+    show_counts,
+    show_ranking,
+)
+from lossmatrix.compare.training import Schedule
+from lossmatrix.compare.workers import Backend
+from lossmatrix.explain import explain
+from lossmatrix.nn import Criterion
 
 app = typer.Typer(
     add_completion=False,
@@ -22,37 +39,92 @@ app = typer.Typer(
     help="Classifiers whose mistakes do not all cost the same.",
 )
 
+Precision = Literal["float64", "float32", "bfloat16", "float16"]
+CostFile = Annotated[Path, typer.Option(help="CSV of costs, rows true classes.")]
+AbstainPrice = Annotated[float | None, typer.Option(help="Price of one more decision, to abstain.")]
+
 
 @app.command("compare")
 def compare_command(
-    directory: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Folder of meta.json, data and cost.csv.")
+    directories: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]...", help="Folders of meta.json, data and cost.csv."),
     ] = None,
     bundled: Annotated[
         bool, typer.Option("--digits", help="scikit-learn's digits, as digits of an amount.")
     ] = False,
-    data: Annotated[Path | None, typer.Option(help="Your own CSV table.")] = None,
-    target: Annotated[str | None, typer.Option(help="Its column of class names.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Your own table, CSV or Parquet.")] = None,
+    probs: Annotated[
+        Path | None, typer.Option(help="Probabilities of a model, a column for each class.")
+    ] = None,
+    logits: Annotated[Path | None, typer.Option(help="The same in logits.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column of true class names.")] = None,
     costs: Annotated[
         Path | None, typer.Option(help="CSV of costs, rows true classes; in DIR, cost.csv.")
+    ] = None,
+    row_cost: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRUTH,DECISION=COLUMN", help="A column of costs, row by row."),
+    ] = None,
+    abstain: AbstainPrice = None,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(help="Losses beside cross-entropy, as 'CrossEntropy + 3 * ExpectedCost'."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the mlp.")] = 40,
     network: Annotated[
         Network | None, typer.Option(help="By default linear for tables, mlp for all else.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The report.")] = Path("out/report.html"),
+    tune: Annotated[
+        int, typer.Option(min=1, max=len(STEPS), help="Configurations of each loss; 1: untuned.")
+    ] = 4,
+    jobs: Annotated[int, typer.Option(min=-1, help="Processes; −1 is one for each core.")] = -1,
+    backend: Annotated[
+        Backend, typer.Option(help="Processes of this machine (loky), or a cluster.")
+    ] = "loky",
+    cluster: Annotated[str | None, typer.Option(help="Address of the cluster.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder of finished trainings, to go on from.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The report; results.json and results.parquet lie beside it.")
+    ] = Path("out/report.html"),
 ) -> None:
     """Train with several losses, decide by several rules: what did pricing mistakes change?"""
-    task = chosen_task(directory, bundled, data, target, costs)
-    check_writable(out)
-    torch.set_num_threads(1)  # in networks this small, threads only wait for one another
-    with progress_bar() as report:
-        chosen = replace(task, network=network or task.network)
-        comparison = compare(chosen, seeds=seeds, epochs=epochs, report=report)
-    show(comparison)
-    write_report(comparison, out)
-    typer.echo(f"Report: {out}")
+    losses = None if loss is None else [Method(text, spelled(text)) for text in loss]
+    sources = directories or [], bundled, data, probs, logits, target, costs, row_cost or []
+    tasks = list(chosen_tasks(*sources))
+    places = [out] if len(tasks) == 1 else [out.parent / task.name / out.name for task in tasks]
+    for place in places:
+        check_writable(place)
+    finished: list[Comparison] = []
+    for task, place in zip(tasks, places, strict=True):
+        if abstain is not None:
+            task = replace(task, costs=task.costs.with_abstain(abstain))
+        methods = None if losses is None else [default_methods(task.costs)[0], *losses]
+        with progress_bar() as report:
+            comparison = compare_task(
+                replace(task, network=network or task.network),
+                methods,
+                seeds=seeds,
+                schedule=Schedule(epochs=epochs),
+                tune=tune,
+                jobs=jobs or 1,
+                backend=backend,
+                cluster=cluster,
+                keep=keep,
+                report=report,
+            )
+        show(comparison)
+        comparison.write_report(place)
+        typer.echo(f"Report: {place}")
+        finished.append(comparison)
+    if len(finished) > 1:
+        ranking = rank(finished)
+        show_ranking(ranking, len(finished))
+        if ranking is not None:
+            write_sets(ranking, [task.name for task in tasks], out.parent)
 
 
 def check_writable(out: Path) -> None:
@@ -62,27 +134,60 @@ def check_writable(out: Path) -> None:
     except OSError as error:
         raise UserInputError(f"No folder {out.parent} can be made: {error.strerror}.") from error
     if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise UserInputError(
-            f"The report cannot be written to {out}: name another file with --out."
-        )
+        raise UserInputError(f"Nothing can be written to {out}: name another file with --out.")
 
 
-def chosen_task(
-    directory: Path | None, bundled: bool, data: Path | None, target: str | None, costs: Path | None
-) -> Task:
-    """The one task that the options name."""
-    match directory, bundled, data, target, costs:
-        case None, True, None, None, None:
-            return digits()
-        case Path(), False, None, None, _:
-            return folder(directory, costs)
-        case None, False, Path(), str(), Path():
-            return table(data, target, costs)
+def chosen_tasks(
+    directories: Sequence[Path],
+    bundled: bool,
+    data: Path | None,
+    probs: Path | None,
+    logits: Path | None,
+    target: str | None,
+    costs: Path | None,
+    row_costs: Sequence[str],
+) -> Iterator[Task]:
+    """The tasks that the options name."""
+    match directories, bundled, data, probs, logits, target, costs:
+        case [], True, None, None, None, None, None:
+            yield digits()
+        case [_, *_], False, None, None, None, None, _:
+            yield from (folder(directory, costs) for directory in directories)
+        case [], False, Path(), None, None, str(), Path():
+            yield table(data, target, costs, row_costs)
+        case [], False, None, Path(), None, str(), Path():
+            yield scores_table(probs, "probs", target, costs)
+        case [], False, None, None, Path(), str(), Path():
+            yield scores_table(logits, "logits", target, costs)
         case _:
             raise UserInputError(
                 "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix compare "
-                "DIR; lossmatrix compare --data table.csv --target column --costs costs.csv."
+                "DIR; lossmatrix compare --data table.csv --target column --costs costs.csv; or "
+                "--probs or --logits in the place of --data."
             )
+
+
+@app.command("decide")
+def decide_command(
+    source: Annotated[
+        Path, typer.Argument(metavar="PROBS", help="CSV or Parquet, a column for each class.")
+    ],
+    costs: CostFile,
+    abstain: AbstainPrice = None,
+    priors: Annotated[
+        Path | None, typer.Option(help="CSV of class, old, new: how frequent each class is.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet file; by default the terminal.")
+    ] = None,
+) -> None:
+    """Write the least expensive decision for every row of probabilities, however many there are."""
+    prices = read_costs(costs)
+    prices = prices if abstain is None else prices.with_abstain(abstain)
+    shares = None if priors is None else read_priors(priors, prices)
+    if out is not None:
+        check_writable(out)
+    show_counts(prices.decisions, decide_file(source, prices, shares, out))
 
 
 @app.command("costs")
@@ -92,5 +197,26 @@ def costs_command(
     """Print a table of costs, one of its prices in words, and what looks odd about it."""
     costs = read_costs(path)
     typer.echo(str(costs))
+    show_costs(costs)
     for finding in costs.check():
         typer.echo(f"\n{finding}")
+
+
+@app.command("explain")
+def explain_command(
+    loss: Annotated[str, typer.Argument(help="As 'CrossEntropy + 0.5 * DecisionScore(tau=0.1)'.")],
+    costs: Annotated[Path | None, typer.Option(help="CSV of costs, rows true classes.")] = None,
+    classes: Annotated[int, typer.Option(min=1, help="How many, where no costs are given.")] = 10,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 128,
+    dtype: Annotated[Precision, typer.Option(help="Of the logits.")] = "float32",
+    device: Annotated[str, typer.Option(help="Where they are: cpu, cuda.")] = "cpu",
+) -> None:
+    """Say what a loss does with a batch: how it decides, which engine runs, and why."""
+    prices = None if costs is None else read_costs(costs)
+    try:
+        criterion = Criterion(spelled(loss), prices).to(device)
+        shape = rows, classes if prices is None else prices.num_classes
+        logits = torch.zeros(shape, dtype=getattr(torch, dtype), device=device)
+        typer.echo(explain(criterion, logits))
+    except (AssertionError, ValueError, TypeError, RuntimeError) as error:  # no costs, no device
+        raise UserInputError(str(error)) from error

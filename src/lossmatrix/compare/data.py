@@ -5,20 +5,28 @@
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, cast
 
 import numpy
 import pandas
+import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from lossmatrix.compare.reading import (
+    Columns,
+    check_finite,
+    load_arrays,
+    log_probs,
+    numbers,
+    read,
+    read_costs,
+    read_table,
+)
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, shown
-from lossmatrix.costs import Dense
-
-Content = TypeVar("Content")
-Columns = Mapping[str, NDArray[Any]]
+from lossmatrix.costs import Dense, PerExample
 
 
 def digits() -> Task:
@@ -38,15 +46,62 @@ def digits() -> Task:
     )
 
 
-def table(data: Path, target: str, costs: Path) -> Task:
-    """A user's own CSV table: one column of class names, every other column a feature."""
+def table(data: Path, target: str, costs: Path, row_costs: Sequence[str] = ()) -> Task:
+    """A user's own table: one column of class names, every other column a feature.
+
+    `row_costs` are of the form TRUTH,DECISION=COLUMN: that column holds each row's own cost of
+    that decision, and is no feature.
+    """
     prices = read_costs(costs)
     rows = read_table(data, text=[target])
-    if target not in rows or len(rows.columns) < 2:
+    own = dict(map(row_cost, row_costs))
+    features = rows.drop(columns=[target, *own.values()], errors="ignore")
+    if target not in rows or features.empty:
         raise UserInputError(
             f"{data} needs a column {target!r} of class names and columns of features: it has the "
             f"columns {shown(list(rows.columns))}."
         )
+    positions = class_positions(rows, target, prices, data, costs)
+    check_finite(features.select_dtypes("number").fillna(0).to_numpy(float), data)
+    return Task(
+        name=data.stem,
+        title=f"{data.stem}: {target}",
+        costs=with_row_costs(prices, {cell: own_costs(rows, own[cell], data) for cell in own}),
+        target=positions,
+        features=features,
+        network="linear",
+    )
+
+
+def scores_table(path: Path, kind: Literal["probs", "logits"], target: str, costs: Path) -> Task:
+    """Probabilities or logits of a model trained elsewhere: a column for each class, and the truth.
+
+    Other columns play no part. Raises `UserInputError` where a class has no column, and for
+    probabilities that are none.
+    """
+    prices = read_costs(costs)
+    rows = read_table(path, text=[target])
+    absent = [name for name in (target, *prices.classes) if name not in rows]
+    if absent:
+        raise UserInputError(
+            f"{path} has no column {shown(absent)}: it needs one for the truth, and one for each "
+            f"class, named as in {costs}; it has {shown(list(rows.columns))}."
+        )
+    positions = class_positions(rows, target, prices, path, costs)
+    values = numbers(rows[list(prices.classes)])
+    return Task(
+        name=path.stem,
+        title=f"{path.stem}: decisions on given {'probabilities' if kind == 'probs' else kind}",
+        costs=prices,
+        target=positions,
+        scores={path.stem: log_probs(values, path) if kind == "probs" else values},
+    )
+
+
+def class_positions(
+    rows: pandas.DataFrame, target: str, prices: Dense, data: Path, costs: Path
+) -> Indices:
+    """The column of class names as positions in the classes of the costs; both name the same."""
     labels = rows[target]
     if labels.isna().any():
         raise UserInputError(
@@ -62,16 +117,45 @@ def table(data: Path, target: str, costs: Path) -> Task:
             f"Class {shown(names)} is only in {where}: {costs} prices {shown(classes)}, and column "
             f"{target!r} of {data} holds {shown(sorted(set(labels)))}; both must name the same."
         )
-    features = rows.drop(columns=target)
-    check_finite(features.select_dtypes("number").fillna(0).to_numpy(float), data)
-    return Task(
-        name=data.stem,
-        title=f"{data.stem}: {target}",
-        costs=prices,
-        target=numpy.array([classes.index(label) for label in labels]),
-        features=features,
-        network="linear",
-    )
+    return numpy.array([classes.index(label) for label in labels])
+
+
+def row_cost(text: str) -> tuple[tuple[str, str], str]:
+    """TRUTH,DECISION=COLUMN, taken apart."""
+    cell, _, column = text.partition("=")
+    truth, _, decision = cell.partition(",")
+    if not (truth and decision and column):
+        raise UserInputError(
+            f"A cost per row is given as TRUTH,DECISION=COLUMN, for example bad,good=amount: got "
+            f"{text!r}."
+        )
+    return (truth, decision), column
+
+
+def own_costs(rows: pandas.DataFrame, column: str, data: Path) -> Numbers:
+    """A column of costs, one for each row."""
+    costs = rows.get(column)
+    if costs is None or costs.dtype.kind not in "iuf" or not numpy.isfinite(costs).all():
+        raise UserInputError(
+            f"Costs per row need a column {column!r} of {data} with a finite number in every row."
+        )
+    return costs.to_numpy(float)
+
+
+def with_row_costs(prices: Dense, own: Mapping[tuple[str, str], Numbers]) -> Dense | PerExample:
+    """A matrix for each row, where some entries are the row's own; one for all where none is."""
+    if not own:
+        return prices
+    cubes = prices.to_dense().double().repeat(len(next(iter(own.values()))), 1, 1)
+    for (truth, decision), costs in own.items():
+        if truth not in prices.classes or decision not in prices.decisions:
+            raise UserInputError(
+                f"There is no class {truth!r} with a decision {decision!r}: the costs name "
+                f"{shown(prices.classes)} and {shown(prices.decisions)}."
+            )
+        i, j = prices.classes.index(truth), prices.decisions.index(decision)
+        cubes[:, i, j] = torch.tensor(costs)
+    return PerExample.matrices(cubes, prices.classes, prices.decisions)
 
 
 def folder(path: Path, costs: Path | None = None) -> Task:
@@ -79,12 +163,15 @@ def folder(path: Path, costs: Path | None = None) -> Task:
 
     Labels `y` are positions in the classes of meta.json. Columns or arrays `fold`, `split`,
     `weight` and `multiplicity` are bookkeeping; features are the array `X`, else the columns that
-    meta.json names; arrays `logits…` and `probs…` are scores. `costs` replaces cost.csv.
+    meta.json names; arrays `logits…` and `probs…` are scores. `costs` replaces cost.csv; without
+    it, a column `cost_fn` is what missing the second of two classes costs, row by row. An
+    anchors.csv in the folder or above it says what a converged logistic regression costs.
     """
     meta = read(path / "meta.json", lambda file: json.loads(file.read_text(encoding="utf-8")))
     missing = [name for name in ("title", "classes", "modality") if name not in meta]
     if missing:
         raise UserInputError(f"{path / 'meta.json'} has no field {missing[0]!r}: add it.")
+    has_own_prices = costs is None
     if costs is None or (not costs.exists() and (path / costs).exists()):
         costs = path / (costs or "cost.csv")
     named: dict[str, str] = {
@@ -123,10 +210,14 @@ def folder(path: Path, costs: Path | None = None) -> Task:
     else:
         scores = read_scores(columns, path)
     weight, fold, split = (first(columns, *names) for names in BOOKKEEPING)
+    prices = read_costs(costs, meta["classes"])
+    own: dict[tuple[str, str], Numbers] = {}
+    if "cost_fn" in columns and has_own_prices:
+        own[prices.classes[1], prices.classes[0]] = columns["cost_fn"]
     return Task(
         name=path.resolve().name,
         title=meta["title"],
-        costs=read_costs(costs, meta["classes"]),
+        costs=with_row_costs(prices, own),
         target=target.astype(numpy.int64),
         features=features,
         scores=scores or {},
@@ -134,7 +225,18 @@ def folder(path: Path, costs: Path | None = None) -> Task:
         folds=fold,
         parts=None if split is None else name_parts(split, meta),
         network="linear" if meta["modality"] == "tabular" else "mlp",
+        converged_cost=None if scores or own else converged_cost(path.resolve(), costs.name),
     )
+
+
+def converged_cost(path: Path, costs: str) -> float | None:
+    """What anchors.csv says of the Bayes decision after a converged logistic regression."""
+    for place in (path / "anchors.csv", path.parent / "anchors.csv"):
+        if place.exists():
+            rows = read_table(place, text=["dataset", "model", "cost"])
+            known = rows.set_index(["dataset", "model", "cost"])["ec_bayes"].to_dict()
+            return known.get((path.name, "logistic", costs))
+    return None
 
 
 BOOKKEEPING = (("weight", "multiplicity"), ("fold",), ("split",))
@@ -156,7 +258,7 @@ def name_parts(split: NDArray[Any], meta: Mapping[str, Any]) -> NDArray[numpy.st
 def read_scores(columns: Columns, path: Path) -> dict[str, Numbers]:
     """Logits (N, C) by model: arrays logits… as they are, the logarithm of arrays probs…."""
     scores = {
-        name.partition("_")[2] or f"given {name}": numpy.log(array.astype(float))
+        name.partition("_")[2] or f"given {name}": log_probs(array.astype(float), path)
         if name.startswith("probs")
         else array.astype(float)
         for name, array in columns.items()
@@ -164,57 +266,4 @@ def read_scores(columns: Columns, path: Path) -> dict[str, Numbers]:
     }
     if not scores:
         raise UserInputError(f"{path} has neither features nor arrays probs… or logits…: add some.")
-    for array in scores.values():
-        check_finite(array, path)
     return scores
-
-
-def check_finite(array: Numbers, path: Path) -> None:
-    """Refuse numbers that no network can read."""
-    wrong = int((~numpy.isfinite(array)).any(1).sum())
-    if wrong:
-        raise UserInputError(
-            f"{wrong} of {len(array)} rows of {path} hold NaN, infinity or the logarithm of 0: "
-            "arrays are used as they are, so fill them in; only empty cells of a CSV table are "
-            "replaced by the column's median."
-        )
-
-
-def read_costs(path: Path, classes: Sequence[str] | None = None) -> Dense:
-    """The labelled costs of a CSV file, decisions in the order of the classes, others after."""
-    costs = read(path, lambda file: Dense.from_csv(file, classes))
-    if not set(costs.classes) <= set(costs.decisions):
-        odd = sorted(set(costs.classes) - set(costs.decisions))
-        raise UserInputError(
-            f"{path} has no column for {shown(odd)}: every class needs a column, for deciding it."
-        )
-    return costs.reorder(costs.classes)
-
-
-def read_table(path: Path, text: Sequence[str]) -> pandas.DataFrame:
-    """A CSV table; the columns in `text` are kept as written, and only empty cells are missing."""
-    kinds = dict.fromkeys(text, "str")
-    rows = read(
-        path,
-        lambda file: pandas.read_csv(file, dtype=kinds, keep_default_na=False, na_values=[""]),
-    )
-    if rows.empty:
-        raise UserInputError(f"The table {path} has a header but no rows: add the data.")
-    return rows
-
-
-def load_arrays(path: Path) -> Columns:
-    """The arrays of a numpy archive by name."""
-    with numpy.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def read(path: Path, reader: Callable[[Path], Content]) -> Content:
-    """What `reader` makes of a file, or one sentence on why it cannot."""
-    if not path.is_file():
-        raise UserInputError(f"There is no file {path}: check the name.")
-    try:
-        return reader(path)
-    except (ValueError, OSError) as error:  # what json, numpy, pandas and costs raise for bad files
-        reason = " ".join(str(error).split())
-        raise UserInputError(f"{path} cannot be read: {reason}") from error

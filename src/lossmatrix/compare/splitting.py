@@ -4,12 +4,14 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy
 from sklearn.model_selection import StratifiedKFold  # pyright: ignore[reportMissingTypeStubs]
 
 from lossmatrix.compare.task import Indices, Task, UserInputError, shown
 
+SplitKind: TypeAlias = Literal["stored parts", "stored folds", "new folds"]
 FOLDS = 5  # where the data come with neither folds nor parts
 HELD_OUT = 5  # one row in five of a training part stops early and calibrates
 
@@ -22,6 +24,13 @@ class Split:
     fit: Indices
     validation: Indices
     test: Indices
+
+
+def split_kind(task: Task) -> SplitKind:
+    """Where the judged rows come from: one stored part, or every fold in turn."""
+    if task.parts is not None:
+        return "stored parts"
+    return "new folds" if task.folds is None else "stored folds"
 
 
 def splits(task: Task, seeds: int) -> Iterator[Split]:

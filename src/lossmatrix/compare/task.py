@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A task: rows, their classes, what mistakes cost, and which rows are for what."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy
 import pandas  # pyright: ignore[reportMissingTypeStubs]
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from lossmatrix.costs import CostMatrix
+from lossmatrix.costs import CostMatrix, PerExample
 
 Numbers: TypeAlias = NDArray[numpy.float64]
 Indices: TypeAlias = NDArray[numpy.int64]
 Network: TypeAlias = Literal["linear", "mlp"]
+ModelFactory: TypeAlias = Callable[[], nn.Module]
 
 
 class UserInputError(ValueError):
@@ -28,27 +31,43 @@ class UserInputError(ValueError):
 class Task:
     """Everything a comparison reads.
 
-    `features` is a table of numbers and words, missing cells allowed, or a finite array (N, p). A
-    task without features brings `scores` instead: the logits (N, C) of models trained elsewhere,
-    by name. `folds` (N,), or `parts` (N,) of "train", "val", "cal" and "test", are stored splits.
-    `weight` (N,) is how many rows each row stands for. The first C decisions are the classes.
+    `features` is a table of numbers and words, missing cells allowed, or a finite array (N, p); a
+    `network` that is a function makes models which read the array (N, …) as it is. A task without
+    features brings `scores` instead: the logits (N, C) of models trained elsewhere, by name.
+    `folds` (N,), or `parts` (N,) of "train", "val", "cal" and "test", are stored splits. `weight`
+    (N,) is how many rows each row stands for. `costs` may be a matrix for each row
+    (`PerExample.matrices`); the first C decisions are the classes. `converged_cost` is what the
+    Bayes decision costs after a cross-entropy model that is known to be trained to its end.
     """
 
     name: str
     title: str
     costs: CostMatrix
     target: Indices
-    features: pandas.DataFrame | Numbers | None = None
+    features: pandas.DataFrame | NDArray[Any] | None = None
     scores: Mapping[str, Numbers] = field(default_factory=dict[str, Numbers])
     weight: Numbers | None = None
     folds: Indices | None = None
     parts: NDArray[numpy.str_] | None = None
-    network: Network = "mlp"
+    network: Network | ModelFactory = "mlp"
+    converged_cost: float | None = None
 
     @property
     def row_weight(self) -> Numbers:
         """The weight (N,) of every row: one where none was given."""
         return numpy.ones(len(self.target)) if self.weight is None else self.weight
+
+    def paid(self, rows: Indices) -> Numbers:
+        """What each decision costs on some rows, whose truths are known: (n, K)."""
+        truths, samples = torch.as_tensor(self.target[rows]), torch.as_tensor(rows)
+        return self.costs.row(truths, samples).double().numpy()
+
+
+def of_rows(costs: CostMatrix, rows: Any) -> CostMatrix:
+    """The matrices of some rows where each has its own; else the one that all share."""
+    if costs.num_samples is None:
+        return costs
+    return PerExample.matrices(costs.tables["table"][rows], costs.classes, costs.decisions)
 
 
 def shown(names: Sequence[str], limit: int = 6) -> str:

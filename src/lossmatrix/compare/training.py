@@ -1,42 +1,68 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Two small networks and how each is trained; nothing but the criterion differs between losses."""
+"""Small networks and how each is trained; nothing but the criterion differs between losses."""
 # PyTorch's optimisers and random numbers carry no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, AdamW
 
-from lossmatrix.compare.task import Network
+from lossmatrix.compare.task import ModelFactory, Network, of_rows
+from lossmatrix.costs import CostMatrix
 from lossmatrix.nn import Criterion
 
 HIDDEN = 64
-BATCH = 128
-LEARNING_RATE = 3e-3
+PREDICTED = 4096  # rows whose logits are computed at once
 WEIGHT_DECAY = 1e-2
 MOST_STEPS = 1000  # of the linear model, which stops by itself where the gradient is flat
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How long AdamW trains a model, and in which steps; the linear model needs none of it."""
+
+    epochs: int = 40
+    batch_size: int = 128
+    learning_rate: float = 3e-3
+
+
+@dataclass(frozen=True)
 class Part:
-    """The rows of one purpose: features (n, p), target (n,), weight (n,)."""
+    """Rows of one purpose: features (n, …), target (n,), weight (n,), and costs, maybe per row."""
 
     features: Tensor
     target: Tensor
     weight: Tensor
+    costs: CostMatrix
+
+    def loss(
+        self, criterion: Criterion, logits: Tensor, rows: Tensor | slice = slice(None)
+    ) -> Tensor:
+        """The criterion on logits of some rows, or of all."""
+        own = None if self.costs.num_samples is None else of_rows(self.costs, rows)
+        return criterion(logits, self.target[rows], sample_weight=self.weight[rows], costs=own)
 
 
-def build(network: Network, num_features: int, num_classes: int, seed: int) -> nn.Module:
-    """A linear softmax model in float64, or two layers of 64 ReLU in float32.
+class LinearSoftmax(nn.Linear):
+    """The linear model in float64, which is trained to its optimum."""
+
+
+def build(
+    network: Network | ModelFactory, num_features: int, num_classes: int, seed: int
+) -> nn.Module:
+    """A linear softmax model in float64, two layers of 64 ReLU in float32, or the user's model.
 
     It sets PyTorch's seed, which also the order of the batches follows from.
     """
     torch.manual_seed(seed)
+    if callable(network):
+        return network()
     if network == "linear":
-        return nn.Linear(num_features, num_classes, dtype=torch.float64)
+        return LinearSoftmax(num_features, num_classes, dtype=torch.float64)
     return nn.Sequential(
         nn.Linear(num_features, HIDDEN),
         nn.ReLU(),
@@ -47,15 +73,23 @@ def build(network: Network, num_features: int, num_classes: int, seed: int) -> n
 
 
 def train(
-    network: nn.Module, criterion: Criterion, fit: Part, validation: Part, epochs: int
+    network: nn.Module,
+    criterion: Criterion,
+    fit: Part,
+    validation: Part,
+    schedule: Schedule,
+    step: float = 1.0,
 ) -> bool:
-    """Train in place; False where the loss became infinite or NaN."""
-    if isinstance(network, nn.Linear):
-        return train_linear(network, criterion, fit)
-    return train_mlp(network, criterion, fit, validation, epochs)
+    """Train in place; False where the loss became infinite or NaN.
+
+    `step` multiplies the ridge of a linear model, the learning rate of any other.
+    """
+    if isinstance(network, LinearSoftmax):
+        return train_linear(network, criterion, fit, step)
+    return train_by_epochs(network, criterion, fit, validation, schedule, step)
 
 
-def train_linear(network: nn.Linear, criterion: Criterion, fit: Part) -> bool:
+def train_linear(network: LinearSoftmax, criterion: Criterion, fit: Part, step: float) -> bool:
     """Full-batch L-BFGS until the gradient is flat, with the ridge of logistic regression.
 
     The ridge ½‖W‖² / n (scikit-learn's default) makes the optimum exist on separable classes.
@@ -71,8 +105,8 @@ def train_linear(network: nn.Linear, criterion: Criterion, fit: Part) -> bool:
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        loss = criterion(network(fit.features), fit.target, sample_weight=fit.weight)
-        loss = loss + network.weight.square().sum() / (2 * len(fit.target))
+        loss = fit.loss(criterion, network(fit.features))
+        loss = loss + step * network.weight.square().sum() / (2 * len(fit.target))
         loss.backward()
         return loss
 
@@ -80,22 +114,26 @@ def train_linear(network: nn.Linear, criterion: Criterion, fit: Part) -> bool:
     return math.isfinite(objective().item())
 
 
-def train_mlp(
-    network: nn.Module, criterion: Criterion, fit: Part, validation: Part, epochs: int
+def train_by_epochs(
+    network: nn.Module,
+    criterion: Criterion,
+    fit: Part,
+    validation: Part,
+    schedule: Schedule,
+    step: float,
 ) -> bool:
     """AdamW over shuffled batches; the weights of the epoch with the least validation loss."""
-    optimizer = AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    rate = step * schedule.learning_rate
+    optimizer = AdamW(network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
     least, best = math.inf, network.state_dict()
-    for _ in range(epochs):
-        order = torch.randperm(len(fit.target))
-        for rows in torch.split(order, BATCH):
+    for _ in range(schedule.epochs):
+        network.train()
+        for rows in batches(len(fit.target), schedule.batch_size):
             optimizer.zero_grad()
             logits = network(fit.features[rows])
-            criterion(logits, fit.target[rows], sample_weight=fit.weight[rows]).backward()
+            fit.loss(criterion, logits, rows).backward()
             optimizer.step()
-        with torch.no_grad():
-            logits = network(validation.features)
-            loss = criterion(logits, validation.target, sample_weight=validation.weight).item()
+        loss = validation.loss(criterion, predict(network, validation.features)).item()
         if not math.isfinite(loss):
             return False
         if loss < least:
@@ -103,3 +141,15 @@ def train_mlp(
             best = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(best)
     return True
+
+
+def batches(count: int, size: int) -> Iterator[Tensor]:
+    """Row numbers in a new order, in batches of equal size, up to one row."""
+    yield from torch.randperm(count).tensor_split(math.ceil(count / size))
+
+
+def predict(network: nn.Module, features: Tensor) -> Tensor:
+    """Logits (n, C) of a model at rest: dropout and its like are off, no derivative is kept."""
+    network.eval()
+    with torch.no_grad():
+        return torch.cat([network(rows) for rows in features.split(PREDICTED)])

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Decisions for a file of probabilities of any length, a block of rows at a time."""
+# pandas and pyarrow carry no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import os
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy
+import pandas
+import torch
+from pyarrow import Table
+from pyarrow.parquet import ParquetFile, ParquetWriter
+
+from lossmatrix.compare.reading import numbers, read, read_probs, read_table, separator
+from lossmatrix.compare.task import Indices, Numbers, UserInputError, shown
+from lossmatrix.costs import CostMatrix
+from lossmatrix.decide import conditional_risk, shift_priors
+
+BLOCK = 2**21  # numbers of one block of rows, which bounds memory
+ADDED = ("decision", "expected_cost")
+
+
+def decide_file(
+    source: Path, costs: CostMatrix, priors: tuple[Numbers, Numbers] | None, out: Path | None
+) -> Indices:
+    """Write the least expensive decision of every row, and count (K,) how often each is taken.
+
+    `source` has a column of probabilities for each class; the other columns are passed on, with
+    `decision` and `expected_cost` behind them, to the CSV or Parquet file `out`, or as CSV to the
+    terminal. `priors` are the old and the new class frequencies (C,). Memory does not grow with the
+    file, and `out` appears when it is complete.
+
+    Raises `UserInputError` for a file without these columns and for rows that are no probabilities.
+    """
+    counts = numpy.zeros(costs.num_decisions, numpy.int64)
+    names, first_row = numpy.array(costs.decisions), 1
+    with writer(out) as write:
+        for rows in blocks(source, costs):
+            probs = torch.from_numpy(
+                read_probs(numbers(rows[list(costs.classes)]), source, first_row)
+            )
+            if priors is not None:
+                probs = shift_priors(probs, *map(torch.from_numpy, priors))
+            risk = conditional_risk(probs, costs).numpy()
+            chosen = risk.argmin(1)
+            counts += numpy.bincount(chosen, minlength=len(counts))
+            first_row += len(rows)
+            added = dict(zip(ADDED, (names[chosen], risk.min(1)), strict=True))
+            write(rows.drop(columns=list(costs.classes)).assign(**added))
+    return counts
+
+
+def blocks(path: Path, costs: CostMatrix) -> Iterator[pandas.DataFrame]:
+    """The rows of a CSV or Parquet file, some at a time; columns that are no class stay as text."""
+    if path.suffix == ".parquet":
+        file = read(path, ParquetFile)
+        check_columns(file.schema_arrow.names, path, costs)
+        size = max(1, BLOCK // len(file.schema_arrow.names))
+        for batch in file.iter_batches(size):
+            yield batch.to_pandas()
+        return
+    options: dict[str, Any] = {"sep": read(path, separator), "keep_default_na": False}
+    names: list[str] = list(read(path, lambda file: pandas.read_csv(file, nrows=0, **options)))  # pyright: ignore[reportUnknownLambdaType]
+    check_columns(names, path, costs)
+    kinds = {name: "str" for name in names if name not in costs.classes}
+    size = max(1, BLOCK // len(names))
+    options |= {"dtype": kinds, "chunksize": size}
+    table: Any = read(path, lambda file: cast(Any, pandas.read_csv(file, **options)))
+    with table:
+        while (block := read(path, lambda _: next(table, None))) is not None:
+            yield block
+
+
+def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
+    """Refuse a file without a column for each class, or with one that would be written twice."""
+    absent = [name for name in costs.classes if name not in names]
+    if absent:
+        raise UserInputError(
+            f"{path} has no column {shown(absent)}: it needs one for each class of the costs, and "
+            f"has {shown(names)}."
+        )
+    if taken := [name for name in ADDED if name in names]:
+        raise UserInputError(f"{path} has a column {taken[0]!r} already: rename it.")
+
+
+def read_priors(path: Path, costs: CostMatrix) -> tuple[Numbers, Numbers]:
+    """Old and new class frequencies from a CSV file with the columns class, old and new."""
+    rows = read_table(path, text=["class"])
+    if not {"class", "old", "new"} <= set(rows) or set(rows["class"]) != set(costs.classes):
+        raise UserInputError(
+            f"{path} needs the columns class, old and new and a row for each of "
+            f"{shown(costs.classes)}: what share each class had, and has now."
+        )
+    ordered = rows.set_index("class").loc[list(costs.classes), ["old", "new"]]
+    old, new = numbers(ordered).T
+    return old.copy(), new.copy()
+
+
+class Write(Protocol):
+    """Writes one block of rows."""
+
+    def __call__(self, rows: pandas.DataFrame) -> None: ...  # noqa: D102
+
+
+@contextmanager
+def writer(out: Path | None) -> Generator[Write]:
+    """Blocks become a CSV or Parquet file that appears when it is complete, or lines on stdout."""
+    if out is None:
+        yield csv_writer(sys.stdout)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        if out.suffix == ".parquet":
+            with parquet_writer(unfinished) as write:
+                yield write
+        else:
+            with unfinished.open("w", newline="", encoding="utf-8") as file:
+                yield csv_writer(file)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def csv_writer(file: Any) -> Write:
+    """The first block brings the header."""
+    begun: list[bool] = []
+
+    def write(rows: pandas.DataFrame) -> None:
+        rows.to_csv(file, index=False, header=not begun, lineterminator="\n")
+        begun.append(True)
+
+    return write
+
+
+@contextmanager
+def parquet_writer(path: Path) -> Generator[Write]:
+    """The first block brings the schema, which the others must fit."""
+    opened: list[ParquetWriter] = []
+
+    def write(rows: pandas.DataFrame) -> None:
+        if not opened:
+            table = Table.from_pandas(rows, preserve_index=False)
+            opened.append(ParquetWriter(path, table.schema))
+        opened[0].write_table(Table.from_pandas(rows, opened[0].schema, preserve_index=False))
+
+    try:
+        yield write
+    finally:
+        for each in opened:
+            each.close()
