@@ -52,7 +52,7 @@ def blobs(rows: int = 150, costs: lm.CostMatrix | None = None) -> Task:
 
 @pytest.fixture(scope="module")
 def comparison() -> Comparison:
-    return compare_task(blobs(90), seeds=1)
+    return compare_task(blobs(90), seeds=1, tune=1)
 
 
 def line(comparison: Comparison, method: str, rule: str) -> object:
@@ -120,8 +120,8 @@ def test_two_methods_with_one_loss_are_trained_to_the_same_network() -> None:
 
 
 def test_the_unit_of_the_costs_changes_nothing_but_prices() -> None:
-    euros = compare_task(blobs(60), seeds=1)
-    cents = compare_task(blobs(60, blobs().costs.scaled(128.0)), seeds=1)
+    euros = compare_task(blobs(60), seeds=1, tune=1)
+    cents = compare_task(blobs(60, blobs().costs.scaled(128.0)), seeds=1, tune=1)
     for mine, other in zip(euros.results, cents.results, strict=True):
         assert other.average_cost == pytest.approx(128 * mine.average_cost)
         assert other.normalized_cost == pytest.approx(mine.normalized_cost)
@@ -132,7 +132,8 @@ def test_a_price_for_being_right_changes_no_decision() -> None:
     table = lm.Dense(COSTS).to_dense()
     shifted = lm.Dense(table + torch.tensor([[4.0], [-8.0], [0.0]]))
     free, priced = (
-        compare_task(blobs(60, lm.Dense(d)), seeds=1).results for d in (table, shifted.to_dense())
+        compare_task(blobs(60, lm.Dense(d)), seeds=1, tune=1).results
+        for d in (table, shifted.to_dense())
     )
     for mine, other in zip(free, priced, strict=True):
         numpy.testing.assert_array_equal(mine.confusion, other.confusion)
@@ -142,7 +143,7 @@ def test_a_price_for_being_right_changes_no_decision() -> None:
 def test_rows_of_little_weight_are_little_trained_for() -> None:
     light = numpy.where(blobs().target == 2, 0.01, 1.0)
     plain, weighted = (
-        compare_task(replace(blobs(), weight=weight), [CROSS_ENTROPY], seeds=1).results[0]
+        compare_task(replace(blobs(), weight=weight), [CROSS_ENTROPY], seeds=1, tune=1).results[0]
         for weight in (None, light)
     )
     assert weighted.confusion[:, 2].sum() < 0.05 < plain.confusion[:, 2].sum()
@@ -150,7 +151,7 @@ def test_rows_of_little_weight_are_little_trained_for() -> None:
 
 def test_more_decisions_than_classes_are_open_to_the_bayes_step_only() -> None:
     task = blobs(90, blobs().costs.with_abstain(0.4, "ask"))
-    results = compare_task(task, seeds=1).results
+    results = compare_task(task, seeds=1, tune=1).results
     asked = {(r.method, r.rule): r.confusion[:, 3].sum() for r in results}
     assert asked["CrossEntropy", "Bayes"] > 0
     assert all(share == 0 for (_, rule), share in asked.items() if rule == "argmax")
@@ -160,7 +161,7 @@ def test_the_callers_random_numbers_go_on_unchanged() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    compare_task(blobs(60), [CROSS_ENTROPY], seeds=1)
+    compare_task(blobs(60), [CROSS_ENTROPY], seeds=1, tune=1)
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -247,7 +248,7 @@ def test_a_model_predicts_at_rest_and_in_blocks(monkeypatch: pytest.MonkeyPatch)
 def test_costs_under_which_one_decision_is_never_wrong_are_refused() -> None:
     task = blobs(60, lm.Dense([[0, 1, 0], [2, 0, 0], [1, 3, 0]]))
     with pytest.raises(UserInputError, match="nothing to compare"):
-        compare_task(task, [CROSS_ENTROPY], seeds=1)
+        compare_task(task, [CROSS_ENTROPY], seeds=1, tune=1)
 
 
 def scores(weight: numpy.ndarray | None = None) -> Task:
@@ -322,7 +323,7 @@ def hostile(request: pytest.FixtureRequest) -> Comparison:
         features = numpy.random.default_rng(0).normal(size=(200, 4))
         task = Task("t", "t", costs, numpy.arange(200) % 20, features=features, network="linear")
     task = replace(task, name=evil, title=f"{evil} & more")
-    return compare_task(task, [CROSS_ENTROPY, Method(evil, lm.ExpectedCost())], seeds=1)
+    return compare_task(task, [CROSS_ENTROPY, Method(evil, lm.ExpectedCost())], seeds=1, tune=1)
 
 
 def test_the_report_escapes_every_text_and_loads_nothing(hostile: Comparison) -> None:
@@ -448,14 +449,14 @@ def test_distances_between_grades_of_wine_leave_no_clear_effect(data_dir: Path) 
 def test_german_credit_reproduces_its_reference_costs(data_dir: Path) -> None:
     task = folder(data_dir / "german_credit")
     assert len(list(splits(task, 1))) == 10
-    argmax, bayes, _ = compare_task(task, [CROSS_ENTROPY], seeds=1).results
+    argmax, bayes, _ = compare_task(task, [CROSS_ENTROPY], seeds=1, tune=1).results
     assert argmax.average_cost == pytest.approx(0.858, abs=0.04)
     assert bayes.average_cost == pytest.approx(0.556, abs=0.03)
 
 
 def test_scania_scores_reproduce_their_published_totals(data_dir: Path) -> None:
     task = folder(data_dir / "scania_cx_probs")
-    comparison = compare_task(task, seeds=1)
+    comparison = compare_task(task, seeds=1, tune=1)
     total = task.row_weight.sum()
     assert comparison.results[0].average_cost * total == pytest.approx(54907.0)
     assert comparison.results[1].average_cost * total == pytest.approx(34835.690)
