@@ -16,6 +16,7 @@ compare: $(READY)
 	@$(BIN)/lossmatrix compare --digits --out out/report.html
 
 test: lint
+	@tests/install_chromium.sh
 	@$(BIN)/python -m pytest -q -n 2
 
 lint: $(READY)

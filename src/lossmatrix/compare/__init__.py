@@ -8,6 +8,7 @@ for _package in [
     "joblib",
     "numpy",
     "pandas",
+    "plotly",
     "pyarrow",
     "rich",
     "scipy",

@@ -1,0 +1,567 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The report: what it says about the numbers, and how its page behaves in a browser."""
+
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from html import unescape
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import numpy
+import plotly.graph_objects
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import lossmatrix as lm
+from lossmatrix.compare import statistics
+from lossmatrix.compare.report import explorer, page, write_report
+from lossmatrix.compare.report.answer import answers
+from lossmatrix.compare.report.charts import abstaining, groups, heat_map, rejection, reliability
+from lossmatrix.compare.report.ledger import bill_of, paid, prediction, risk, view
+from lossmatrix.compare.results import Comparison, Result, price
+from lossmatrix.compare.run import compare_task
+from lossmatrix.compare.statistics import Verdict
+from lossmatrix.compare.task import Task
+
+COSTS = [[0.0, 1, 9], [2, 0, 4], [1, 3, 0]]
+NAMES = ["cat", "lynx", "truck"]
+EVIL = "<b><script>alert('&')</script></b>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples() -> Iterator[None]:
+    """Intervals are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "RESAMPLES", 20)
+        yield
+
+
+def scored(costs: lm.CostMatrix, rows: int, models: int = 1, **fields: Any) -> Comparison:
+    """A comparison of the decision rules on noisy logits of as many models."""
+    random = numpy.random.default_rng(3)
+    C = costs.num_classes
+    target = numpy.arange(rows + 10 * C) % C
+    hot = 3 * (target[:, None] == numpy.arange(C))
+    noise = [random.normal(0, 1.5, (len(target), C)) for _ in range(models)]
+    scores = {f"model {i}": hot + each for i, each in enumerate(noise)}
+    parts = numpy.where(numpy.arange(len(target)) < rows, "test", "cal")
+    task = Task("t", "A title", costs, target, scores=scores, parts=parts)
+    return compare_task(replace(task, **fields), seeds=1)
+
+
+def weighted(comparison: Comparison) -> Comparison:
+    """The same comparison of rows that stand for one, two, three or four."""
+    weight = 1.0 + numpy.arange(len(comparison.task.target)) % 4
+    return compare_task(replace(comparison.task, weight=weight), seeds=1)
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return scored(lm.Dense(COSTS, classes=NAMES), 240, models=2)
+
+
+@pytest.fixture(scope="module")
+def own_costs() -> Comparison:
+    """A comparison in which every row has costs of its own."""
+    cubes = torch.tensor(COSTS, dtype=torch.float64) * torch.linspace(0.5, 4, 270)[:, None, None]
+    return scored(lm.PerExample.matrices(cubes, classes=NAMES), 240)
+
+
+def control_of(comparison: Comparison) -> Result:
+    return next(result for result in comparison.results if result.verdict == "control")
+
+
+# --- the numbers ---------------------------------------------------------------------------------
+
+
+def test_the_bill_adds_up_to_the_average_cost(
+    comparison: Comparison, own_costs: Comparison
+) -> None:
+    for each in (comparison, own_costs, weighted(comparison)):
+        for result in each.results:
+            shown = view(each, result)
+            assert bill_of(each, result).sum() == pytest.approx(1000 * result.average_cost)
+            assert sum(truth.share for truth in shown.truths) == pytest.approx(1)
+            by_class = sum(truth.rows * truth.average for truth in shown.truths)
+            assert by_class == pytest.approx(result.average_cost)
+            costs = [pair.cost for pair in shown.pairs]
+            assert costs == sorted(costs, reverse=True)
+            assert sum(pair.share for pair in shown.pairs) == pytest.approx(1)  # 6 mistakes in all
+
+
+def test_predicted_and_paid_costs_are_those_of_the_decision(own_costs: Comparison) -> None:
+    control = control_of(own_costs)
+    assert control.probs is not None
+    assert own_costs.row_costs is not None
+    risks = risk(own_costs, control.probs)
+    for row in (0, 7, 200):
+        D = own_costs.row_costs[row]
+        assert risks[row] == pytest.approx(control.probs[row] @ D)
+        decision = control.decisions[0, row]
+        assert prediction(own_costs, control).expected[row] == pytest.approx(risks[row, decision])
+        assert paid(own_costs, control.decisions)[0, row] == D[own_costs.target[row], decision]
+
+
+def test_groups_of_rows_hold_all_rows_and_the_same_predicted_cost_each(
+    comparison: Comparison,
+) -> None:
+    known = prediction(comparison, control_of(comparison))
+    found = groups(known)
+    assert sum(group.rows for group in found) == len(known.paid)
+    assert len(found) == 10
+    for what in ("expected", "paid"):
+        total = sum(group.rows * getattr(group, what) for group in found)
+        assert total == pytest.approx(getattr(known, what).sum())
+    dues = [group.rows * group.expected for group in found]
+    assert max(dues) - min(dues) < 2 * known.expected.max()
+    assert found[0].rows > 3 * found[-1].rows
+
+
+def test_equal_predictions_make_one_group(comparison: Comparison) -> None:
+    known = prediction(comparison, control_of(comparison))
+    assert len(groups(replace(known, expected=0 * known.expected))) == 1
+
+
+def test_abstaining_starts_at_the_average_cost_and_drops_the_dearest_predictions_first(
+    comparison: Comparison,
+) -> None:
+    for each in (comparison, weighted(comparison)):
+        known = prediction(each, control_of(each))
+        share, cost, limit = abstaining(known)
+        assert share[0] == 0
+        assert cost[0] == pytest.approx(control_of(each).average_cost)
+        assert (numpy.diff(limit) <= 0).all()
+        place = 60
+        rest = known.expected.argsort(kind="stable")[: len(known.expected) - place]
+        assert limit[place] == known.expected[rest].max()
+        average = numpy.average(known.paid[rest], weights=known.weight[rest])
+        assert cost[place] == pytest.approx(average, rel=0.2)  # ties in the order
+        assert share[place] == pytest.approx(
+            1 - known.weight[rest].sum() / known.weight.sum(), 0.05
+        )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "first"),
+    [
+        ("worse", "Decide by cost:"),
+        ("better", "Choose the likeliest class:"),
+        ("no difference", "Decide as you like:"),
+        ("undecided", "Neither way of deciding"),
+    ],
+)
+def test_the_answer_follows_the_verdicts(
+    comparison: Comparison, verdict: Verdict, first: str
+) -> None:
+    argmax, _, control = comparison.results[:3]
+    rival = replace(argmax, method="Rival", verdict="worse")
+    lines = (replace(argmax, verdict=verdict), control, rival)
+    (sentence,) = answers(replace(comparison, results=lines))
+    assert sentence.startswith(first)
+    assert price(control.average_cost) in sentence
+    assert price(argmax.average_cost) in sentence
+    assert "no loss that was trained with the prices" in sentence
+    better = (*lines, replace(rival, verdict="better", average_cost=0.0123))
+    (sentence,) = answers(replace(comparison, results=better))
+    assert sentence.endswith("; trained with Rival (argmax), 0.01230.")
+
+
+def test_stored_scores_have_an_answer_each(comparison: Comparison) -> None:
+    first, second = answers(comparison)
+    assert "model 0" in first
+    assert "model 1" in second
+
+
+def test_figures_are_what_plotly_accepts(comparison: Comparison) -> None:
+    control = control_of(comparison)
+    for chart in (reliability(comparison, control), rejection(comparison, [control])):
+        plotly.graph_objects.Figure(chart.figure)  # refuses a property that does not exist
+        assert all(len(row) == len(chart.head) for row in chart.rows)
+    plotly.graph_objects.Figure(heat_map(comparison, bill_of(comparison, control), "lost"))
+
+
+def test_the_page_stores_no_more_numbers_than_it_may(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [result for result in comparison.results if result.rule == "temperature + Bayes"]
+    whole = explorer.explorer_data(comparison, models)
+    assert (whole["rows"], len(whole["models"])) == (240, 2)
+    monkeypatch.setattr(explorer, "MOST_NUMBERS", 800)  # 240 rows of 3: one model of two
+    one = explorer.explorer_data(comparison, models)
+    assert (one["rows"], len(one["models"])) == (240, 1)
+    monkeypatch.setattr(explorer, "MOST_NUMBERS", 300)
+    fewer = explorer.explorer_data(comparison, models)
+    assert (fewer["rows"], len(fewer["models"])) == (100, 1)
+    assert fewer == explorer.explorer_data(comparison, models)
+    assert "a random sample of 100 of the 240 judged rows" in " ".join(page(comparison).split())
+
+
+# --- the text of the page ------------------------------------------------------------------------
+
+
+def test_the_report_shows_every_line_and_the_answer(comparison: Comparison, tmp_path: Path) -> None:
+    write_report(comparison, tmp_path / "new" / "report.html")
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
+    text = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    for result in comparison.results:
+        assert f"{100 * result.accuracy:.1f}%" in text
+        assert f"{result.normalized_cost:.3f}" in text
+        assert f"[{result.interval[0]:.3f}, {result.interval[1]:.3f}]" in text
+    others = [result for result in comparison.results if result.verdict != "control"]
+    assert text.count('class="interval"') == len(others)
+    assert all(sentence in text for sentence in answers(comparison))
+
+
+def test_the_page_allows_its_own_three_scripts_and_loads_nothing(comparison: Comparison) -> None:
+    text = page(comparison)
+    scripts = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digests = [b64encode(sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    (given,) = re.findall(r'Content-Security-Policy" content="(.*?)"', text)
+    rules = unescape(given).split("; ")
+    assert rules[:2] == ["default-src 'none'", "style-src 'unsafe-inline'"]
+    assert rules[2:] == ["img-src data:", f"script-src {allowed}"]
+    assert len(scripts) == 3
+
+
+def test_outside_of_plotly_the_page_names_no_address(comparison: Comparison) -> None:
+    text = re.sub(r"<script>.*?</script>", "", page(comparison), flags=re.DOTALL)
+    assert not re.search(r"https?:|//cdn|@import|url\(", text)
+
+
+def test_a_failed_control_leaves_out_what_needs_probabilities(comparison: Comparison) -> None:
+    results = [replace(result, probs=None) for result in comparison.results]
+    text = page(replace(comparison, results=tuple(results)))
+    assert "a training failed: there is nothing to predict costs from" in text
+    assert 'id="explorer' not in text
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of a colour #rrggbb (WCAG 2.2)."""
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_text_has_contrast_in_light_and_dark(comparison: Comparison) -> None:
+    light, dark = re.findall(r":root \{(.*?)\}", page(comparison), flags=re.DOTALL)
+    for block in (light, dark):
+        color = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+        texts = {color[name] for name in ("ink", "quiet", "better", "worse", "neutral")}
+        grounds = {color["page"], color["card"]}
+        pairs = {(text, ground) for text in texts for ground in grounds}
+        pairs.add((color["ink"], color["heat"]))
+        assert [pair for pair in pairs if contrast(*pair) < 4.5] == []
+        curves = [color[name] for name in color if name.startswith("curve")]
+        assert [curve for curve in curves if contrast(curve, color["page"]) < 3] == []
+        assert len(curves) == 6
+
+
+# --- in a browser --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = which("chromium")
+    assert path, "run tests/install_chromium.sh"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()
+
+
+Opener = Callable[..., Any]
+
+
+@pytest.fixture
+def opened(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
+    """Opens a report; nothing may be loaded, and nothing said on the console."""
+    heard: list[str] = []
+    asked: list[str] = []
+
+    @contextmanager
+    def open_page(comparison: Comparison, width: int = 1280, **options: Any) -> Iterator[Page]:
+        path = tmp_path / "report.html"
+        write_report(comparison, path)
+        tab = browser.new_page(viewport={"width": width, "height": 900}, **options)
+        tab.on("console", lambda message: heard.append(message.text))
+        tab.on("pageerror", lambda error: heard.append(str(error)))
+        tab.on("dialog", lambda dialog: (heard.append(dialog.message), dialog.dismiss()))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(path.as_uri())
+        yield tab
+        tab.close()
+
+    yield open_page
+    assert heard == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def stored(tab: Page, model: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities and truths as the page holds them."""
+    data = json.loads(tab.locator("#explorer-data").text_content() or "")
+    probs = numpy.frombuffer(b64decode(data["models"][model]["numbers"]), "<f4").astype(float)
+    target = numpy.frombuffer(b64decode(data["target"]), "<i4").astype(int)
+    shape = len(target), len(data["classes"])
+    return torch.from_numpy(probs.reshape(shape)), torch.from_numpy(target)
+
+
+def counts(tab: Page) -> list[int]:
+    """How often each decision, then abstaining, is taken at the prices in force."""
+    cells = tab.locator("#decisions tbody td:last-child").all_text_contents()
+    return [int(cell.replace(",", "")) for cell in cells]
+
+
+def expected_counts(decisions: torch.Tensor, num_decisions: int) -> list[int]:
+    return torch.bincount(decisions, minlength=num_decisions + 1).tolist()
+
+
+def cell(tab: Page, truth: int, decision: int) -> Any:
+    return tab.locator(f'.editor td[data-truth="{truth}"][data-decision="{decision}"] input')
+
+
+def test_an_edited_cost_decides_as_the_library_does(comparison: Comparison, opened: Opener) -> None:
+    with opened(comparison) as tab:
+        probs, target = stored(tab)
+        table = torch.tensor(COSTS, dtype=torch.float64)
+        before = expected_counts(lm.decide(probs, table), 3)
+        assert counts(tab) == before
+        for truth, decision, cost in [(2, 0, 30.5), (0, 1, 0.25), (1, 1, -2)]:
+            cell(tab, truth, decision).fill(str(cost))
+            table[truth, decision] = cost
+            decisions = lm.decide(probs, table)
+            assert counts(tab) == expected_counts(decisions, 3)
+            average = lm.average_cost(decisions, target, table).item()
+            assert tab.locator("#by-cost").text_content() == price(average)
+            likeliest = lm.average_cost(probs.argmax(1), target, table).item()
+            assert tab.locator("#by-likeliest").text_content() == price(likeliest)
+            assert tab.locator("#total").text_content() == price(average * len(target))
+        assert counts(tab) != before
+        confusion = torch.zeros(3, 4).index_put((target, decisions), torch.ones(240), True)
+        shown = tab.locator(".editor .count").all_text_contents()
+        assert [0 if text == "·" else int(text) for text in shown] == confusion.flatten().tolist()
+        tab.get_by_role("button", name="Back to the stored prices").click()
+        assert counts(tab) == before
+        assert cell(tab, 2, 0).input_value() == "1"
+
+
+def test_a_cell_that_is_no_number_changes_nothing_and_is_marked(
+    comparison: Comparison, opened: Opener
+) -> None:
+    with opened(comparison) as tab:
+        before = counts(tab)
+        cell(tab, 2, 0).fill("")
+        assert counts(tab) == before
+        assert cell(tab, 2, 0).evaluate("input => getComputedStyle(input).borderStyle") == "dashed"
+
+
+def test_a_price_of_abstaining_decides_as_the_library_does(
+    comparison: Comparison, opened: Opener
+) -> None:
+    each = weighted(comparison)
+    with opened(each) as tab:
+        probs, target = stored(tab)
+        tab.get_by_label("Abstaining costs").fill("0.4")
+        decisions = lm.decide_or_abstain(probs, each.task.costs, 0.4)
+        weight = torch.as_tensor(each.weight)
+        abstained = decisions == 3
+        sums = torch.zeros(4, dtype=torch.float64).index_add(0, decisions, weight)
+        assert counts(tab) == sums.tolist()
+        share = (weight[abstained].sum() / weight.sum()).item()
+        assert 0 < share < 1
+        assert tab.locator("#abstained").text_content() == f"{share:.1%}"
+        rest = ~abstained
+        cost = lm.average_cost(
+            decisions[rest], target[rest], each.task.costs, sample_weight=weight[rest]
+        )
+        assert tab.locator("#rest").text_content() == price(cost.item())
+        total = cost * weight[rest].sum() + 0.4 * weight[abstained].sum()
+        assert tab.locator("#total").text_content() == price(total.item())
+
+
+def test_ties_go_to_the_lowest_index_and_never_to_abstaining(opened: Opener) -> None:
+    even = scored(lm.ZeroOne(4), 40)
+    results = [replace(result, probs=numpy.full((40, 4), 0.25)) for result in even.results]
+    with opened(replace(even, results=tuple(results))) as tab:
+        assert counts(tab) == [40, 0, 0, 0, 0]
+        tab.get_by_label("Abstaining costs").fill("0.75")
+        assert counts(tab) == [40, 0, 0, 0, 0]
+        tab.get_by_label("Abstaining costs").fill("0.74")
+        assert counts(tab) == [0, 0, 0, 0, 40]
+
+
+def test_the_slider_of_abstaining_works_from_the_keyboard(
+    comparison: Comparison, opened: Opener
+) -> None:
+    with opened(comparison) as tab:
+        slider = tab.get_by_role("slider")
+        assert counts(tab)[-1] == 0
+        slider.press("Home")
+        assert counts(tab) == [0, 0, 0, 240]
+        slider.press("ArrowRight")
+        slider.press("PageUp")
+        some = counts(tab)[-1]
+        assert 0 < some < 240
+        probs, _ = stored(tab)
+        offered = float(tab.get_by_label("Abstaining costs").input_value())
+        nearly = lm.decide_or_abstain(probs, COSTS, offered)  # the field shows three figures
+        assert (nearly == 3).sum().item() == pytest.approx(some, abs=2)
+        assert f"{some / 240:.1%} abstained" in (slider.get_attribute("aria-valuetext") or "")
+        slider.press("End")
+        assert counts(tab)[-1] == 0
+
+
+def test_another_model_is_decided_at_the_edited_prices(
+    comparison: Comparison, opened: Opener
+) -> None:
+    with opened(comparison) as tab:
+        cell(tab, 2, 0).fill("30")
+        tab.get_by_label("Probabilities of").select_option("model 1")
+        probs, _ = stored(tab, 1)
+        table = torch.tensor(COSTS, dtype=torch.float64)
+        olds = tab.locator("#decisions tbody td:nth-child(2)").all_text_contents()
+        assert [*map(int, olds)] == expected_counts(lm.decide(probs, table), 3)
+        table[2, 0] = 30
+        assert counts(tab) == expected_counts(lm.decide(probs, table), 3)
+
+
+def test_saved_prices_are_costs_that_the_library_reads(opened: Opener, tmp_path: Path) -> None:
+    names = ['a "b", c', "d", "é\nf"]
+    with opened(scored(lm.Dense(COSTS, classes=names), 30)) as tab:
+        cell(tab, 0, 2).fill("7.5")
+        tab.get_by_label("Abstaining costs").fill("0.4")
+        with tab.expect_download() as saved:
+            tab.get_by_role("button", name="Save").click()
+        saved.value.save_as(tmp_path / "costs.csv")
+    costs = lm.Dense.from_csv(tmp_path / "costs.csv")
+    assert list(costs.classes) == names
+    assert list(costs.decisions) == [*names, "abstain"]
+    assert costs.to_dense().tolist() == [[0, 1, 7.5, 0.4], [2, 0, 4, 0.4], [1, 3, 0, 0.4]]
+
+
+def test_names_that_look_like_markup_are_shown_and_never_run(opened: Opener) -> None:
+    names = [f"{EVIL}{i}" for i in range(3)]
+    small = scored(lm.Dense(COSTS, classes=names), 60, name=EVIL, title=f"{EVIL} & more</title>")
+    results = [replace(r, method=r.method.replace("model 0", EVIL)) for r in small.results]
+    many = scored(lm.ZeroOne([f"{EVIL}{i}" for i in range(20)]), 200, name=EVIL)
+    for each in (replace(small, results=tuple(results)), many):
+        with opened(each) as tab:
+            assert tab.locator("#decisions th").nth(3).text_content() == f"{EVIL}0"
+            assert EVIL in (tab.locator("#pairs tbody th").first.text_content() or "")
+            assert tab.locator("script:not([type])").count() == 3
+    with opened(replace(small, results=tuple(results))) as tab:
+        assert tab.title() == f"{EVIL} & more</title>"
+        assert tab.locator("h1").text_content() == f"{EVIL} & more</title>"
+        assert EVIL in tab.locator("#rejection .legendtext").all_text_contents()
+
+
+def test_200_classes_are_edited_one_pair_at_a_time(opened: Opener) -> None:
+    random = numpy.random.default_rng(0)
+    table = random.integers(1, 9, (200, 200)) * (1.0 - numpy.eye(200))
+    large = scored(lm.Dense(table), 12_000)
+    with opened(large) as tab:
+        assert "a random sample of 10,000 of the 12,000 judged rows" in tab.locator(
+            "#explorer > p"
+        ).first.inner_text().replace("\n", " ")
+        assert tab.locator("input[type=number]").count() == 2
+        probs, _ = stored(tab)
+        assert counts(tab) == expected_counts(lm.decide(probs, table), 200)
+        tab.get_by_label("When the truth is").select_option("17")
+        tab.get_by_label("deciding").select_option("4")
+        field = tab.get_by_label("costs", exact=True)
+        assert float(field.input_value()) == table[17, 4]
+        field.fill("0.125")
+        table[17, 4] = 0.125
+        assert counts(tab) == expected_counts(lm.decide(probs, table), 200)
+        seconds = tab.evaluate(
+            """() => { const cost = document.getElementById("cost"), start = performance.now();
+                       cost.value = 40; cost.dispatchEvent(new Event("input"));
+                       return (performance.now() - start) / 1000; }"""
+        )
+        assert seconds < 1
+        assert tab.locator(".chart .heatmaplayer image").count() == 3
+
+
+def test_100_000_rows_are_decided_in_the_page(opened: Opener) -> None:
+    with opened(scored(lm.Dense(COSTS, classes=NAMES), 100_000)) as tab:
+        assert "all 100,000 judged rows" in " ".join(tab.inner_text("#explorer").split())
+        probs, _ = stored(tab)
+        cell(tab, 2, 0).fill("30")
+        table = torch.tensor(COSTS, dtype=torch.float64)
+        table[2, 0] = 30
+        assert counts(tab) == expected_counts(lm.decide(probs, table), 3)
+
+
+def test_rows_with_costs_of_their_own_offer_abstaining_only(
+    own_costs: Comparison, opened: Opener
+) -> None:
+    with opened(own_costs) as tab:
+        assert "Each row has costs of its own" in tab.inner_text("#explorer")
+        assert tab.locator(".editor, #cost, #save").count() == 0
+        control = control_of(own_costs)
+        assert tab.locator("#by-cost").text_content() == price(control.average_cost)
+        assert tab.locator("#by-likeliest").text_content() == price(
+            own_costs.results[0].average_cost
+        )
+        tab.get_by_label("Abstaining costs").fill("0.5")
+        risks = risk(own_costs, control.probs).astype("f4")
+        assert counts(tab)[-1] == (risks.min(1) > 0.5).sum()
+
+
+def test_a_forbidden_decision_stays_forbidden(opened: Opener) -> None:
+    costs = lm.Dense([[0, 1, float("inf")], [2, 0, 4], [1, 3, 0]], classes=NAMES)
+    small = scored(lm.Dense(COSTS, classes=NAMES), 60)
+    certain = numpy.eye(3)[numpy.arange(60) % 3]  # 0 · ∞ is 0
+    results = [replace(result, probs=certain) for result in small.results]
+    task = replace(small.task, costs=costs)
+    with opened(replace(small, task=task, results=tuple(results))) as tab:
+        probs, _ = stored(tab)
+        assert counts(tab) == [20, 20, 20, 0]
+        assert counts(tab) == expected_counts(lm.decide(probs, costs), 3)
+        assert tab.locator(".editor input").count() == 8
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_fits_its_window_and_every_control_has_a_name(
+    comparison: Comparison, opened: Opener, width: int
+) -> None:
+    with opened(comparison, width) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        assert tab.locator("th:not([scope])").count() == 0
+        unnamed = """() => [...document.querySelectorAll("input, select, button")].filter(each =>
+            !each.ariaLabel && !each.labels?.length && !each.textContent.trim()).length"""
+        assert tab.evaluate(unnamed) == 0
+        charts = tab.locator(".chart")
+        assert charts.count() == 2
+        for chart in charts.all():
+            box = chart.locator("svg.main-svg").first.bounding_box()
+            assert box is not None
+            assert 300 < box["width"] <= width
+        cell(tab, 0, 1).focus()
+        tab.keyboard.press("Tab")
+        assert cell(tab, 0, 2).evaluate("input => input === document.activeElement")
+
+
+def test_charts_follow_light_and_dark(comparison: Comparison, opened: Opener) -> None:
+    with opened(comparison, color_scheme="light") as tab:
+        ink = "() => getComputedStyle(document.querySelector('#rejection .xtick text')).fill"
+        curve = "() => document.querySelector('#rejection .js-line').style.stroke"
+        light = tab.evaluate(ink), tab.evaluate(curve)
+        tab.emulate_media(color_scheme="dark")
+        tab.wait_for_function(f"({ink})() !== '{light[0]}'")
+        assert tab.evaluate(ink) == "rgb(232, 230, 225)"
+        assert tab.evaluate(curve) != light[1]
