@@ -213,6 +213,7 @@ def test_the_report_shows_every_line_and_the_answer(comparison: Comparison, tmp_
     for result in comparison.results:
         assert f"{100 * result.accuracy:.1f}%" in text
         assert f"{result.normalized_cost:.3f}" in text
+        assert f"[{result.interval[0]:.3f}, {result.interval[1]:.3f}]" in text
     others = [result for result in comparison.results if result.verdict != "control"]
     assert text.count('class="interval"') == len(others)
     assert all(sentence in text for sentence in answers(comparison))

@@ -68,8 +68,8 @@ def description(comparison: Comparison) -> dict[str, Any]:
 def line(result: Result) -> dict[str, Any]:
     """One line of the table."""
     names = (
-        "method rule accuracy average_cost normalized_cost untuned_cost difference low high "
-        "corrected verdict seconds remarks"
+        "method rule accuracy average_cost normalized_cost interval untuned_cost "
+        "difference low high corrected verdict seconds remarks"
     )
     return {name: getattr(result, name) for name in names.split()} | {
         "confusion": result.confusion.tolist(),

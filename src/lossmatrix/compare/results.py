@@ -124,7 +124,8 @@ class Result:
     """One line of the table; costs are per row, `confusion` (C, K) is in shares of all rows.
 
     `normalized_cost` is regret in units of the best constant decision's, so 1 is no better than
-    not looking at the data; `untuned_cost` is the same with the first configuration everywhere.
+    not looking at the data; `interval` is its own, and `untuned_cost` the same with the first
+    configuration everywhere.
     `difference`, `low` and `high` are in that unit, negative is cheaper than the control;
     `corrected` is the interval for repeated cross-validation, None where no folds are trained.
     `decisions` (seeds, N) are on the judged rows; `probs` (N, C) is what the first seed decided
@@ -136,6 +137,7 @@ class Result:
     accuracy: float
     average_cost: float
     normalized_cost: float
+    interval: tuple[float, float]
     untuned_cost: float
     difference: float
     low: float
@@ -214,15 +216,23 @@ def judge(
     normalized = stakes.regret[everyone, decisions] / stakes.unit
     controls = {record.method: i for i, record in enumerate(records) if record.is_control}
     differences = normalized - normalized[[controls[record.control] for record in records]]
-    intervals = paired_intervals(differences, target, weight)
+    both = numpy.concatenate([normalized, differences])  # of which one draw of rows serves all
+    intervals, paired = numpy.split(paired_intervals(both, target, weight), 2)
     folded = task.parts is None and task.features is not None
 
     def mean(values: NDArray[Any]) -> float:
         return float(values.mean(0) @ weight)
 
     results: list[Result] = []
-    for record, chosen, default, paid, difference, (low, high) in zip(
-        records, decisions, untuned, normalized, differences, intervals.tolist(), strict=True
+    for record, chosen, default, paid, interval, difference, (low, high) in zip(
+        records,
+        decisions,
+        untuned,
+        normalized,
+        intervals.tolist(),
+        differences,
+        paired.tolist(),
+        strict=True,
     ):
         confusion = numpy.zeros(task.costs.shape)
         numpy.add.at(confusion, (target, chosen), weight / len(chosen))
@@ -232,6 +242,7 @@ def judge(
             accuracy=mean(chosen == target),
             average_cost=mean(stakes.paid[everyone, chosen]),
             normalized_cost=mean(paid),
+            interval=tuple(interval),
             untuned_cost=mean(stakes.regret[everyone, default]) / stakes.unit,
             difference=mean(difference),
             low=low,
