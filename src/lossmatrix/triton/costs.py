@@ -9,12 +9,21 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from lossmatrix.triton.batch import multiple
+
 
 @triton.jit
 def dense(tables, truth, sample, j, inside):
-    """A table (C, C): its pointer and its two strides."""
-    place = truth.to(tl.int64) * tables[1] + j.to(tl.int64) * tables[2]
-    return tl.load(tables[0] + place, mask=inside, other=0.0)
+    """A table D: its pointer, its stride and what that is a multiple of."""
+    row = truth.to(tl.int64) * multiple(tables[1], tables[2])
+    return tl.load(tables[0] + row + j, mask=inside, other=0.0)
+
+
+@triton.jit
+def dense_turned(tables, truth, sample, j, inside):
+    """The same for Dᵀ: pixels of many truths side by side ask for one class at a time."""
+    row = j.to(tl.int64) * multiple(tables[1], tables[2])
+    return tl.load(tables[0] + row + truth, mask=inside, other=0.0)
 
 
 @triton.jit

@@ -116,7 +116,7 @@ def finite(second):
 
 @triton.jit
 def lead(z, j, first):
-    """The lead in a tile of logits of classes j, from ``first`` on; and e, which is 0 at the top."""
+    """The lead in a tile of logits of classes j, from ``first`` on; and e, 0 at the top."""
     top, place = tl.max(z, 1, return_indices=True, keep_dims=True)
     index = first + place
     others = tl.where(j == index, -INF, z)
