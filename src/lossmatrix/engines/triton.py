@@ -23,7 +23,7 @@ from lossmatrix.formula import Term
 from lossmatrix.problem import Problem, check_range
 
 if TYPE_CHECKING:
-    from lossmatrix.triton.launch import Batch, Call
+    from lossmatrix.triton.launch import Batch, Call, Outcome
     from lossmatrix.triton.row import Formula
 
 INSTALLED = find_spec("triton") is not None
@@ -58,7 +58,7 @@ def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
     check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
     if problem.given.requires_grad and torch.is_grad_enabled():
         return cast(Tensor, Recomputed.apply(problem.given, problem, higher))  # pyright: ignore
-    return as_asked(problem, compute(problem)[0])
+    return as_asked(problem, compute(problem).value)
 
 
 Options = tuple[Tensor, Tensor | None, Tensor | None, int, str]
@@ -74,47 +74,66 @@ def _options(problem: Problem) -> Options:
     )
 
 
-def compute(problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The loss, its denominator and what is kept of every row."""
-    return _losses(cast(Plan, plan(problem)), problem.logits, *_options(problem))
-
-
 class Recomputed(torch.autograd.Function):
-    """The loss, and in backward its gradient from the logits, which must not have changed."""
+    """The loss; and its gradient, which backward makes from the logits: they must not change.
+
+    Many logits of a scalar loss get their gradient in forward, for an upstream of 1; backward
+    makes it again where that is another, or where the first one has been handed out.
+    """
 
     @staticmethod
     def forward(  # noqa: D102
         ctx: Any, given: Tensor, problem: Problem, higher: Callable[[Problem], Tensor]
     ) -> Tensor:
-        value, *kept = compute(problem)
-        ctx.save_for_backward(given, *kept)
+        ctx.gradient = at_once(problem)
+        outcome = compute(problem, ctx.gradient)
+        ctx.save_for_backward(given, *outcome[1:])
         ctx.problem, ctx.higher = problem, higher
-        return as_asked(problem, value)
+        return as_asked(problem, outcome.value)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:  # noqa: D102
         (upstream,) = grad_outputs
-        problem, (given, *kept) = ctx.problem, ctx.saved_tensors
+        given, denominator, kept, tops = ctx.saved_tensors
+        problem, gradient, ctx.gradient = ctx.problem, ctx.gradient, None
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
             return differentiable(problem, ctx.higher, given, upstream), None, None
-        made = cast(Plan, plan(problem))
-        gradient = _slopes(made, upstream, *kept, problem.logits, *_options(problem))
-        return gradient.reshape(given.shape), None, None
+        logits, made = given.reshape(problem.shape), cast(Plan, plan(problem))
+        inputs = (upstream, denominator, kept, tops, gradient, logits)
+        return _slopes(made, *inputs, *_options(problem)).reshape(given.shape), None, None
+
+
+def compute(problem: Problem, gradient: Tensor | None = None) -> Outcome:
+    """The loss and what its gradient needs; ``gradient`` (B, C, P), if given, is filled."""
+    return _losses(cast(Plan, plan(problem)), gradient, problem.logits, *_options(problem))
+
+
+def at_once(problem: Problem) -> Tensor | None:
+    """Memory for the gradient where it is made in the same visit as the loss."""
+    from lossmatrix.triton import launch
+
+    logits = problem.logits
+    rows = launch.tiling(logits.shape[1], launch.in_planes(logits), problem.compute_dtype)
+    large = logits.numel() * logits.element_size() >= launch.AT_ONCE
+    if problem.reduction == "none" or not rows.whole or not large:
+        return None
+    return torch.empty_like(logits)
 
 
 def _losses(
     made: Plan,
+    gradient: Tensor | None,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
     sample_weight: Tensor | None,
     ignore_index: int,
     reduction: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> Outcome:
     from lossmatrix.triton import launch
 
     batch = _batch(logits, target, weight, sample_weight, ignore_index)
-    return launch.losses(batch, calls(made, batch.logits, batch.dtype), reduction)
+    return launch.losses(batch, calls(made, batch.logits, batch.dtype), reduction, gradient)
 
 
 def _slopes(
@@ -123,6 +142,7 @@ def _slopes(
     denominator: Tensor,
     kept: Tensor,
     tops: Tensor,
+    gradient: Tensor | None,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -134,7 +154,8 @@ def _slopes(
 
     batch = _batch(logits, target, weight, sample_weight, ignore_index)
     over = denominator if reduction == "mean" else None
-    return launch.slopes(batch, calls(made, batch.logits, batch.dtype), upstream, over, kept, tops)
+    known = calls(made, batch.logits, batch.dtype)
+    return launch.slopes(batch, known, upstream, over, kept, tops, gradient)
 
 
 def _batch(
@@ -209,7 +230,7 @@ def traced(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The loss, and what its gradient needs."""
     options = (target, weight, sample_weight, ignore_index, reduction)
-    return _losses(plans[plan_number], logits, *options)
+    return _losses(plans[plan_number], None, logits, *options)
 
 
 @torch.library.custom_op("lossmatrix::triton_slopes", mutates_args=())
@@ -228,7 +249,8 @@ def traced_slopes(
 ) -> Tensor:
     """The gradient of the loss."""
     options = (target, weight, sample_weight, ignore_index, reduction)
-    return _slopes(plans[plan_number], upstream, denominator, kept, tops, logits, *options)
+    found = (denominator, kept, tops, None)
+    return _slopes(plans[plan_number], upstream, *found, logits, *options)
 
 
 @traced.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
@@ -241,23 +263,21 @@ def _(
     reduction: str,
     plan_number: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    from lossmatrix.triton.launch import KEPT, in_planes, tiling
+    from lossmatrix.triton.launch import blank, in_planes, tiling
 
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     known = calls(plans[plan_number], logits, dtype)
     whole = tiling(logits.shape[1], in_planes(logits), dtype).whole
-    reduced = reduction != "none"
-    rows = target.numel()
-    width = KEPT + max(call.formula.sums.value for call in known)
-    value = logits.new_empty(() if reduced else rows, dtype=dtype)
-    denominator = logits.new_empty(() if reduced else 0, dtype=dtype)
-    height = 0 if whole else rows
-    kept = logits.new_empty(len(known), height, width, dtype=dtype)
-    return value, denominator, kept, logits.new_empty(len(known), height, dtype=torch.int32)
+    outcome = blank(logits, target.numel(), known, dtype, reduction, whole)
+    if reduction == "none":
+        outcome = outcome._replace(value=logits.new_empty(target.numel(), dtype=dtype))
+    return outcome
 
 
 @traced_slopes.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
-def _(upstream: Tensor, denominator: Tensor, kept: Tensor, tops: Tensor, logits: Tensor, *_: Any):
+def _(
+    upstream: Tensor, denominator: Tensor, kept: Tensor, tops: Tensor, logits: Tensor, *_: Any
+) -> Tensor:
     return torch.empty_like(logits)
 
 

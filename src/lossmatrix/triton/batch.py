@@ -32,7 +32,7 @@ class Truth(NamedTuple):
 class Upstream(NamedTuple):
     """What multiplies the gradient of a row: that of the loss, over the denominator of the mean."""
 
-    data: Any  # a number, or one for each row
+    data: Any  # a number, or one for each row; None for 1
     stride: Any  # 0 or 1
     denominator: Any  # or None
 
@@ -102,8 +102,10 @@ def rows_of(block, truth, classes, positions, number_type: tl.constexpr, ROWS: t
 @triton.jit
 def scale_of(rows, upstream):
     """What multiplies the gradient of every row."""
-    above = tl.load(upstream.data + rows.number * upstream.stride, mask=rows.real, other=0.0)
-    scale = rows.weight * above.to(rows.weight.dtype)
+    scale = rows.weight
+    if upstream.data is not None:
+        above = tl.load(upstream.data + rows.number * upstream.stride, mask=rows.real, other=0.0)
+        scale = scale * above.to(scale.dtype)
     if upstream.denominator is not None:
         scale = scale / tl.load(upstream.denominator)
     return scale

@@ -7,7 +7,7 @@ import linecache
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -27,6 +27,7 @@ from lossmatrix.triton.whole import whole
 TABULATED = 2048  # classes up to which a matrix of another kind is written out as a table
 WHOLE_ROWS, WHOLE_PLANES = 8192, 128  # classes of which the chip holds whole rows
 BLOCK_ROWS, BLOCK_PLANES = 4096, 64  # classes of a block where it does not
+AT_ONCE = 2**22  # bytes of logits from which slopes are made in the same visit as a scalar loss
 KEPT = 8  # numbers kept of a row besides the sums of its formula
 
 NUMBERS = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -214,15 +215,32 @@ class Batch:
         strides = (0, b) if self.swapped else (b, p)
         return Truth(self.target, *strides, self.ignore_index, self.weight, self.sample_weight)
 
-    def unit(self, *tensors: Tensor) -> int:
-        """Of how many numbers all lines of the tensors are a multiple, up to 16."""
-        _, classes, positions = self.sizes
-        found = math.gcd(16, positions if self.planes else classes)
-        for tensor in tensors:
-            b, c, p = tensor.stride()
-            outer = (b, c) if self.planes else (b, 0 if self.swapped else p)
-            found = math.gcd(found, *outer)
-        return found
+    @property
+    def denominator(self) -> Tensor:
+        """What the mean divides by, where slopes are made in the same visit as the losses."""
+        counts = self.target != self.ignore_index
+        if self.weight is None:
+            return counts.sum(dtype=self.dtype)
+        truth = torch.where(counts, self.target, 0).long().clamp(0, len(self.weight) - 1)
+        return torch.where(counts, self.weight[truth], 0.0).sum()
+
+    def options(self, *tensors: Tensor | None) -> dict[str, Any]:
+        """How the kernels cut and read the tensors, which have the logits' shape."""
+        tiles, (_, classes, positions) = self.tiling, self.sizes
+        unit = math.gcd(16, positions if self.planes else classes)
+        for tensor in tensors:  # of how many numbers all lines are a multiple
+            if tensor is not None:
+                b, c, p = tensor.stride()
+                outer = (b, c) if self.planes else (b, 0 if self.swapped else p)
+                unit = math.gcd(unit, *outer)
+        return {
+            "NUMBER": NUMBERS[self.dtype],
+            "ROWS": tiles.rows,
+            "CLASSES": tiles.classes,
+            "UNIT": unit,
+            "PLANES": self.planes,
+            "num_warps": tiles.warps,
+        }
 
 
 def in_planes(logits: Tensor) -> bool:
@@ -231,81 +249,91 @@ def in_planes(logits: Tensor) -> bool:
     return positions > 1 and classes > 1 and logits.stride(2) == 1
 
 
-def losses(
-    batch: Batch, calls: list[Call], reduction: str
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The losses (B·P,) or their reduction (), its denominator, and what is kept of every row.
+class Outcome(NamedTuple):
+    """What forward finds: the losses (B·P,) or their reduction (), and what backward needs.
 
-    Kept are (calls, B·P, numbers) and (calls, B·P) tops; nothing where rows fit on the chip.
+    ``kept`` (calls, B·P, numbers) and ``tops`` (calls, B·P) are empty where rows fit on the chip.
     """
-    z, tiles = batch.logits, batch.tiling
-    empty = z.new_empty
+
+    value: Tensor
+    denominator: Tensor  # of the mean
+    kept: Tensor
+    tops: Tensor
+
+
+def losses(
+    batch: Batch, calls: list[Call], reduction: str, gradient: Tensor | None = None
+) -> Outcome:
+    """The losses; and in ``gradient``, if it is given, their slopes for an upstream of 1."""
+    z, tiles, programs = batch.logits, batch.tiling, batch.programs
     rows, reduced = z.shape[0] * z.shape[2], reduction != "none"
-    parts = empty(2, batch.programs if reduced else rows, dtype=batch.dtype)
-    width = KEPT + max(call.formula.sums.value for call in calls)
-    height = 0 if tiles.whole else rows
-    kept = empty(len(calls), height, width, dtype=batch.dtype)
-    tops = empty(len(calls), height, dtype=torch.int32)
+    parts = z.new_empty(2, programs if reduced else rows, dtype=batch.dtype)
+    outcome = blank(z, rows, calls, batch.dtype, reduction, tiles.whole)
+    over = batch.denominator if gradient is not None and reduction == "mean" else None
     for i, call in enumerate(calls):
-        inputs = (batch.grid(z), batch.truth, *batch.sizes[1:], call.costs, call.parameters)
-        options = _options(batch, call, z) | {"REDUCED": reduced, "ADD": i > 0}
+        inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
+        options = batch.options(z, gradient) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
         if tiles.whole:
-            absent = Upstream(None, 0, None)
-            flags = {"LOSS": True, "SLOPES": False, "UNLESS_ONE": False}
-            outputs = (parts[0], parts[1], absent)
-            arguments = (inputs[0], None, *inputs[1:], call.formula, *outputs)
-            launch(whole, batch, batch.programs, *arguments, **options, **flags)
+            slopes = None if gradient is None else batch.grid(gradient)
+            flags = {"LOSS": True, "SLOPES": slopes is not None, "UNLESS_ONE": False}
+            arguments = (batch.grid(z), slopes, *inputs, *parts, Upstream(None, 0, over))
+            launch(whole, batch, programs, *arguments, REDUCED=reduced, **options, **flags)
         else:
-            outputs = (parts[0], parts[1], Kept(kept[i], width), tops[i])
-            launch(statistics, batch, batch.programs, *inputs, call.formula, *outputs, **options)
+            keep = (Kept(outcome.kept[i], outcome.kept.shape[2]), outcome.tops[i])
+            arguments = (batch.grid(z), *inputs, *parts, *keep)
+            launch(statistics, batch, programs, *arguments, REDUCED=reduced, **options)
     if not reduced:
-        return parts[0], empty(0, dtype=batch.dtype), kept, tops
-    value, denominator = empty((), dtype=batch.dtype), empty((), dtype=batch.dtype)
-    options = {"MEAN": reduction == "mean", "BLOCK": 1024, "num_warps": 4}
-    arguments = (parts[0], parts[1], value, denominator, batch.programs)
-    launch(total, batch, 1, *arguments, **options)
-    return value, denominator, kept, tops
+        return outcome._replace(value=parts[0])
+    arguments = (*parts, outcome.value, outcome.denominator, programs)
+    launch(total, batch, 1, *arguments, MEAN=reduction == "mean", BLOCK=1024, num_warps=4)
+    return outcome
+
+
+def blank(
+    logits: Tensor, rows: int, calls: list[Call], dtype: torch.dtype, reduction: str, whole: bool
+) -> Outcome:
+    """Tensors for an outcome, with nothing in them yet."""
+    shape = () if reduction != "none" else (0,)
+    height, width = 0 if whole else rows, KEPT + max(call.formula.sums.value for call in calls)
+    return Outcome(
+        logits.new_empty(shape, dtype=dtype),
+        logits.new_empty(shape, dtype=dtype),
+        logits.new_empty(len(calls), height, width, dtype=dtype),
+        logits.new_empty(len(calls), height, dtype=torch.int32),
+    )
 
 
 def slopes(
     batch: Batch,
     calls: list[Call],
     upstream: Tensor,
-    denominator: Tensor | None,
+    over: Tensor | None,
     kept: Tensor,
     tops: Tensor,
+    gradient: Tensor | None = None,
 ) -> Tensor:
-    """The gradient (B, C, P) in the logits' dtype, made from the logits again."""
-    z, tiles = batch.logits, batch.tiling
-    gradient = torch.empty_like(z)
+    """The gradient (B, C, P) in the logits' dtype, made from the logits again.
+
+    A ``gradient`` that was made in forward is right for an upstream of 1, and made again for any
+    other; the device decides, so that nobody waits for it.
+    """
+    z, tiles, programs = batch.logits, batch.tiling, batch.programs
+    made = torch.empty_like(z) if gradient is None else gradient
     per_row = upstream.dim() > 0 and any(upstream.stride())
-    above = Upstream(upstream.reshape(-1) if per_row else upstream, int(per_row), denominator)
+    above = Upstream(upstream.reshape(-1) if per_row else upstream, int(per_row), over)
     for i, call in enumerate(calls):
-        grids = (batch.grid(z), batch.grid(gradient))
-        inputs = (*grids, batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
-        options = _options(batch, call, z, gradient) | {"ADD": i > 0}
+        inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
+        grids = (batch.grid(z), batch.grid(made))
+        options = batch.options(z, made) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
         if tiles.whole:
-            flags = {"LOSS": False, "SLOPES": True, "UNLESS_ONE": False, "REDUCED": False}
-            arguments = (*inputs, None, None, above)
-            launch(whole, batch, batch.programs, *arguments, **options, **flags)
+            flags = {"LOSS": False, "SLOPES": True, "UNLESS_ONE": gradient is not None}
+            arguments = (*grids, *inputs, None, None, above)
+            launch(whole, batch, programs, *arguments, REDUCED=False, **options, **flags)
         else:
-            blocks = batch.programs * -(-z.shape[1] // tiles.classes)
-            arguments = (*inputs, Kept(kept[i], kept.shape[2]), tops[i], above)
+            blocks = programs * -(-z.shape[1] // tiles.classes)
+            arguments = (*grids, *inputs, Kept(kept[i], kept.shape[2]), tops[i], above)
             launch(slopes_of_blocks, batch, blocks, *arguments, **options)
-    return gradient
-
-
-def _options(batch: Batch, call: Call, *tensors: Tensor) -> dict[str, Any]:
-    tiles = batch.tiling
-    return {
-        "COUNT": call.parameters.numel(),
-        "NUMBER": NUMBERS[batch.dtype],
-        "ROWS": tiles.rows,
-        "CLASSES": tiles.classes,
-        "UNIT": batch.unit(*tensors),
-        "PLANES": batch.planes,
-        "num_warps": tiles.warps,
-    }
+    return made
 
 
 def launch(kernel: Any, batch: Batch, programs: int, *arguments: Any, **options: Any) -> None:
