@@ -143,14 +143,18 @@ class Tiling:
 
 
 def tiling(classes: int, planes: bool, dtype: torch.dtype) -> Tiling:
-    """Blocks by rule: 16 numbers a thread for rows, 32 for planes; few enough not to spill."""
+    """Blocks by rule: so many numbers a thread as fit its registers, at least one wide load.
+
+    Those are 16 for whole rows, 32 for planes and 8 for blocks; half of it in float64.
+    """
     width = triton.next_power_of_2(classes)
     largest, block = (WHOLE_PLANES, BLOCK_PLANES) if planes else (WHOLE_ROWS, BLOCK_ROWS)
-    held = width if width <= largest else block
+    whole = width <= largest
+    held = width if whole else block
     rows = max(1, (4096 if planes else 2048) // held)
-    per_warp = (1024 if planes else 512) // (2 if dtype == torch.float64 else 1)
-    warps = min(16, max(4, rows * held // per_warp))
-    return Tiling(rows, held, warps, width <= largest)
+    each = 32 if planes else 16 if whole else 8
+    warps = rows * held // (32 * (each // 2 if dtype == torch.float64 else each))
+    return Tiling(rows, held, min(16, max(4, warps)), whole)
 
 
 # --- calls ---------------------------------------------------------------------------------------

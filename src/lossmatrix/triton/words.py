@@ -70,6 +70,12 @@ def power(base, exponent):
 
 
 @triton.jit
+def constant(value, like):
+    """A constant in the shape of a number."""
+    return tl.zeros_like(like) + value
+
+
+@triton.jit
 def group(x):
     """A sum in brackets."""
     return x
