@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from registry import LOSSES, table_for
 from test_native import problem, table, value_and_gradient
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 import lossmatrix as lm
 from lossmatrix.engines import choose, triton
@@ -326,3 +330,33 @@ def test_with_auto_tensors_on_the_cpu_go_to_native() -> None:
     asked = read(terms, logits, target, reduction="mean", **options)
     assert choose("auto", asked).engine.name == "native"
     assert choose("triton", asked).engine.name == "triton"
+
+
+def test_activation_checkpointing_changes_nothing() -> None:
+    logits, target = problem(5, "rows", 1.0)
+    criterion = lm.Criterion(SUM, table(5), engine="triton")
+    found = []
+    for call in (criterion, lambda *a: checkpoint(criterion, *a, use_reentrant=False)):
+        z = logits.float().requires_grad_()
+        found.append(torch.autograd.grad(call(z, target), z)[0])
+    assert torch.equal(*found)
+
+
+def test_the_benchmark_of_the_gpu_checks_what_it_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    file = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu.py"
+    gpu = SimpleNamespace(**runpy.run_path(str(file), run_name="gpu"))
+    cpu = torch.device("cpu")
+    for case in (
+        gpu.Case((7, 13), torch.float32, "Dense"),
+        gpu.Case((7, 200), torch.bfloat16, "Tree"),
+        gpu.Case((7, 13), torch.bfloat16, "Ordinal"),
+        gpu.Case((1, 5, 6, 7), torch.float32, "Dense"),
+    ):
+        costs = case.matrix(cpu).to(dtype=torch.float32)
+        for name, call in gpu.contenders(case, costs, with_compile=False).items():
+            wrong = gpu.error(case, name, call, costs, cpu)
+            assert wrong < (1e-6 if case.dtype == torch.float32 else 3e-2), (case, name, wrong)
+    shifted = lm.Criterion(lm.CrossEntropy(), engine="triton")
+    wrong = gpu.error(case, "CrossEntropy", lambda z, y: 1.01 * shifted(z, y), costs, cpu)
+    assert wrong > 9e-3
