@@ -152,6 +152,14 @@ def test_costs_of_samples(layout: str) -> None:
             torch.testing.assert_close(ours, theirs)
 
 
+def test_a_gradient_in_the_place_of_the_logits_is_refused_with_the_reason() -> None:
+    criterion = lm.Criterion(SUM, table(5), engine="triton", inplace_gradient=True)
+    logits, target = problem(5, "rows", 1.0)
+    with pytest.raises(RuntimeError, match="it makes the gradient in backward, from the logits"):
+        criterion(logits.requires_grad_() + 0.0, target)
+    assert criterion(logits.detach(), target).isfinite()
+
+
 def test_costs_without_a_kernel_are_refused_with_the_reason() -> None:
     logits, target = torch.zeros(2, 3000), torch.tensor([0, 1])
     costs = lm.LowRank.squared_distances(torch.arange(6000.0).reshape(3000, 2))

@@ -195,6 +195,24 @@ def test_slopes_made_at_once_compile(
     assert [name for name, _ in compiled] == ["whole", "total", "whole"]
 
 
+def test_costs_of_every_kind_compile(
+    compiled: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lossmatrix.triton import launch
+
+    monkeypatch.setattr(launch, "TABULATED", 0)  # nothing is written out as a table
+    kinds = [
+        lm.Ordinal(9, power=2),
+        lm.Ordinal(9, power=1.5).scaled(2.0),
+        lm.Sparse(9, [(0, 1, 5.0), (0, 2, 3.0)]).regret(),
+        lm.PerExample(torch.ones(3, 9)),
+        lm.PerExample.matrices(torch.ones(3, 9, 9)),
+    ]
+    for costs in kinds:
+        run(lm.Unlikelihood(), (3, 9), torch.float32, costs)
+    assert len(compiled) == 3 * len(kinds)
+
+
 def test_planes_of_many_classes_compile(compiled: list[tuple[str, Any]]) -> None:
     run(SUM, (1, 300, 64, 64), torch.float32, lm.Dense(torch.ones(300, 300)))
     assert [name for name, _ in compiled] == ["statistics", "total", "slopes_of_blocks"]

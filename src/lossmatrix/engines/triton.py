@@ -37,6 +37,8 @@ def refuses(problem: Problem) -> str | None:
         return f"the logits are on {device}, and its kernels run on CUDA devices"
     if not INSTALLED:
         return "triton is not installed (pip install triton)"
+    if problem.inplace_gradient and problem.wants_gradient:
+        return "it makes the gradient in backward, from the logits"
     reason = fused.refuses(problem)
     if reason is not None or torch.compiler.is_compiling():
         return reason
@@ -56,7 +58,7 @@ def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
         value, *_ = traced(problem.logits, *_options(problem), made.number)
         return as_asked(problem, value)
     check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
-    if problem.given.requires_grad and torch.is_grad_enabled():
+    if problem.wants_gradient:
         return cast(Tensor, Recomputed.apply(problem.given, problem, higher))  # pyright: ignore
     return as_asked(problem, compute(problem).value)
 
