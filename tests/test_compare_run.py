@@ -16,9 +16,11 @@ from lossmatrix.compare.methods import Configuration, Method, Rule, default_meth
 from lossmatrix.compare.results import (
     Comparison,
     Record,
+    Result,
     Run,
     judge,
     stakes_of,
+    summary,
 )
 from lossmatrix.compare.run import compare_task
 from lossmatrix.compare.splitting import splits

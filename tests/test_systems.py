@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from registry import ENGINES, LOSSES, evaluate, every_engine, every_loss, parts, table_for
+from registry import LOSSES, evaluate, every_engine, every_loss, parts, table_for
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -188,7 +188,7 @@ def test_forward_mode_and_hessians_work() -> None:
 # --- training systems ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", [each.name for each in ENGINES] + ["auto"])
+@pytest.mark.parametrize("engine", ["native", "reference", "auto"])  # triton: interpreted.py
 def test_activation_checkpointing_changes_nothing(engine: str) -> None:
     criterion = lm.Criterion(
         lm.CrossEntropy() + lm.Unlikelihood(), table_for(lm.Unlikelihood()), engine=engine

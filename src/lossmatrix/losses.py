@@ -92,7 +92,7 @@ class PairWeightedCrossEntropy(StreamedLoss):
         return (term,)
 
 
-def _saved_against_the_worst(rows: Tensor, is_truth: Tensor) -> Tensor:
+def saved_against_the_worst(rows: Tensor, is_truth: Tensor) -> Tensor:
     """What each decision saves against the row's costliest one: max_k d_k − d_j."""
     del is_truth
     return rows.amax(-1, keepdim=True) - rows
@@ -122,7 +122,7 @@ class CostSensitiveCrossEntropy(Loss):
 
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """Pair-weighted cross-entropy whose gains are the savings."""
-        costs = _square(self, costs).map_rows(_saved_against_the_worst)
+        costs = _square(self, costs).map_rows(saved_against_the_worst)
         return (Term(1.0, PairWeightedCrossEntropy(), costs),)
 
 
@@ -200,14 +200,14 @@ class ExpectedCost(StreamedLoss):
         return cell.cost * cell.p
 
 
-def _off_the_truth(rows: Tensor, is_truth: Tensor) -> Tensor:
+def off_the_truth(rows: Tensor, is_truth: Tensor) -> Tensor:
     """The row with the cost of the truth itself left out."""
     return rows.masked_fill(is_truth, 0.0)
 
 
 def _mistakes(loss: Loss, costs: CostMatrix) -> CostMatrix:
     """The costs of wrong decisions, refused when one is negative; 0 for the right decision."""
-    mistakes = costs.map_rows(_off_the_truth)
+    mistakes = costs.map_rows(off_the_truth)
     # the matrix knows its own minimum, a mapped one has to look at every entry
     return mistakes if costs.minimum >= 0 else non_negative(loss, mistakes)
 

@@ -151,13 +151,13 @@ def _check_indices(logits: Tensor, target: Tensor, row_shape: torch.Size) -> Non
         )
 
 
-def check_range(problem: Problem) -> None:
+def check_range(problem: Problem, wait: bool = False) -> None:
     """Class indices outside [0, C) are an IndexError, where their values can be seen.
 
-    On other devices the check would wait for the device, and a traced graph has no values yet.
+    On other devices the check has to ``wait`` for the device; a traced graph has no values yet.
     """
     target, num_classes = problem.target, problem.shape[1]
-    if target.device.type == "cpu" and not _tracing(target):
+    if (wait or target.device.type == "cpu") and not _tracing(target):
         outside = (target != problem.ignore_index) & ((target < 0) | (target >= num_classes))
         if bool(outside.any()):
             raise out_of_bounds(int(target[outside][0]), num_classes)

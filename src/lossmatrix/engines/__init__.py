@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lossmatrix.engines import fused, native, reference
+from lossmatrix.engines import fused, native, reference, triton
 from lossmatrix.formula import Term
 from lossmatrix.problem import Problem
 
@@ -31,6 +31,7 @@ def prepare(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 # In order of preference; the last one can run every problem.
 ENGINES = (
     Engine("native", native.refuses, functools.partial(native.run, higher=reference.run)),
+    Engine("triton", triton.refuses, functools.partial(triton.run, higher=reference.run)),
     Engine("reference", reference.refuses, reference.run),
 )
 

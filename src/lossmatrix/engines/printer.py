@@ -331,15 +331,15 @@ def _triton(formula: _Arithmetic) -> str:
 
 
 def _jitted(signature: str, value: Symbol | list[Symbol]) -> str:
-    text = _python(value) if isinstance(value, Symbol) else _tuple_of(value)
+    """A function of one value, or of a tuple; of a cell (k), even constants have its shape."""
+    like = "k.p" if "(k," in signature else None
+    values = [_python(each, like) for each in (value if isinstance(value, list) else [value])]
+    text = f"({', '.join(values)},)" if isinstance(value, list) else values[0]
     return f"@triton.jit\ndef {signature}:\n    return {text}\n"
 
 
-def _tuple_of(values: list[Symbol]) -> str:
-    return f"({''.join(_python(each) + ', ' for each in values)})"
-
-
-def _python(symbol: Symbol) -> str:
+def _python(symbol: Symbol, like: str | None) -> str:
     """A Python expression; parameters need no conversion to the type of the computation."""
     bare = symbol.renamed(lambda text: text[2:-1] if text.startswith("V(") else text)
-    return bare.printed(python)
+    text = bare.printed(python)
+    return f"constant({text}, {like})" if like and symbol.constant is not None else text

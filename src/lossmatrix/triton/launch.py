@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From tensors to launches: formulas, costs and block sizes made ready, and kernels started."""
+
+from __future__ import annotations
+
+import linecache
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from lossmatrix.costs import CostMatrix, Dense, Ordinal, PerExample, Sparse, Tree, ZeroOne
+from lossmatrix.costs.adjusted import Adjusted, MappedRows
+from lossmatrix.losses import off_the_truth, saved_against_the_worst
+from lossmatrix.triton import costs as kinds
+from lossmatrix.triton import words
+from lossmatrix.triton.batch import Grid, Kept, Truth, Upstream, total
+from lossmatrix.triton.blocks import slopes_of_blocks, statistics
+from lossmatrix.triton.row import Costs, Formula
+from lossmatrix.triton.whole import whole
+
+TABULATED = 2048  # classes up to which a matrix of another kind is written out as a table
+WHOLE_ROWS, WHOLE_PLANES = 8192, 128  # classes of which the chip holds whole rows
+BLOCK_ROWS, BLOCK_PLANES = 4096, 64  # classes of a block where it does not
+AT_ONCE = 2**22  # bytes of logits from which slopes are made in the same visit as a scalar loss
+KEPT = 8  # numbers kept of a row besides the sums of its formula
+
+NUMBERS = {torch.float32: tl.float32, torch.float64: tl.float64}
+
+
+class NoKernelError(RuntimeError):
+    """Why some costs have no kernel."""
+
+
+# --- formulas ------------------------------------------------------------------------------------
+
+
+def formula(name: str, text: str) -> Formula:
+    """A printed formula as functions.
+
+    Triton reads a function's source where ``inspect`` finds it, so it is put where doctest and
+    attrs put theirs: into the cache of lines, under a name that is no file's.
+    """
+    file = f"<{name}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    found: dict[str, Any] = dict(vars(words))
+    exec(compile(text, file, "exec"), found)
+    made = (found[field] for field in Formula._fields)
+    return Formula(*(each if callable(each) else tl.constexpr(each) for each in made))
+
+
+# --- costs ---------------------------------------------------------------------------------------
+
+
+def placed(costs: CostMatrix, device: torch.device, dtype: torch.dtype, planes: bool) -> Costs:
+    """Costs as a kernel reads them: by kind; small matrices of other kinds as a table."""
+    moved = costs.to(device, dtype)
+    t = moved.tables
+    match moved:
+        case Dense():
+            return _dense(t["table"].to(dtype), planes)
+        case PerExample():
+            table = t["table"].to(dtype)
+            table = table if table.stride(-1) == 1 else table.contiguous()
+            between = 0 if table.dim() == 2 else table.stride(1)
+            return Costs(kinds.per_sample, (table, table.stride(0), between))
+        case ZeroOne():
+            return Costs(kinds.zero_one, ())
+        case Ordinal(power=1):
+            return Costs(kinds.ordinal, (t["positions"].to(dtype),))
+        case Ordinal(power=2):
+            return Costs(kinds.ordinal_squared, (t["positions"].to(dtype),))
+        case Ordinal():
+            return Costs(kinds.ordinal_power, (t["positions"].to(dtype), float(moved.power)))
+        case Tree():
+            return _tree(t, dtype)
+        case Sparse():
+            count = t["per_truth"]
+            begin = torch.nn.functional.pad(count.cumsum(0), (1, 0)).int()
+            most = int(count.max()) if count.numel() else 0
+            tables = (t["default"].to(dtype), begin, t["decision"].int(), t["cost"].to(dtype), most)
+            return Costs(kinds.sparse, tables)
+        case Adjusted() if "extra" not in t:
+            base = placed(moved.base, device, dtype, planes)
+            one, zeros = torch.ones(1), torch.zeros(moved.num_classes)
+            factor, offset = t.get("factor", one), -t.get("offset", zeros)
+            return _affine(base, factor.to(device, dtype), offset.to(device, dtype))
+        case MappedRows() if moved.fn is off_the_truth:
+            return Costs(kinds.off_the_truth, (placed(moved.base, device, dtype, planes),))
+        case MappedRows() if moved.fn is saved_against_the_worst and moved.num_samples is None:
+            largest = moved.base._row_facts.maximum.to(device, dtype)
+            base = placed(moved.base, device, dtype, planes)
+            return _affine(base, -torch.ones(1, device=device, dtype=dtype), largest)
+        case _ if moved.num_samples is None and moved.num_classes <= TABULATED:
+            return _dense(Dense(moved.to_dense()).tables["table"].to(dtype), planes)
+        case _:
+            raise NoKernelError(
+                f"{costs!r} is of a kind that its kernels know up to {TABULATED} classes, "
+                "and for costs that depend on the truth alone"
+            )
+
+
+def _dense(table: Tensor, planes: bool) -> Costs:
+    table = table.t().contiguous() if planes else table.contiguous()
+    stride = table.stride(0)
+    at = kinds.dense_turned if planes else kinds.dense
+    return Costs(at, (table, stride, tl.constexpr(math.gcd(stride, 16))))
+
+
+def _affine(base: Costs, factor: Tensor, offset: Tensor) -> Costs:
+    return Costs(kinds.affine, (base, factor, offset))
+
+
+def _tree(t: dict[str, Tensor], dtype: torch.dtype) -> Costs:
+    """For each class the nodes above it, from its leaf up: intervals of ranks, and climbs."""
+    node, path = t["leaf"], []
+    while bool((node != 0).any()):
+        path.append(node)
+        node = t["parent"][node]
+    climb = t["cost"][t["parent"]] - t["cost"]
+    steps = [torch.stack([table[node] for node in path], 1) for table in (t["start"], t["stop"])]
+    climbs = torch.stack([climb[node] for node in path], 1).to(dtype).contiguous()
+    begin, end = (step.int().contiguous() for step in steps)
+    return Costs(kinds.tree, (t["rank"].int(), begin, end, climbs, tl.constexpr(len(path))))
+
+
+# --- block sizes ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The blocks of a call: how many rows and classes a program holds, and with how many warps."""
+
+    rows: int
+    classes: int
+    warps: int
+    whole: bool
+
+
+def tiling(classes: int, planes: bool, dtype: torch.dtype) -> Tiling:
+    """Blocks by rule: so many numbers a thread as fit its registers, at least one wide load.
+
+    Those are 16 for whole rows, 32 for planes and 8 for blocks; half of it in float64.
+    """
+    width = triton.next_power_of_2(classes)
+    largest, block = (WHOLE_PLANES, BLOCK_PLANES) if planes else (WHOLE_ROWS, BLOCK_ROWS)
+    whole = width <= largest
+    held = width if whole else block
+    rows = max(1, (4096 if planes else 2048) // held)
+    each = 32 if planes else 16 if whole else 8
+    warps = rows * held // (32 * (each // 2 if dtype == torch.float64 else each))
+    return Tiling(rows, held, min(16, max(4, warps)), whole)
+
+
+# --- calls ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """A formula with its costs and parameters on a device."""
+
+    formula: Formula
+    costs: tuple[Costs, ...]
+    parameters: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The tensors of a call as the kernels see them, and how they are cut."""
+
+    logits: Tensor  # (B, C, P)
+    target: Tensor
+    weight: Tensor | None
+    sample_weight: Tensor | None
+    ignore_index: int
+    dtype: torch.dtype
+
+    @property
+    def swapped(self) -> bool:
+        """Whether the batch takes the place of the positions, which there is one of."""
+        return self.logits.shape[2] == 1
+
+    @property
+    def planes(self) -> bool:
+        """Whether positions lie side by side in memory."""
+        return in_planes(self.logits)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Batch, classes and positions as the kernels count them."""
+        batch, classes, positions = self.logits.shape
+        return (1, classes, batch) if self.swapped else (batch, classes, positions)
+
+    @property
+    def tiling(self) -> Tiling:
+        """How it is cut into blocks."""
+        return tiling(self.logits.shape[1], self.planes, self.dtype)
+
+    @property
+    def programs(self) -> int:
+        """How many blocks of rows there are."""
+        batch, _, positions = self.sizes
+        return batch * -(-positions // self.tiling.rows)
+
+    def grid(self, tensor: Tensor) -> Grid:
+        """A tensor of the logits' shape."""
+        b, c, p = tensor.stride()
+        return Grid(tensor, 0, c, b) if self.swapped else Grid(tensor, b, c, p)
+
+    @property
+    def truth(self) -> Truth:
+        """The targets, and what their rows count."""
+        b, p = self.target.stride()
+        strides = (0, b) if self.swapped else (b, p)
+        return Truth(self.target, *strides, self.ignore_index, self.weight, self.sample_weight)
+
+    @property
+    def denominator(self) -> Tensor:
+        """What the mean divides by, where slopes are made in the same visit as the losses."""
+        counts = self.target != self.ignore_index
+        if self.weight is None:
+            return counts.sum(dtype=self.dtype)
+        truth = torch.where(counts, self.target, 0).long().clamp(0, len(self.weight) - 1)
+        return torch.where(counts, self.weight[truth], 0.0).sum()
+
+    def options(self, *tensors: Tensor | None) -> dict[str, Any]:
+        """How the kernels cut and read the tensors, which have the logits' shape."""
+        tiles, (_, classes, positions) = self.tiling, self.sizes
+        unit = math.gcd(16, positions if self.planes else classes)
+        for tensor in tensors:  # of how many numbers all lines are a multiple
+            if tensor is not None:
+                b, c, p = tensor.stride()
+                outer = (b, c) if self.planes else (b, 0 if self.swapped else p)
+                unit = math.gcd(unit, *outer)
+        return {
+            "NUMBER": NUMBERS[self.dtype],
+            "ROWS": tiles.rows,
+            "CLASSES": tiles.classes,
+            "UNIT": unit,
+            "PLANES": self.planes,
+            "num_warps": tiles.warps,
+        }
+
+
+def in_planes(logits: Tensor) -> bool:
+    """Whether the positions of (B, C, P) logits lie side by side in memory."""
+    _, classes, positions = logits.shape
+    return positions > 1 and classes > 1 and logits.stride(2) == 1
+
+
+class Outcome(NamedTuple):
+    """What forward finds: the losses (B·P,) or their reduction (), and what backward needs.
+
+    ``kept`` (calls, B·P, numbers) and ``tops`` (calls, B·P) are empty where rows fit on the chip.
+    """
+
+    value: Tensor
+    denominator: Tensor  # of the mean
+    kept: Tensor
+    tops: Tensor
+
+
+def losses(
+    batch: Batch, calls: list[Call], reduction: str, gradient: Tensor | None = None
+) -> Outcome:
+    """The losses; and in ``gradient``, if it is given, their slopes for an upstream of 1."""
+    z, tiles, programs = batch.logits, batch.tiling, batch.programs
+    rows, reduced = z.shape[0] * z.shape[2], reduction != "none"
+    parts = z.new_empty(2, programs if reduced else rows, dtype=batch.dtype)
+    outcome = blank(z, rows, calls, batch.dtype, reduction, tiles.whole)
+    over = batch.denominator if gradient is not None and reduction == "mean" else None
+    for i, call in enumerate(calls):
+        inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
+        options = batch.options(z, gradient) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
+        if tiles.whole:
+            slopes = None if gradient is None else batch.grid(gradient)
+            flags = {"LOSS": True, "SLOPES": slopes is not None, "UNLESS_ONE": False}
+            arguments = (batch.grid(z), slopes, *inputs, *parts, Upstream(None, 0, over))
+            launch(whole, batch, programs, *arguments, REDUCED=reduced, **options, **flags)
+        else:
+            keep = (Kept(outcome.kept[i], outcome.kept.shape[2]), outcome.tops[i])
+            arguments = (batch.grid(z), *inputs, *parts, *keep)
+            launch(statistics, batch, programs, *arguments, REDUCED=reduced, **options)
+    if not reduced:
+        return outcome._replace(value=parts[0])
+    arguments = (*parts, outcome.value, outcome.denominator, programs)
+    launch(total, batch, 1, *arguments, MEAN=reduction == "mean", BLOCK=1024, num_warps=4)
+    return outcome
+
+
+def blank(
+    logits: Tensor, rows: int, calls: list[Call], dtype: torch.dtype, reduction: str, whole: bool
+) -> Outcome:
+    """Tensors for an outcome, with nothing in them yet."""
+    shape = () if reduction != "none" else (0,)
+    height, width = 0 if whole else rows, KEPT + max(call.formula.sums.value for call in calls)
+    return Outcome(
+        logits.new_empty(shape, dtype=dtype),
+        logits.new_empty(shape, dtype=dtype),
+        logits.new_empty(len(calls), height, width, dtype=dtype),
+        logits.new_empty(len(calls), height, dtype=torch.int32),
+    )
+
+
+def slopes(
+    batch: Batch,
+    calls: list[Call],
+    upstream: Tensor,
+    over: Tensor | None,
+    kept: Tensor,
+    tops: Tensor,
+    gradient: Tensor | None = None,
+) -> Tensor:
+    """The gradient (B, C, P) in the logits' dtype, made from the logits again.
+
+    A ``gradient`` that was made in forward is right for an upstream of 1, and made again for any
+    other; the device decides, so that nobody waits for it.
+    """
+    z, tiles, programs = batch.logits, batch.tiling, batch.programs
+    made = torch.empty_like(z) if gradient is None else gradient
+    per_row = upstream.dim() > 0 and any(upstream.stride())
+    above = Upstream(upstream.reshape(-1) if per_row else upstream, int(per_row), over)
+    for i, call in enumerate(calls):
+        inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
+        grids = (batch.grid(z), batch.grid(made))
+        options = batch.options(z, made) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
+        if tiles.whole:
+            flags = {"LOSS": False, "SLOPES": True, "UNLESS_ONE": gradient is not None}
+            arguments = (*grids, *inputs, None, None, above)
+            launch(whole, batch, programs, *arguments, REDUCED=False, **options, **flags)
+        else:
+            blocks = programs * -(-z.shape[1] // tiles.classes)
+            arguments = (*grids, *inputs, Kept(kept[i], kept.shape[2]), tops[i], above)
+            launch(slopes_of_blocks, batch, blocks, *arguments, **options)
+    return made
+
+
+def launch(kernel: Any, batch: Batch, programs: int, *arguments: Any, **options: Any) -> None:
+    """Start a kernel on the device of the tensors, which need not be the current one."""
+    if programs > 0:
+        with _on(batch.logits.device):
+            kernel[(programs,)](*arguments, enable_fp_fusion=True, **options)
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
