@@ -6,7 +6,6 @@ The block sizes are small here, so that rows of a few classes take every road th
 
 from __future__ import annotations
 
-import itertools
 import math
 import runpy
 from pathlib import Path
@@ -59,15 +58,23 @@ def take(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("loss", DISTINCT, ids=repr)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("road", ["whole", "blocks"])
+@pytest.mark.parametrize(
+    ("road", "dtype"),
+    [
+        ("whole", torch.float64),
+        ("whole", torch.float32),
+        ("whole", torch.bfloat16),
+        ("whole", torch.float16),
+        ("blocks", torch.float64),
+        ("blocks", torch.bfloat16),
+    ],
+)
 def test_its_error_is_at_most_twice_the_references(
     road: str, dtype: torch.dtype, loss: lm.Loss, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(road, monkeypatch)
-    layouts = itertools.cycle(["rows", "columns", "planes", "sliced", "planes"])
-    scales = itertools.cycle([1.0, 12.0, 300.0])
-    for num_classes, layout, scale in zip((1, 2, 3, 16, 17, 47), layouts, scales, strict=False):
+    layouts, scales = ["rows", "sliced", "columns", "planes"], [1.0, 12.0, 300.0, 3.0]
+    for num_classes, layout, scale in zip((1, 2, 47, 17), layouts, scales, strict=True):
         exact_logits, target = problem(num_classes, layout, scale)
         logits, D = exact_logits.to(dtype), table(num_classes).float().double()
         upstream = 0.5 + torch.rand(target.shape, generator=torch.Generator().manual_seed(1))
