@@ -27,7 +27,6 @@ from lossmatrix.compare.report.charts import abstaining, groups, heat_map, rejec
 from lossmatrix.compare.report.ledger import bill_of, paid, prediction, risk, view
 from lossmatrix.compare.results import Comparison, Result, price
 from lossmatrix.compare.run import compare_task
-from lossmatrix.compare.statistics import Verdict
 from lossmatrix.compare.task import Task
 
 COSTS = [[0.0, 1, 9], [2, 0, 4], [1, 3, 0]]
@@ -149,27 +148,30 @@ def test_abstaining_starts_at_the_average_cost_and_drops_the_dearest_predictions
 
 
 @pytest.mark.parametrize(
-    ("verdict", "first"),
+    ("low", "high", "first"),
     [
-        ("worse", "Decide by cost:"),
-        ("better", "Choose the likeliest class:"),
-        ("no difference", "Decide as you like:"),
-        ("undecided", "Neither way of deciding"),
+        (0.02, 0.05, "Decide by cost:"),
+        (0.005, 0.05, "Decide by cost:"),
+        (-0.05, -0.02, "Choose the likeliest class:"),
+        (-0.05, -0.005, "Choose the likeliest class:"),
+        (-0.004, 0.003, "Decide as you like:"),
+        (-0.02, 0.05, "Neither way of deciding"),
     ],
 )
-def test_the_answer_follows_the_verdicts(
-    comparison: Comparison, verdict: Verdict, first: str
+def test_the_answer_follows_the_interval_and_its_verdict(
+    comparison: Comparison, low: float, high: float, first: str
 ) -> None:
     argmax, _, control = comparison.results[:3]
+    argmax = replace(argmax, low=low, high=high, verdict=statistics.verdict(low, high))
     rival = replace(argmax, method="Rival", verdict="worse")
-    lines = (replace(argmax, verdict=verdict), control, rival)
-    (sentence,) = answers(replace(comparison, results=lines))
+    (sentence,) = answers(replace(comparison, results=(argmax, control, rival)))
     assert sentence.startswith(first)
     assert price(control.average_cost) in sentence
     assert price(argmax.average_cost) in sentence
-    assert "no loss that was trained with the prices" in sentence
-    better = (*lines, replace(rival, verdict="better", average_cost=0.0123))
-    (sentence,) = answers(replace(comparison, results=better))
+    assert ("these rows do not tell" in sentence) is (0.005 in (abs(low), abs(high)))
+    assert sentence.endswith("; no loss that was trained with the prices is better.")
+    rival = replace(rival, verdict="better", average_cost=0.0123)
+    (sentence,) = answers(replace(comparison, results=(argmax, control, rival)))
     assert sentence.endswith("; trained with Rival (argmax), 0.01230.")
 
 
