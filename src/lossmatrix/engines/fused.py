@@ -113,6 +113,20 @@ def refuses(problem: Problem) -> str | None:
     return made if isinstance(made, str) else None
 
 
+Options = tuple[Tensor, Tensor | None, Tensor | None, int, str]
+
+
+def options(problem: Problem) -> Options:
+    """Target, weights and what to do with them: what kernels are told beside the logits."""
+    return (
+        problem.target,
+        problem.weight,
+        problem.sample_weight,
+        problem.ignore_index,
+        problem.reduction,
+    )
+
+
 def as_asked(problem: Problem, value: Tensor) -> Tensor:
     """The result in its dtype and shape."""
     if problem.reduction == "none":

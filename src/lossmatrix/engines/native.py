@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, Dense
 from lossmatrix.engines import fused
-from lossmatrix.engines.fused import Plan, as_asked, differentiable, plan, plans
+from lossmatrix.engines.fused import Plan, as_asked, differentiable, options, plan, plans
 from lossmatrix.engines.library import (
     CannotCompileError,
     Kernel,
@@ -173,13 +173,12 @@ class Native(torch.autograd.Function):
         problem, given, gradient, ctx.gradient = ctx.problem, ctx.given, ctx.gradient, None
         per_row = problem.reduction == "none"
         scaled = per_row or upstream.item() != 1.0
-        halved = given.dtype in (torch.float16, torch.bfloat16)
         if problem.inplace_gradient and (torch.is_grad_enabled() or gradient is None):
             raise RuntimeError(
                 "the logits gave way to their gradient, and their loss is needed again (for a "
                 "second backward or a second derivative): leave inplace_gradient out."
             )
-        halved = halved and not problem.inplace_gradient
+        halved = given.dtype in (torch.float16, torch.bfloat16) and not problem.inplace_gradient
         again = torch.is_grad_enabled() or gradient is None or (scaled and halved)
         if again and given._version != ctx.version:
             raise RuntimeError(
@@ -217,29 +216,14 @@ def compute(problem: Problem, logits: Tensor, gradient: Tensor | None) -> Tensor
     made = plan(problem)
     if isinstance(made, str):
         raise RuntimeError(made)
-    return _compute(
-        made,
-        logits,
-        problem.target,
-        problem.weight,
-        problem.sample_weight,
-        problem.ignore_index,
-        problem.reduction,
-        gradient,
-    )
+    return _compute(made, logits, *options(problem), gradient)
 
 
 def _arguments(problem: Problem) -> tuple[Any, ...]:
     """A problem as operators take it, which know no Python objects."""
-    return (
-        problem.logits,
-        problem.target,
-        problem.weight,
-        problem.sample_weight,
-        cast(Plan, plan(problem)).number,
-        problem.ignore_index,
-        problem.reduction,
-    )
+    target, weight, sample_weight, ignore_index, reduction = options(problem)
+    number = cast(Plan, plan(problem)).number
+    return problem.logits, target, weight, sample_weight, number, ignore_index, reduction
 
 
 @torch.library.custom_op("lossmatrix::native_", mutates_args=("logits",))

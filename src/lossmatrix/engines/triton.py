@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.engines import fused
-from lossmatrix.engines.fused import Plan, as_asked, differentiable, plan, plans
+from lossmatrix.engines.fused import Plan, as_asked, differentiable, options, plan, plans
 from lossmatrix.engines.printer import parameters, print_triton, streams, structure
 from lossmatrix.formula import Term
 from lossmatrix.problem import Problem, check_range
@@ -55,25 +55,12 @@ def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
     """The reduced loss of a problem; ``higher`` is asked where second derivatives are wanted."""
     if torch.compiler.is_compiling():
         made = cast(Plan, problem.terms[0].prepared)
-        value, *_ = traced(problem.logits, *_options(problem), made.number)
+        value, *_ = traced(problem.logits, *options(problem), made.number)
         return as_asked(problem, value)
     check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
     if problem.wants_gradient:
         return cast(Tensor, Recomputed.apply(problem.given, problem, higher))  # pyright: ignore
     return as_asked(problem, compute(problem).value)
-
-
-Options = tuple[Tensor, Tensor | None, Tensor | None, int, str]
-
-
-def _options(problem: Problem) -> Options:
-    return (
-        problem.target,
-        problem.weight,
-        problem.sample_weight,
-        problem.ignore_index,
-        problem.reduction,
-    )
 
 
 class Recomputed(torch.autograd.Function):
@@ -102,12 +89,12 @@ class Recomputed(torch.autograd.Function):
             return differentiable(problem, ctx.higher, given, upstream), None, None
         logits, made = given.reshape(problem.shape), cast(Plan, plan(problem))
         inputs = (upstream, denominator, kept, tops, gradient, logits)
-        return _slopes(made, *inputs, *_options(problem)).reshape(given.shape), None, None
+        return _slopes(made, *inputs, *options(problem)).reshape(given.shape), None, None
 
 
 def compute(problem: Problem, gradient: Tensor | None = None) -> Outcome:
     """The loss and what its gradient needs; ``gradient`` (B, C, P), if given, is filled."""
-    return _losses(cast(Plan, plan(problem)), gradient, problem.logits, *_options(problem))
+    return _losses(cast(Plan, plan(problem)), gradient, problem.logits, *options(problem))
 
 
 def at_once(problem: Problem) -> Tensor | None:
@@ -231,8 +218,8 @@ def traced(
     plan_number: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The loss, and what its gradient needs."""
-    options = (target, weight, sample_weight, ignore_index, reduction)
-    return _losses(plans[plan_number], None, logits, *options)
+    chosen = (target, weight, sample_weight, ignore_index, reduction)
+    return _losses(plans[plan_number], None, logits, *chosen)
 
 
 @torch.library.custom_op("lossmatrix::triton_slopes", mutates_args=())
@@ -250,9 +237,9 @@ def traced_slopes(
     plan_number: int,
 ) -> Tensor:
     """The gradient of the loss."""
-    options = (target, weight, sample_weight, ignore_index, reduction)
+    chosen = (target, weight, sample_weight, ignore_index, reduction)
     found = (denominator, kept, tops, None)
-    return _slopes(plans[plan_number], upstream, *found, logits, *options)
+    return _slopes(plans[plan_number], upstream, *found, logits, *chosen)
 
 
 @traced.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]

@@ -341,9 +341,6 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, Pack<T> trut
     using P = Pack<T>;
     constexpr int W = P::lanes;
     auto at = [&](int64_t j) { return P::load(z + j * width); };
-    auto costs_at = [&](int64_t j, P* costs) {
-        for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
-    };
 
     P origin = at(0);
     for (int64_t j = 1; j < n; ++j) origin = maximum(at(j), origin);
@@ -363,7 +360,7 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, Pack<T> trut
     Top<T> m(rest);
     auto cell = [&](int64_t j) {
         P costs[LOSSMATRIX_STREAMS];
-        costs_at(j, costs);
+        for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
         return make_cell<F, P, T>(P::load(e + j * W) * m.inv, (at(j) - origin) - m.l1p, costs);
     };
 

@@ -128,9 +128,6 @@ template <int half, class T, class Fold> INLINE Pack<T> folded_each(Pack<T>* a, 
 template <class T, class Fold> INLINE Pack<T> folded_each(Pack<T>* a, Fold fold) {
     return folded_each<Pack<T>::lanes / 2, T>(a, fold);
 }
-template <class T> INLINE T sum(Pack<T> a) {
-    return folded<Pack<T>::lanes / 2, T>(a, [](Pack<T> x, Pack<T> y) { return x + y; });
-}
 template <class T> INLINE Pack<T> maximum(Pack<T> a, Pack<T> b) { return select<T>(a > b, a, b); }
 template <class T> INLINE T largest(Pack<T> a) {
     return folded<Pack<T>::lanes / 2, T>(a, [](Pack<T> x, Pack<T> y) { return maximum(x, y); });
@@ -161,15 +158,28 @@ constexpr float INF = __builtin_inff();
 
 // --- float: polynomials, a few units in the last place -------------------------------------------
 
-// exp(x) = 2^n exp(r) with n = round(x / ln 2) and |r| ≤ ln 2 / 2, where the Taylor polynomial of
-// degree 7 is exact to 1e-8. ln 2 is subtracted in two parts, so that r keeps its digits. Results
-// below 2^-126 are 0, those above the largest float are ∞, NaN stays NaN.
+// x = n ln 2 + r with n = round(x / ln 2) and |r| ≤ ln 2 / 2. ln 2 is subtracted in two parts, so that
+// r keeps its digits; n is in the low bits of a shifted number.
+struct Reduced {
+    Pack<float> r;
+    Pack<float>::Mask n;
+    INLINE explicit Reduced(Pack<float> x) {
+        using P = Pack<float>;
+        const P shifter(12582912.0f);  // 1.5 · 2^23: adding it rounds to a whole number
+        P shifted = x * P(1.44269504088896341f) + shifter;
+        P whole = shifted - shifter;
+        r = x - whole * P(0.693145751953125f) - whole * P(1.42860682030941723e-6f);
+        std::memcpy(&n, &shifted.v, sizeof n);
+    }
+};
+
+// exp(x) = 2^n exp(r), where the Taylor polynomial of degree 7 is exact to 1e-8. Results below 2^-126
+// are 0, those above the largest float are ∞, NaN stays NaN.
 INLINE Pack<float> exp(Pack<float> x) {
     using P = Pack<float>;
-    const P shifter(12582912.0f);  // 1.5 · 2^23: adding it rounds to a whole number
-    P shifted = x * P(1.44269504088896341f) + shifter;
-    P n = shifted - shifter;
-    P r = x - n * P(0.693145751953125f) - n * P(1.42860682030941723e-6f);
+    const Reduced reduced(x);
+    const P r = reduced.r;
+    const P::Mask bits = reduced.n;
     P y(1.9841270e-4f);
     y = y * r + P(1.3888889e-3f);
     y = y * r + P(8.3333333e-3f);
@@ -178,8 +188,6 @@ INLINE Pack<float> exp(Pack<float> x) {
     y = y * r + P(0.5f);
     y = y * r + P(1.0f);
     y = y * r + P(1.0f);
-    P::Mask bits;
-    std::memcpy(&bits, &shifted.v, sizeof bits);
     // Two factors 2^(n/2), so that n = 128 does not overflow the exponent field.
     P::Mask half = (bits << 9) >> 10;  // the low 22 bits of the shifted number, halved
     P::Mask other = ((bits << 9) >> 9) - half;
@@ -197,10 +205,8 @@ INLINE Pack<float> exp(Pack<float> x) {
 // 6 is fitted for the least relative error on |r| ≤ ln 2 / 2, which is 4e-9.
 INLINE Pack<float> decay(Pack<float> x) {
     using P = Pack<float>;
-    const P shifter(12582912.0f);
-    P shifted = x * P(1.44269504088896341f) + shifter;
-    P n = shifted - shifter;
-    P r = x - n * P(0.693145751953125f) - n * P(1.42860682030941723e-6f);
+    const Reduced reduced(x);
+    const P r = reduced.r;
     P y(1.38145394e-3f);
     y = y * r + P(8.36874545e-3f);
     y = y * r + P(4.16683890e-2f);
@@ -208,9 +214,7 @@ INLINE Pack<float> decay(Pack<float> x) {
     y = y * r + P(4.99999940e-1f);
     y = y * r + P(1.0f);
     y = y * r + P(1.0f);
-    P::Mask bits;
-    std::memcpy(&bits, &shifted.v, sizeof bits);
-    bits = (bits << 23) + 0x3f800000;
+    P::Mask bits = (reduced.n << 23) + 0x3f800000;
     P factor;
     std::memcpy(&factor.v, &bits, sizeof bits);
     return select<float>(x < P(-87.33654f), P(0.0f), y * factor);
