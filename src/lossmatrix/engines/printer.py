@@ -216,6 +216,17 @@ class _Arithmetic:
         return all(each.constant is not None for each in self.partials)
 
     @property
+    def vanishes(self) -> bool:
+        """Whether terms and pull of the classes other than top and truth are 0 at p = 0."""
+        return all(_vanishes(each) for each in (*self.terms, self.slope / name("k.q")))
+
+    @property
+    def costly(self) -> bool:
+        """Whether the pull takes a division or a function, so that it is worth keeping."""
+        products = (self.slope / name("k.q")).products
+        return any(atom.function or power < 0 for factors, _ in products for atom, power in factors)
+
+    @property
     def proportional(self) -> bool:
         """Whether terms and pull of the classes other than top and truth are multiples of p."""
         return all(_is_multiple_of_p(each) for each in (*self.terms, self.slope / name("k.q")))
@@ -225,6 +236,19 @@ def _is_multiple_of_p(symbol: Symbol) -> bool:
     """Whether the symbol is p times what p, 1 − p and their logarithms have no part in."""
     p = name("k.p")
     return not ((symbol / p).names & {"k.p", "k.q", "k.lp", "k.lq"})
+
+
+def _vanishes(symbol: Symbol) -> bool:
+    """Whether every product of the symbol has a factor that is 0 at p = 0."""
+    return all(
+        any(
+            power > 0
+            and (atom.name in ("k.p", "k.lq") or atom.function == "weigh")
+            and (not atom.arguments or any(map(_vanishes, atom.arguments)))
+            for atom, power in factors
+        )
+        for factors, _ in symbol.products
+    )
 
 
 def _derived(pieces: list[_Piece], count: int) -> _Arithmetic:
@@ -279,7 +303,9 @@ def _cpp(formula: _Arithmetic) -> str:
             f"    static constexpr int totals = {len(formula.terms)}, ",
             f"streams = {formula.streams};\n",
             f"    static constexpr bool tilted = {str(formula.tilted).lower()}, ",
-            f"linear = {str(formula.linear).lower()};\n",
+            f"linear = {str(formula.linear).lower()}, ",
+            f"costly = {str(formula.costly).lower()}, ",
+            f"vanishes = {str(formula.vanishes).lower()};\n",
             _function("V", "margin", "const V* c, const T* a", [formula.margin]),
             _function("V", "margin_truth", "const V* c, const T* a", [formula.margin_truth]),
             _function("void", "terms", f"{cell}, V* out", formula.terms),

@@ -5,9 +5,9 @@
 namespace LOSSMATRIX_ISA {
 
 // CrossEntropy()
-struct formula_b8b1d68491a7 {
+struct formula_5e46a7a9ee65 {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool tilted = false, linear = true;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -51,9 +51,9 @@ struct formula_b8b1d68491a7 {
 };
 
 // ExpectedCost()
-struct formula_8475bee97600 {
+struct formula_07cbba8b7291 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -97,9 +97,9 @@ struct formula_8475bee97600 {
 };
 
 // Unlikelihood()
-struct formula_0fd36c8602e1 {
+struct formula_5f2d663db3be {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true;
+    static constexpr bool tilted = false, linear = true, costly = true, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -143,9 +143,9 @@ struct formula_0fd36c8602e1 {
 };
 
 // CostSensitiveCrossEntropy()
-struct formula_829f13f247ca {
+struct formula_0e84764f33dc {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -189,9 +189,9 @@ struct formula_829f13f247ca {
 };
 
 // SoftmaxMargin(log=False)
-struct formula_6f0491e6a599 {
+struct formula_396dc0d292d4 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = true, linear = true;
+    static constexpr bool tilted = true, linear = true, costly = false, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return c[0];
@@ -235,9 +235,9 @@ struct formula_6f0491e6a599 {
 };
 
 // SoftmaxMargin(log=True)
-struct formula_e18ad6b56ad3 {
+struct formula_e519eddf9216 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = true, linear = true;
+    static constexpr bool tilted = true, linear = true, costly = false, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return log(c[0]);
@@ -281,9 +281,9 @@ struct formula_e18ad6b56ad3 {
 };
 
 // CostFocal(gamma=2.0, detach=False)
-struct formula_48d385153e71 {
+struct formula_1a5c76aa3fa2 {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool tilted = false, linear = false;
+    static constexpr bool tilted = false, linear = false, costly = false, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -330,9 +330,9 @@ struct formula_48d385153e71 {
 };
 
 // CostFocal(gamma=2.0, detach=True)
-struct formula_227bb1b504d2 {
+struct formula_9d749a87a118 {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool tilted = false, linear = false;
+    static constexpr bool tilted = false, linear = false, costly = false, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -379,9 +379,9 @@ struct formula_227bb1b504d2 {
 };
 
 // CrossEntropy() + ExpectedCost()
-struct formula_0ca2fbdeeb4a {
+struct formula_a163b5680766 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -425,9 +425,9 @@ struct formula_0ca2fbdeeb4a {
 };
 
 // CrossEntropy() + Unlikelihood()
-struct formula_bb4957029d34 {
+struct formula_14565acbde8a {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true;
+    static constexpr bool tilted = false, linear = true, costly = true, vanishes = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -471,9 +471,9 @@ struct formula_bb4957029d34 {
 };
 
 // CrossEntropy() + CostSensitiveCrossEntropy()
-struct formula_ea956a98d969 {
+struct formula_d54efbac39a9 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -518,4 +518,4 @@ struct formula_ea956a98d969 {
 
 }  // namespace LOSSMATRIX_ISA
 
-#define LOSSMATRIX_FORMULAS(each) each(formula_b8b1d68491a7) each(formula_8475bee97600) each(formula_0fd36c8602e1) each(formula_829f13f247ca) each(formula_6f0491e6a599) each(formula_e18ad6b56ad3) each(formula_48d385153e71) each(formula_227bb1b504d2) each(formula_0ca2fbdeeb4a) each(formula_bb4957029d34) each(formula_ea956a98d969)
+#define LOSSMATRIX_FORMULAS(each) each(formula_5e46a7a9ee65) each(formula_07cbba8b7291) each(formula_5f2d663db3be) each(formula_0e84764f33dc) each(formula_396dc0d292d4) each(formula_e519eddf9216) each(formula_1a5c76aa3fa2) each(formula_9d749a87a118) each(formula_a163b5680766) each(formula_14565acbde8a) each(formula_d54efbac39a9)

@@ -39,10 +39,12 @@ struct No { static constexpr bool value = false; };
 // `special` is Yes where the pack may hold class a or b.
 template <class T, class Body> INLINE void sweep(int64_t n, int64_t a, int64_t b, Body body) {
     constexpr int64_t W = Pack<T>::lanes;
+    auto special = [&](int64_t j, int64_t width) {
+        return uint64_t(a - j) < uint64_t(width) || uint64_t(b - j) < uint64_t(width);
+    };
     int64_t j = 0;
     for (; j + 4 * W <= n; j += 4 * W) {
-        bool special = uint64_t(a - j) < uint64_t(4 * W) || uint64_t(b - j) < uint64_t(4 * W);
-        if (__builtin_expect(special, 0)) {
+        if (__builtin_expect(special(j, 4 * W), 0)) {
             for (int u = 0; u < 4; ++u) body(j + u * W, u, W, Yes());
         } else {
             body(j, 0, W, No());
@@ -51,7 +53,11 @@ template <class T, class Body> INLINE void sweep(int64_t n, int64_t a, int64_t b
             body(j + 3 * W, 3, W, No());
         }
     }
-    for (; j < n; j += W) body(j, 0, n - j < W ? n - j : W, Yes());
+    for (; j + W <= n; j += W) {
+        if (special(j, W)) body(j, 0, W, Yes());
+        else body(j, 0, W, No());
+    }
+    if (j < n) body(j, 0, n - j, Yes());
 }
 
 // 0 in the lanes of classes a and b and beyond the row, −1 elsewhere
@@ -64,6 +70,7 @@ INLINE typename Pack<T>::Mask lanes_but(int64_t j, int64_t count, int64_t a, int
     return (numbers < Integer(count)) & (numbers != lane(a)) & (numbers != lane(b));
 }
 
+// A class with p ≤ ½, which all but the top class are.
 template <class F, class V, class T>
 INLINE Cell<V> make_cell(V p, V lp, const V* costs) {
     Cell<V> k;
@@ -71,7 +78,7 @@ INLINE Cell<V> make_cell(V p, V lp, const V* costs) {
     k.p = p;
     k.q = V(T(1)) - p;
     k.lp = lp;
-    k.lq = log1p(-p);
+    k.lq = log1m(p);
     return k;
 }
 
@@ -80,6 +87,10 @@ template <class T> struct Accumulators {
     INLINE Accumulators() { for (auto& a : each) a = Pack<T>(T(0)); }
     INLINE Pack<T> total() const { return (each[0] + each[1]) + (each[2] + each[3]); }
 };
+
+// Whether the pulls of a row are kept from the visit that adds them up: that is so where they are
+// known by then and take a division or a function. They replace the costs of the first stream.
+template <class F> constexpr bool keeps_pull = F::linear && F::costly && F::streams > 0;
 
 // What the top class fixes, for W rows at once.
 template <class T> struct Top {
@@ -90,10 +101,10 @@ template <class T> struct Top {
 };
 
 // One row whose top class leads so far that `rest` has no digits left: in double precision, class by
-// class, with the others measured from the second largest logit. Classes lie `zs`, `cs` and `gs`
-// numbers apart.
+// class, with the others measured from the second largest logit. Logits lie `zs`, slopes `gs` numbers
+// apart, and the slopes may be where the logits are.
 template <class F, class T>
-static T far_row(int64_t n, const T* z, int64_t zs, const T* const* c, int64_t cs, int64_t y,
+static T far_row(int64_t n, const T* z, int64_t zs, const T* const* c, int64_t y,
                  const T* parameters, T scale, T* g, int64_t gs) {
     double a[LOSSMATRIX_PARAMETERS];
     for (int i = 0; i < LOSSMATRIX_PARAMETERS; ++i) a[i] = double(parameters[i]);
@@ -110,7 +121,7 @@ static T far_row(int64_t n, const T* z, int64_t zs, const T* const* c, int64_t c
     auto share = [&](int64_t j) { return alone ? 0 : exp(z[j * zs] - second) / others; };
     auto cell = [&](int64_t j, double s) {
         double costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = double(c[i][j * cs]);
+        for (int i = 0; i < F::streams; ++i) costs[i] = double(c[i][j]);
         if (j != top)
             return make_cell<F, double, double>(s * q_top, double(z[j * zs]) - origin - l1p, costs);
         Cell<double> k = make_cell<F, double, double>(inv, -l1p, costs);
@@ -197,8 +208,9 @@ template <class F, class T> struct Apart {
     }
 };
 
-// Up to W rows whose classes lie one after the other. The gradient goes to g, which is scratch of n
-// numbers before that, and no more where none is wanted.
+// Up to W rows whose classes lie one after the other. Each has scratch that starts at the beginning of
+// a cache line: e for exp(z − z_m), and pull where that is kept. The gradient goes to g, which may be
+// where the logits are.
 template <class T> struct Rows {
     static constexpr int W = Pack<T>::lanes;
     int count;
@@ -206,7 +218,7 @@ template <class T> struct Rows {
     const T* c[LOSSMATRIX_STREAMS][W];
     int64_t y[W];
     T scale[W], losses[W];
-    T* g[W];
+    T *e[W], *pull[W], *g[W];
 };
 
 // The losses of some rows, and scale · gradient. What is done once for a row is done for all rows
@@ -225,13 +237,13 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
     folded_each<T>(folds[0], [](P x, P y) { return maximum(x, y); }).store(origin);
     for (int l = 0; l < r.count; ++l) {
         const T* z = r.z[l];
-        T* e = r.g[l];  // exp(z − z_m), until the gradient takes its place
         P shift(origin[l]);
         top[l] = first(z, n, origin[l]);
         Accumulators<T> others;
         sweep<T>(n, top[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
             P x = decay(P::load(z + j, count, -INF) - shift);
-            x.store(e + j, count);
+            x.store(r.e[l] + j, count);
+            __builtin_prefetch(r.g[l] + j, 1);
             if (special.value) x = select<T>(lanes_but<T>(j, count, top[l], top[l]), x, P(T(0)));
             others.each[u] = others.each[u] + x;
         });
@@ -244,22 +256,41 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
     auto cells = [&](int l, int64_t j, int64_t count) {
         P costs[LOSSMATRIX_STREAMS];
         for (int i = 0; i < F::streams; ++i) costs[i] = P::load(r.c[i][l] + j, count, T(0));
-        P p = P::load(r.g[l] + j, count, T(0)) * P(inv[l]);
+        P p = P::load(r.e[l] + j, count, T(0)) * P(inv[l]);
         P lp = (P::load(r.z[l] + j, count, T(0)) - P(origin[l])) - P(l1p[l]);
         return make_cell<F, P, T>(p, lp, costs);
     };
+    T e_truth[W] = {}, x_truth[W] = {};
+    typename P::Integer same[W] = {};
+    T truth_costs[LOSSMATRIX_STREAMS][W] = {}, top_costs[LOSSMATRIX_STREAMS][W] = {};
+    for (int l = 0; l < r.count; ++l) {
+        int64_t y = r.y[l];
+        e_truth[l] = r.e[l][y];
+        x_truth[l] = r.z[l][y] - origin[l];
+        same[l] = -(y == top[l]);
+        for (int i = 0; i < F::streams; ++i) {
+            truth_costs[i][l] = r.c[i][l][y];
+            top_costs[i][l] = r.c[i][l][top[l]];
+        }
+        // What vanishes with p needs no mask: a branch that is taken at random takes longer than a
+        // few classes.
+        if (F::vanishes) r.e[l][y] = r.e[l][top[l]] = T(0);
+    }
+
     P totals[F::totals], f[F::totals];
     if (F::linear) F::template partials<P, T>(totals, a, f);  // they are numbers
     for (int l = 0; l < r.count; ++l) {
         Accumulators<T> bulk[F::totals + 1];
-        sweep<T>(n, r.y[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
+        int64_t y = F::vanishes ? -1 : r.y[l], m = F::vanishes ? -1 : top[l];
+        sweep<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
             Cell<P> k = cells(l, j, count);
             P out[F::totals + 1];
             F::template terms<P, T>(k, a, out);
             out[F::totals] = F::linear ? F::template pull<P, T>(k, a, f) : P(T(0));
+            if (keeps_pull<F>) out[F::totals].store(r.pull[l] + j, count);
             for (int i = 0; i <= F::totals; ++i) {
-                if (special.value)
-                    out[i] = select<T>(lanes_but<T>(j, count, r.y[l], top[l]), out[i], P(T(0)));
+                if (special.value && !F::vanishes)
+                    out[i] = select<T>(lanes_but<T>(j, count, y, m), out[i], P(T(0)));
                 bulk[i].each[u] = bulk[i].each[u] + out[i];
             }
         });
@@ -267,34 +298,30 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
     }
     for (int i = 0; i < F::totals; ++i) totals[i] = folded_each<T>(folds[i], plus);
 
-    P e_truth(T(0)), x_truth(T(0)), same(T(0));
-    P truth_costs[LOSSMATRIX_STREAMS], top_costs[LOSSMATRIX_STREAMS];
-    for (int i = 0; i < F::streams; ++i) truth_costs[i] = top_costs[i] = P(T(0));
-    for (int l = 0; l < r.count; ++l) {
-        int64_t y = r.y[l];
-        e_truth.v[l] = r.g[l][y];
-        x_truth.v[l] = r.z[l][y] - origin[l];
-        same.v[l] = T(y == top[l]);
-        for (int i = 0; i < F::streams; ++i) {
-            truth_costs[i].v[l] = r.c[i][l][y];
-            top_costs[i].v[l] = r.c[i][l][top[l]];
-        }
-    }
-    Apart<F, T> apart(m, e_truth, x_truth, truth_costs, top_costs, same == P(T(1)));
+    P of_truth[LOSSMATRIX_STREAMS], of_top[LOSSMATRIX_STREAMS], e_of_truth = P::load(e_truth);
+    for (int i = 0; i < F::streams; ++i)
+        of_truth[i] = P::load(truth_costs[i]), of_top[i] = P::load(top_costs[i]);
+    typename P::Mask both;
+    std::memcpy(&both, same, sizeof both);
+    Apart<F, T> apart(m, e_of_truth, P::load(x_truth), of_truth, of_top, both);
     apart.add_terms(a, totals);
     F::template loss<P, T>(totals, a).store(r.losses);
 
+    unsigned far = m.far();
     if (gradient) {
+        if (!F::linear) F::template partials<P, T>(totals, a, f);
+        T partial[F::totals][W], slopes[W], truths[W], tops[W];
+        for (int i = 0; i < F::totals; ++i) f[i].store(partial[i]);
         if (!F::linear) {
-            F::template partials<P, T>(totals, a, f);
             for (int l = 0; l < r.count; ++l) {
                 P mine[F::totals];
-                for (int i = 0; i < F::totals; ++i) mine[i] = P(f[i].v[l]);
+                for (int i = 0; i < F::totals; ++i) mine[i] = P(partial[i][l]);
                 Accumulators<T> pulls;
-                sweep<T>(n, r.y[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
+                int64_t y = F::vanishes ? -1 : r.y[l], m = F::vanishes ? -1 : top[l];
+                sweep<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
                     P pull = F::template pull<P, T>(cells(l, j, count), a, mine);
-                    if (special.value)
-                        pull = select<T>(lanes_but<T>(j, count, r.y[l], top[l]), pull, P(T(0)));
+                    if (special.value && !F::vanishes)
+                        pull = select<T>(lanes_but<T>(j, count, y, m), pull, P(T(0)));
                     pulls.each[u] = pulls.each[u] + pull;
                 });
                 folds[F::totals][l] = pulls.total();
@@ -304,25 +331,29 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
         P h = apart.slope(a, f), pull_truth = apart.pull(a, f);
         R = R + pull_truth;
         P slope = R * m.inv + h / m.rest;  // p_k R + h s_k = e_k · slope
-        P g_truth = pull_truth - e_truth * slope, g_top = h - apart.top.p * R;
+        slope.store(slopes);
+        (pull_truth - e_of_truth * slope).store(truths);
+        (h - apart.top.p * R).store(tops);
         for (int l = 0; l < r.count; ++l) {
+            if (far >> l & 1) continue;
             T* g = r.g[l];
-            P mine[F::totals], steep(slope.v[l]), scale(r.scale[l]);
-            for (int i = 0; i < F::totals; ++i) mine[i] = P(f[i].v[l]);
+            P mine[F::totals], steep(slopes[l]), scale(r.scale[l]);
+            for (int i = 0; i < F::totals; ++i) mine[i] = P(partial[i][l]);
             sweep<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
-                P pull = F::template pull<P, T>(cells(l, j, count), a, mine);
-                P x = P::load(r.g[l] + j, count, T(0));
+                P pull = keeps_pull<F> ? P::load(r.pull[l] + j, count, T(0))
+                                       : F::template pull<P, T>(cells(l, j, count), a, mine);
+                P x = P::load(r.e[l] + j, count, T(0));
                 ((pull - x * steep) * scale).store(g + j, count);
             });
-            g[r.y[l]] = g_truth.v[l] * r.scale[l];
-            g[top[l]] = g_top.v[l] * r.scale[l];
+            g[r.y[l]] = truths[l] * r.scale[l];
+            g[top[l]] = tops[l] * r.scale[l];
         }
     }
-    for (unsigned l = 0, far = m.far(); l < unsigned(r.count); ++l) {
+    for (int l = 0; far && l < r.count; ++l) {
         if (!(far >> l & 1)) continue;
         const T* c[LOSSMATRIX_STREAMS];
         for (int i = 0; i < F::streams; ++i) c[i] = r.c[i][l];
-        r.losses[l] = far_row<F, T>(n, r.z[l], 1, c, 1, r.y[l], a, r.scale[l],
+        r.losses[l] = far_row<F, T>(n, r.z[l], 1, c, r.y[l], a, r.scale[l],
                                     gradient ? r.g[l] : nullptr, 1);
     }
 }
@@ -333,27 +364,30 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
 constexpr int64_t RUN = 16;
 
 // The losses of W = Pack<T>::lanes rows. z and g are tiles: class j of lane l is z[j · width + l];
-// so are the costs, of width W, one stream after the other. `e` is scratch of n · W numbers and may
-// be g. Lanes whose top class leads too far are left to far_row(): bit l of the result.
+// so are the costs, of width W, one stream after the other, which are overwritten. `e` is scratch of
+// n · W numbers and may be g. Lanes whose top class leads too far are left to far_row(): bit l of the result.
 template <class F, class T>
-static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, Pack<T> truth, const T* c,
-                              const T* a, Pack<T> weight, T* g, T* losses, T* e) {
+static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, typename Pack<T>::Mask truth,
+                              T* c, const T* a, Pack<T> weight, T* g, T* losses, T* e) {
     using P = Pack<T>;
+    using Mask = typename P::Mask;
     constexpr int W = P::lanes;
     auto at = [&](int64_t j) { return P::load(z + j * width); };
+    auto is = [](Mask number, int64_t j) { return number == Mask{} + typename P::Integer(j); };
 
-    P origin = at(0);
-    for (int64_t j = 1; j < n; ++j) origin = maximum(at(j), origin);
-    P top = P(T(n)), rest = P(T(0));  // the first class at the origin is the top class
+    P origin = at(0), rest = P(T(0));
+    Mask top = Mask{};  // the first class at the origin
+    for (int64_t j = 1; j < n; ++j) {
+        P x = at(j);
+        top = x > origin ? Mask{} + typename P::Integer(j) : top;
+        origin = maximum(x, origin);
+    }
     for (int64_t first = 0; first < n; first += RUN) {
         P run(T(0));
         for (int64_t j = first; j < n && j < first + RUN; ++j) {
-            P x = at(j) - origin;
-            auto is_top = (x == P(T(0))) & (top == P(T(n)));
-            top = select<T>(is_top, P(T(j)), top);
-            x = decay(x);
+            P x = decay(at(j) - origin);
             x.store(e + j * W);
-            run = run + select<T>(is_top, P(T(0)), x);
+            run = run + select<T>(is(top, j), P(T(0)), x);
         }
         rest = rest + run;
     }
@@ -378,7 +412,7 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, Pack<T> trut
             P out[F::totals + 1];
             F::template terms<P, T>(k, a, out);
             out[F::totals] = F::linear ? F::template pull<P, T>(k, a, f) : P(T(0));
-            auto is_truth = truth == P(T(j)), is_top = top == P(T(j));
+            auto is_truth = is(truth, j), is_top = is(top, j);
             for (int i = 0; i <= F::totals; ++i)
                 run[i] = run[i] + select<T>(is_truth | is_top, P(T(0)), out[i]);
             e_truth = select<T>(is_truth, P::load(e + j * W), e_truth);
@@ -387,6 +421,7 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, Pack<T> trut
                 truth_costs[i] = select<T>(is_truth, k.c[i], truth_costs[i]);
                 top_costs[i] = select<T>(is_top, k.c[i], top_costs[i]);
             }
+            if (keeps_pull<F>) out[F::totals].store(c + j * W);
         }
         for (int i = 0; i < F::totals; ++i) totals[i] = totals[i] + run[i];
         R = R + run[F::totals];
@@ -402,7 +437,7 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, Pack<T> trut
             P run(T(0));
             for (int64_t j = first; j < n && j < first + RUN; ++j) {
                 P pull = F::template pull<P, T>(cell(j), a, f);
-                run = run + select<T>((truth == P(T(j))) | (top == P(T(j))), P(T(0)), pull);
+                run = run + select<T>(is(truth, j) | is(top, j), P(T(0)), pull);
             }
             R = R + run;
         }
@@ -410,11 +445,12 @@ static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, Pack<T> trut
     P h = apart.slope(a, f), pull_truth = apart.pull(a, f);
     R = R + pull_truth;
     P slope = R * m.inv + h / m.rest;  // p_k R + h s_k = e_k · slope
+    P g_top = (h - apart.top.p * R) * weight;
     for (int64_t j = 0; j < n; ++j) {
-        P x = P::load(e + j * W), pull = F::template pull<P, T>(cell(j), a, f);
-        pull = select<T>(truth == P(T(j)), pull_truth, pull);
-        P gradient = select<T>(top == P(T(j)), h - apart.top.p * R, pull - x * slope);
-        (gradient * weight).store(g + j * width);
+        P pull = keeps_pull<F> ? P::load(c + j * W) : F::template pull<P, T>(cell(j), a, f);
+        pull = select<T>(is(truth, j), pull_truth, pull);
+        P gradient = (pull - P::load(e + j * W) * slope) * weight;
+        select<T>(is(top, j), g_top, gradient).store(g + j * width);
     }
     return m.far();
 }
@@ -536,17 +572,19 @@ INLINE int64_t target_at(const Task& t, int64_t b, int64_t p) {
 
 // --- the drivers: blocks of rows, shared among threads -------------------------------------------
 
-template <class T> struct Scratch {  // aligned numbers, freed at the end of the block
+template <class T> struct Scratch {  // numbers from the beginning of a cache line, freed at the end
+    void* memory;
     T* data;
-    explicit Scratch(int64_t count) {
-        data = static_cast<T*>(__builtin_malloc(size_t(count) * sizeof(T) + 64));
+    explicit Scratch(int64_t count) : memory(__builtin_malloc(size_t(count) * sizeof(T) + 128)) {
+        data = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory) + 63) & ~uintptr_t(63));
     }
-    ~Scratch() { __builtin_free(data); }
+    ~Scratch() { __builtin_free(memory); }
     Scratch(const Scratch&) = delete;
 };
 
 template <class F, class T> struct Run {
     static constexpr int W = Pack<T>::lanes;
+    using Integer = typename Pack<T>::Integer;
     Task t;
     Task& out;
     Access<T> tensor;
@@ -554,6 +592,7 @@ template <class F, class T> struct Run {
     T scale;  // of the gradient: 1, or 1 / denominator of the mean
     int64_t rows, per_block;
     double* partial;
+    const T* columns[LOSSMATRIX_STREAMS];
 
     Run(Task& task, Access<T> type) : t(task), out(task), tensor(type) {
         for (int i = 0; i < LOSSMATRIX_PARAMETERS; ++i) parameters[i] = T(t.parameters[i]);
@@ -584,21 +623,23 @@ template <class F, class T> struct Run {
         double total = 0;
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
         bool direct = sc == 1 && tensor.same;
-        bool in_place = t.gradient && t.gradient != t.logits && gc == 1 && tensor.same &&
-                        !t.accumulate;  // logits are read until their gradient is complete
-        int64_t together = rows_together();
+        bool in_place = t.gradient && gc == 1 && tensor.same && !t.accumulate;
+        int64_t together = rows_together(), room = (n + W - 1) / W * W;
         Scratch<T> logits(direct ? 0 : together * n), slopes(in_place ? 0 : together * n);
         Scratch<T> tilted(F::tilted ? together * n : 0);
+        Scratch<T> e(together * room), pull(keeps_pull<F> ? together * room : 0);
         Rows<T> rows;
         int64_t number[W];
         T weight[W];
         for (int64_t r = begin; r < end;) {
             for (rows.count = 0; rows.count < together && r < end; ++r) {
                 int l = rows.count;
-                int64_t b = r, p = 0;
-                if (t.positions > 1) b = r / t.positions, p = r % t.positions;
+                int64_t b = 0, p = r;
+                if (t.batch > 1) b = r / t.positions, p = r % t.positions;
                 int64_t y = target_at(t, b, p);
                 rows.g[l] = in_place ? reinterpret_cast<T*>(gradient_at(b, p)) : slopes.data + l * n;
+                rows.e[l] = e.data + l * room;
+                rows.pull[l] = pull.data + l * room;
                 if (y == t.ignore_index) {
                     if (t.gradient) {
                         for (int64_t j = 0; j < n; ++j) rows.g[l][j] = T(0);
@@ -651,64 +692,46 @@ template <class F, class T> struct Run {
     // `width` rows at a time, laid side by side
     INLINE double by_tile(int64_t begin, int64_t end) const {
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
-        int64_t width = tile_width();
+        int64_t zs = t.logits_stride[2], gs = t.gradient_stride[2], width = tile_width();
         int64_t squares = (n + W - 1) / W * W;  // classes, as turning writes them
         Scratch<T> tile(squares * width), e(squares * W), costs((F::streams * n + W) * W);
         Scratch<T> wide(width > W && t.gradient ? n * width : 0);
         T* slopes = !t.gradient ? nullptr : width > W ? wide.data : e.data;
-        Scratch<T> losses(width), weight(width), rows_of(W * n);  // where the tensor's type is not T
-        Scratch<int64_t> truth(width), offset_b(width), offset_p(width);
+        Scratch<T> losses(width), weight(width), rows_of(W * n);
+        Scratch<Integer> truth(width);
         double totals[W] = {};
-        for (int64_t r0 = begin; r0 < end; r0 += width) {
-            int64_t count = end - r0 < width ? end - r0 : width;
-            int64_t b0 = r0 / t.positions, p0 = r0 % t.positions;
-            bool side_by_side = t.positions > 1 && p0 + count <= t.positions;
-            for (int64_t l = 0; l < width; ++l) {  // lanes beyond the last row repeat the first
-                int64_t b = b0, p = p0 + (l < count ? l : 0);
-                if (t.positions == 1) b += p, p = 0;  // divisions are slow
-                else if (p >= t.positions) b += p / t.positions, p %= t.positions;
-                offset_b.data[l] = b, offset_p.data[l] = p;
-            }
-            auto logits = [&](int64_t l) { return logits_at(offset_b.data[l], offset_p.data[l]); };
-            auto gradient = [&](int64_t l) { return gradient_at(offset_b.data[l], offset_p.data[l]); };
-            read_targets(offset_b.data, offset_p.data, width, truth.data);
-            for (int64_t l = 0; l < width; ++l) {
-                bool counts = l < count && truth.data[l] != t.ignore_index;
-                truth.data[l] = counts ? truth.data[l] : 0;
-                weight.data[l] = T(counts);
-            }
+        for (int64_t r0 = begin, count; r0 < end; r0 += count) {  // a tile stays in its image
+            int64_t b = r0 / t.positions, p = r0 % t.positions;
+            count = t.positions - p < end - r0 ? t.positions - p : end - r0;
+            if (count > width) count = width;
+            read_truths(b, p, count, truth.data, weight.data);
             if (t.weight || t.sample_weight)
                 for (int64_t l = 0; l < count; ++l)
                     if (weight.data[l] != 0) weight.data[l] = weight_of(truth.data[l], r0 + l);
 
-            if (side_by_side && t.logits_stride[2] == 1) {
-                const char* from = logits_at(b0, p0);
+            const char* from = logits_at(b, p);
+            if (zs == 1) {
                 for (int64_t j = 0; j < n; ++j) {
                     T* to = tile.data + j * width;
                     tensor.read(from + j * sc * tensor.size, 1, count, to);
                     for (int64_t l = count; l < width; ++l) to[l] = T(0);
                 }
-            } else if (width == W) {
-                const T* from[W];
-                bool direct = tensor.same && sc == 1;
-                for (int64_t l = 0; l < W; ++l) {
-                    from[l] = direct ? reinterpret_cast<const T*>(logits(l)) : rows_of.data + l * n;
-                    if (!direct) tensor.read(logits(l), sc, n, rows_of.data + l * n);
-                }
-                turn_in<T>(from, n, tile.data);
-                const char* next = logits(0) + n * W * tensor.size;
-                for (int64_t byte = 0; byte < n * W * tensor.size; byte += 64)
-                    __builtin_prefetch(next + byte);
             } else {
-                for (int64_t l = 0; l < width; ++l) {
-                    tensor.read(logits(l), sc, n, rows_of.data);
-                    for (int64_t j = 0; j < n; ++j) tile.data[j * width + l] = rows_of.data[j];
+                const T* row[W];
+                bool direct = tensor.same && sc == 1, block = sc == 1 && zs == n;
+                if (!direct && block) tensor.read(from, 1, n * count, rows_of.data);
+                for (int64_t l = 0; l < W; ++l) {  // lanes beyond the last row repeat the first
+                    int64_t here = l < count ? l : 0;
+                    const char* logits = from + here * zs * tensor.size;
+                    row[l] = direct ? reinterpret_cast<const T*>(logits) : rows_of.data + here * n;
+                    if (!direct && !block) tensor.read(logits, sc, n, rows_of.data + here * n);
                 }
+                turn_in<T>(row, n, tile.data);
             }
-            for (int64_t l0 = 0; l0 < count; l0 += W)
-                pack_of_rows(tile.data + l0, slopes ? slopes + l0 : nullptr, width, r0 + l0,
-                             count - l0 < W ? count - l0 : W, truth.data + l0, weight.data + l0,
-                             losses.data + l0, e.data, costs.data);
+            for (int64_t l = 0; l < count; l += W)
+                pack_of_rows(tile.data + l, slopes ? slopes + l : nullptr, width, r0 + l,
+                             count - l < W ? count - l : W, truth.data + l, weight.data + l,
+                             losses.data + l, e.data, costs.data);
             for (int64_t l0 = 0; l0 < count; l0 += W)
                 for (int64_t l = l0; l < l0 + W; ++l) {  // rows without weight may hold NaN
                     losses.data[l] = weight.data[l] == 0 ? T(0) : losses.data[l] * weight.data[l];
@@ -719,31 +742,20 @@ template <class F, class T> struct Run {
             for (int64_t l = 0; l < count; ++l)
                 if (weight.data[l] == 0)
                     for (int64_t j = 0; j < n; ++j) slopes[j * width + l] = 0;
-            if (side_by_side && t.gradient_stride[2] == 1) {
-                char* to = gradient_at(b0, p0);
+            char* to = gradient_at(b, p);
+            if (gs == 1 || width > W) {
                 for (int64_t j = 0; j < n; ++j)
-                    tensor.write(slopes + j * width, count, to + j * gc * tensor.size, 1,
+                    tensor.write(slopes + j * width, count, to + j * gc * tensor.size, gs,
                                  t.accumulate);
-            } else if (width == W) {
-                bool direct = tensor.same && gc == 1 && !t.accumulate;
+            } else {
                 // Memory that is written row by row in turns waits for every line of the cache; one
                 // block is written at its full speed.
-                bool block = direct && t.positions == 1 && t.gradient_stride[0] == n && n >= W;
-                T* to[W];
-                for (int64_t l = 0; l < count; ++l) {
-                    bool here = direct && !block;
-                    to[l] = here ? reinterpret_cast<T*>(gradient(l)) : rows_of.data + l * n;
-                }
-                turn_out<T>(slopes, n, to, count);
-                if (block)
-                    __builtin_memcpy(gradient(0), rows_of.data, size_t(n * count) * sizeof(T));
-                for (int64_t l = 0; !direct && l < count; ++l)
-                    tensor.write(to[l], n, gradient(l), gc, t.accumulate);
-            } else {
-                for (int64_t l = 0; l < count; ++l) {
-                    for (int64_t j = 0; j < n; ++j) rows_of.data[j] = slopes[j * width + l];
-                    tensor.write(rows_of.data, n, gradient(l), gc, t.accumulate);
-                }
+                T* row[W];
+                for (int64_t l = 0; l < count; ++l) row[l] = rows_of.data + l * n;
+                turn_out<T>(slopes, n, row, count);
+                if (gc == 1 && gs == n) tensor.write(rows_of.data, n * count, to, 1, t.accumulate);
+                else for (int64_t l = 0; l < count; ++l)
+                    tensor.write(row[l], n, to + l * gs * tensor.size, gc, t.accumulate);
             }
         }
         double total = 0;
@@ -751,35 +763,39 @@ template <class F, class T> struct Run {
         return total;
     }
 
-    INLINE void read_targets(const int64_t* b, const int64_t* p, int64_t count, int64_t* to) const {
-        auto all = [&](auto from) {
-            for (int64_t l = 0; l < count; ++l)
-                to[l] = int64_t(from[b[l] * t.target_stride[0] + p[l] * t.target_stride[1]]);
+    // The truths of some rows and whether they count; rows that do not have truth 0.
+    INLINE void read_truths(int64_t b, int64_t p, int64_t count, Integer* truth, T* counts) const {
+        int64_t step = t.target_stride[1], first = b * t.target_stride[0] + p * step;
+        auto all = [&](auto target, int64_t stride) {
+            for (int64_t l = 0; l < count; ++l) {
+                int64_t y = int64_t(target[first + l * stride]);
+                truth[l] = y == t.ignore_index ? Integer(0) : Integer(y);
+                counts[l] = T(y != t.ignore_index);
+            }
         };
-        if (t.target_type == 0) all(static_cast<const int64_t*>(t.target));
-        else if (t.target_type == 1) all(static_cast<const int32_t*>(t.target));
-        else all(static_cast<const uint8_t*>(t.target));
+        if (t.target_type == 0 && step == 1) all(static_cast<const int64_t*>(t.target), 1);
+        else if (t.target_type == 0) all(static_cast<const int64_t*>(t.target), step);
+        else if (t.target_type == 1) all(static_cast<const int32_t*>(t.target), step);
+        else all(static_cast<const uint8_t*>(t.target), step);
+        for (int64_t l = count; l % W; ++l) truth[l] = 0, counts[l] = T(0);
     }
 
     // W rows of a tile; `costs` is scratch of streams · n · W numbers
-    INLINE void pack_of_rows(T* z, T* g, int64_t width, int64_t r, int64_t count, const int64_t* y,
+    INLINE void pack_of_rows(T* z, T* g, int64_t width, int64_t r, int64_t count, const Integer* y,
                              const T* weight, T* losses, T* e, T* costs) const {
         using P = Pack<T>;
+        using Mask = typename P::Mask;
         int64_t n = t.classes;
-        P truth;
-        for (int l = 0; l < W; ++l) truth.v[l] = T(y[l]);
-        for (int i = 0; i < F::streams; ++i) {
-            const T* from[W];
-            for (int l = 0; l < W; ++l) from[l] = costs_of(i, y[l], r + (l < count ? l : 0));
-            turn_in<T>(from, n, costs + i * n * W);
-        }
+        Mask truth;
+        std::memcpy(&truth, y, sizeof truth);
+        for (int i = 0; i < F::streams; ++i) fill(i, truth, y, r, count, costs + i * n * W);
         if (F::tilted) {
             P origin = P::load(z);
             for (int64_t j = 1; j < n; ++j) origin = maximum(P::load(z + j * width), origin);
             for (int64_t j = 0; j < n; ++j) {
                 P c[LOSSMATRIX_STREAMS];
                 for (int i = 0; i < F::streams; ++i) c[i] = P::load(costs + (i * n + j) * W);
-                P margin = select<T>(truth == P(T(j)),
+                P margin = select<T>(truth == Mask{} + Integer(j),
                                      F::template margin_truth<P, T>(c, parameters),
                                      F::template margin<P, T>(c, parameters));
                 ((P::load(z + j * width) - origin) + margin).store(z + j * width);
@@ -790,9 +806,37 @@ template <class F, class T> struct Run {
         for (int l = 0; far && l < count; ++l) {
             if (!(far >> l & 1) || weight[l] == 0) continue;
             const T* c[LOSSMATRIX_STREAMS] = {};
-            for (int i = 0; i < F::streams; ++i) c[i] = costs + i * n * W + l;
-            losses[l] = far_row<Plain, T>(n, z + l, width, c, W, y[l], parameters, weight[l] * scale,
+            for (int i = 0; i < F::streams; ++i) c[i] = costs_of(i, y[l], r + l);
+            losses[l] = far_row<Plain, T>(n, z + l, width, c, y[l], parameters, weight[l] * scale,
                                           g ? g + l : nullptr, width);
+        }
+    }
+
+    // The costs of W rows side by side, from stream i.
+    INLINE void fill(int i, typename Pack<T>::Mask truth, const Integer* y, int64_t r,
+                     int64_t count, T* costs) const {
+        int64_t n = t.classes;
+        if (const T* column = columns[i]) {
+            for (int64_t j = 0; j < n; ++j, column += 2 * W) {
+                Pack<T> low = Pack<T>::load(column);
+                (n <= W ? chosen<T>(low, truth) : chosen<T>(low, Pack<T>::load(column + W), truth))
+                    .store(costs + j * W);
+            }
+            return;
+        }
+        const T* from[W];
+        for (int l = 0; l < W; ++l) from[l] = costs_of(i, y[l], r + (l < count ? l : 0));
+        turn_in<T>(from, n, costs);
+    }
+
+    // Few classes: each decision's costs, by truth, fit into two packs.
+    void lay_columns(T* to) {
+        for (int i = 0; i < F::streams; ++i) {
+            columns[i] = nullptr;
+            if (t.classes > 2 * W || t.per_sample[i]) continue;
+            columns[i] = to;
+            for (int64_t j = 0; j < t.classes; ++j, to += 2 * W)
+                for (int64_t y = 0; y < t.classes; ++y) to[y] = costs_of(i, y, 0)[j];
         }
     }
 
@@ -802,7 +846,7 @@ template <class F, class T> struct Run {
 
     // Rows side by side pay off while turning them costs less than the ends of a row alone.
     bool tiled() const {
-        return t.classes < 128 || (t.logits_stride[1] != 1 && t.classes <= 2048);
+        return t.classes < 48 || (t.logits_stride[1] != 1 && t.classes <= 2048);
     }
     // As many rows as the nearest cache holds with their costs and gradients.
     int64_t rows_together() const {
@@ -811,7 +855,7 @@ template <class F, class T> struct Run {
     }
     // Positions that lie side by side are read a few hundred at a time, one plane after the other.
     int64_t tile_width() const {
-        if (t.positions == 1 || t.logits_stride[2] != 1) return W;
+        if (t.logits_stride[2] != 1) return W;
         int64_t width = 8192 / (t.classes > 0 ? t.classes : 1) / W * W;
         return width < W ? W : width > 256 ? 256 : width;
     }
@@ -825,18 +869,35 @@ template <class F, class T> struct Run {
         }
     }
 
+    // Positions that go on where the batch does, and a batch without positions, are one long line.
+    void straighten() {
+        auto join = [&](int64_t* outer, int64_t inner) { return *outer == inner * t.positions; };
+        bool single = t.positions == 1;
+        bool joined = join(t.logits_stride, t.logits_stride[2]) &&
+                      join(t.target_stride, t.target_stride[1]) &&
+                      (!t.gradient || join(t.gradient_stride, t.gradient_stride[2]));
+        if (!single && !joined) return;
+        if (single) {
+            t.logits_stride[2] = t.logits_stride[0];
+            t.gradient_stride[2] = t.gradient_stride[0];
+            t.target_stride[1] = t.target_stride[0];
+        }
+        t.positions *= t.batch;
+        t.batch = 1;
+    }
+
     // Targets that are no class are reported before anything is written.
     double denominator() {
         double sum = 0;
         int64_t counted = 0;
-        bool plain = t.target_type == 0 && t.target_stride[0] == 1 && t.positions == 1 && !t.weight;
+        bool plain = t.target_type == 0 && t.target_stride[1] == 1 && t.batch == 1 && !t.weight;
         if (plain) {  // the common case, without branches
             const int64_t* y = static_cast<const int64_t*>(t.target);
             int64_t outside = 0;
-            for (int64_t b = 0; b < t.batch; ++b) {
-                int64_t counts = y[b] != t.ignore_index;
+            for (int64_t p = 0; p < t.positions; ++p) {
+                int64_t counts = y[p] != t.ignore_index;
                 counted += counts;
-                outside += counts & int64_t(uint64_t(y[b]) >= uint64_t(t.classes));
+                outside += counts & int64_t(uint64_t(y[p]) >= uint64_t(t.classes));
             }
             if (!outside) return double(counted);
             counted = 0;
@@ -870,12 +931,15 @@ template <class F, class T> struct Run {
     void all() {
         ask_for_huge_pages();
         rows = t.batch * t.positions;
+        straighten();
         out.total = 0;
         out.is_outside = 0;
         double count = denominator();
         if (out.is_outside) return;
         if (t.denominator != 0) count = t.denominator;
         scale = t.mean ? T(1.0 / count) : T(1);
+        Scratch<T> laid(F::streams && t.classes <= 2 * W ? F::streams * t.classes * 2 * W : 0);
+        lay_columns(laid.data);
         per_block = 32768 / (t.classes > 0 ? t.classes : 1);
         int64_t width = tiled() ? tile_width() : 1;
         per_block = per_block / width * width;

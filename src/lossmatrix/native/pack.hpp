@@ -147,6 +147,26 @@ template <> INLINE unsigned bits<float>(Pack<float>::Mask mask) {
     return unsigned(_mm256_movemask_ps(__m256(mask)));
 }
 #endif
+// lane l of the result is lane numbers[l] of one pack, or of two that follow each other
+template <class T> INLINE Pack<T> chosen(Pack<T> from, typename Pack<T>::Mask numbers) {
+    Pack<T> to;
+    for (int l = 0; l < Pack<T>::lanes; ++l) to.v[l] = from.v[numbers[l] & (Pack<T>::lanes - 1)];
+    return to;
+}
+#ifdef __AVX512F__
+template <> INLINE Pack<float> chosen(Pack<float> from, Pack<float>::Mask numbers) {
+    return Pack<float>::Vector(_mm512_permutexvar_ps(__m512i(numbers), from.v));
+}
+#elif defined(__AVX2__)
+template <> INLINE Pack<float> chosen(Pack<float> from, Pack<float>::Mask numbers) {
+    return Pack<float>::Vector(_mm256_permutevar8x32_ps(from.v, __m256i(numbers)));
+}
+#endif
+template <class T> INLINE Pack<T> chosen(Pack<T> low, Pack<T> high, typename Pack<T>::Mask numbers) {
+    using Integer = typename Pack<T>::Integer;
+    typename Pack<T>::Mask upper = numbers >= typename Pack<T>::Mask{} + Integer(Pack<T>::lanes);
+    return select<T>(upper, chosen<T>(high, numbers), chosen<T>(low, numbers));
+}
 // 0, 1, 2 …
 template <class T> INLINE typename Pack<T>::Mask lane_numbers() {
     typename Pack<T>::Mask numbers;
@@ -273,6 +293,25 @@ INLINE Pack<float> log1p(Pack<float> x) {
     P y = log(u) + (x - (u - P(1.0f))) / u;
     return select<float>((u == P(0.0f)), P(-INF), select<float>(u == P(INF), u, y));
 }
+
+// log(1 − p) for p in [0, ½]: −p times a polynomial of degree 9, fitted for the least relative error,
+// which is 4e-9. It has no division, and p is at most ½ for every class but the top one.
+INLINE Pack<float> log1m(Pack<float> p) {
+    using P = Pack<float>;
+    P y(1.775632696f);
+    y = y * p + P(-2.552615859f);
+    y = y * p + P(2.046740461f);
+    y = y * p + P(-0.6334800159f);
+    y = y * p + P(0.3533569136f);
+    y = y * p + P(0.1732924215f);
+    y = y * p + P(0.2521618617f);
+    y = y * p + P(0.3332453881f);
+    y = y * p + P(0.5000013772f);
+    y = y * p + P(0.9999999965f);
+    return -p * y;
+}
+INLINE Pack<double> log1m(Pack<double> p) { return log1p(-p); }
+INLINE double log1m(double p) { return log1p(-p); }
 
 // exp(x) − 1: near 0 the series, elsewhere the difference.
 INLINE Pack<float> expm1(Pack<float> x) {
