@@ -216,6 +216,11 @@ class _Arithmetic:
         return all(each.constant is not None for each in self.partials)
 
     @property
+    def empty(self) -> bool:
+        """Whether the classes other than top and truth contribute nothing."""
+        return all(each.constant == 0 for each in (*self.terms, self.slope))
+
+    @property
     def vanishes(self) -> bool:
         """Whether terms and pull of the classes other than top and truth are 0 at p = 0."""
         return all(_vanishes(each) for each in (*self.terms, self.slope / name("k.q")))
@@ -298,14 +303,15 @@ def _derived(pieces: list[_Piece], count: int) -> _Arithmetic:
 def _cpp(formula: _Arithmetic) -> str:
     q = name("k.q")
     cell = "const Cell<V>& k, const T* a"
+    flags = (
+        f"{flag} = {str(getattr(formula, flag)).lower()}"
+        for flag in ("tilted", "linear", "costly", "vanishes", "empty")
+    )
     return "".join(
         [
             f"    static constexpr int totals = {len(formula.terms)}, ",
             f"streams = {formula.streams};\n",
-            f"    static constexpr bool tilted = {str(formula.tilted).lower()}, ",
-            f"linear = {str(formula.linear).lower()}, ",
-            f"costly = {str(formula.costly).lower()}, ",
-            f"vanishes = {str(formula.vanishes).lower()};\n",
+            f"    static constexpr bool {', '.join(flags)};\n",
             _function("V", "margin", "const V* c, const T* a", [formula.margin]),
             _function("V", "margin_truth", "const V* c, const T* a", [formula.margin_truth]),
             _function("void", "terms", f"{cell}, V* out", formula.terms),

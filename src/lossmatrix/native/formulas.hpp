@@ -5,9 +5,9 @@
 namespace LOSSMATRIX_ISA {
 
 // CrossEntropy()
-struct formula_5e46a7a9ee65 {
+struct formula_5f0b0b9db725 {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true, empty = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -51,9 +51,9 @@ struct formula_5e46a7a9ee65 {
 };
 
 // ExpectedCost()
-struct formula_07cbba8b7291 {
+struct formula_ccef157781ff {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true, empty = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -97,9 +97,9 @@ struct formula_07cbba8b7291 {
 };
 
 // Unlikelihood()
-struct formula_5f2d663db3be {
+struct formula_51f75ad43433 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = true, vanishes = true;
+    static constexpr bool tilted = false, linear = true, costly = true, vanishes = true, empty = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -143,9 +143,9 @@ struct formula_5f2d663db3be {
 };
 
 // CostSensitiveCrossEntropy()
-struct formula_0e84764f33dc {
+struct formula_b335ee94d6aa {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = false;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = false, empty = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -189,9 +189,9 @@ struct formula_0e84764f33dc {
 };
 
 // SoftmaxMargin(log=False)
-struct formula_396dc0d292d4 {
+struct formula_ba3ba20a5849 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = true, linear = true, costly = false, vanishes = true;
+    static constexpr bool tilted = true, linear = true, costly = false, vanishes = true, empty = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return c[0];
@@ -235,9 +235,9 @@ struct formula_396dc0d292d4 {
 };
 
 // SoftmaxMargin(log=True)
-struct formula_e519eddf9216 {
+struct formula_b9d37293dc80 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = true, linear = true, costly = false, vanishes = true;
+    static constexpr bool tilted = true, linear = true, costly = false, vanishes = true, empty = true;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return log(c[0]);
@@ -281,9 +281,9 @@ struct formula_e519eddf9216 {
 };
 
 // CostFocal(gamma=2.0, detach=False)
-struct formula_1a5c76aa3fa2 {
+struct formula_cdcd4af5e34b {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool tilted = false, linear = false, costly = false, vanishes = true;
+    static constexpr bool tilted = false, linear = false, costly = false, vanishes = true, empty = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -330,9 +330,9 @@ struct formula_1a5c76aa3fa2 {
 };
 
 // CostFocal(gamma=2.0, detach=True)
-struct formula_9d749a87a118 {
+struct formula_f92945fb6a42 {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool tilted = false, linear = false, costly = false, vanishes = true;
+    static constexpr bool tilted = false, linear = false, costly = false, vanishes = true, empty = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -379,9 +379,9 @@ struct formula_9d749a87a118 {
 };
 
 // CrossEntropy() + ExpectedCost()
-struct formula_a163b5680766 {
+struct formula_95829fc77391 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true, empty = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -425,9 +425,9 @@ struct formula_a163b5680766 {
 };
 
 // CrossEntropy() + Unlikelihood()
-struct formula_14565acbde8a {
+struct formula_a9153862f441 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = true, vanishes = true;
+    static constexpr bool tilted = false, linear = true, costly = true, vanishes = true, empty = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -471,9 +471,9 @@ struct formula_14565acbde8a {
 };
 
 // CrossEntropy() + CostSensitiveCrossEntropy()
-struct formula_d54efbac39a9 {
+struct formula_23fa2baae8b8 {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = false;
+    static constexpr bool tilted = false, linear = true, costly = false, vanishes = false, empty = false;
     template <class V, class T>
     static INLINE V margin(const V* c, const T* a) {
         return V(0);
@@ -518,4 +518,4 @@ struct formula_d54efbac39a9 {
 
 }  // namespace LOSSMATRIX_ISA
 
-#define LOSSMATRIX_FORMULAS(each) each(formula_5e46a7a9ee65) each(formula_07cbba8b7291) each(formula_5f2d663db3be) each(formula_0e84764f33dc) each(formula_396dc0d292d4) each(formula_e519eddf9216) each(formula_1a5c76aa3fa2) each(formula_9d749a87a118) each(formula_a163b5680766) each(formula_14565acbde8a) each(formula_d54efbac39a9)
+#define LOSSMATRIX_FORMULAS(each) each(formula_5f0b0b9db725) each(formula_ccef157781ff) each(formula_51f75ad43433) each(formula_b335ee94d6aa) each(formula_ba3ba20a5849) each(formula_b9d37293dc80) each(formula_cdcd4af5e34b) each(formula_f92945fb6a42) each(formula_95829fc77391) each(formula_a9153862f441) each(formula_23fa2baae8b8)

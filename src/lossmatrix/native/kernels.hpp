@@ -210,10 +210,11 @@ template <class F, class T> struct Apart {
 
 // Up to W rows whose classes lie one after the other. Each has scratch that starts at the beginning of
 // a cache line: e for exp(z − z_m), and pull where that is kept. The gradient goes to g, which may be
-// where the logits are.
+// where the logits are, or e.
 template <class T> struct Rows {
     static constexpr int W = Pack<T>::lanes;
     int count;
+    int64_t ahead;  // how far on the logits of the next rows lie
     const T* z[W];
     const T* c[LOSSMATRIX_STREAMS][W];
     int64_t y[W];
@@ -243,7 +244,9 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
         sweep<T>(n, top[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
             P x = decay(P::load(z + j, count, -INF) - shift);
             x.store(r.e[l] + j, count);
-            __builtin_prefetch(r.g[l] + j, 1);
+            __builtin_prefetch(r.g[l] + j, 1);  // while there is much to compute
+            __builtin_prefetch(z + j + r.ahead);
+            for (int i = 0; i < F::streams; ++i) __builtin_prefetch(r.c[i][l] + j);
             if (special.value) x = select<T>(lanes_but<T>(j, count, top[l], top[l]), x, P(T(0)));
             others.each[u] = others.each[u] + x;
         });
@@ -282,7 +285,7 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
     for (int l = 0; l < r.count; ++l) {
         Accumulators<T> bulk[F::totals + 1];
         int64_t y = F::vanishes ? -1 : r.y[l], m = F::vanishes ? -1 : top[l];
-        sweep<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
+        if (!F::empty) sweep<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
             Cell<P> k = cells(l, j, count);
             P out[F::totals + 1];
             F::template terms<P, T>(k, a, out);
@@ -625,10 +628,10 @@ template <class F, class T> struct Run {
         bool direct = sc == 1 && tensor.same;
         bool in_place = t.gradient && gc == 1 && tensor.same && !t.accumulate;
         int64_t together = rows_together(), room = (n + W - 1) / W * W;
-        Scratch<T> logits(direct ? 0 : together * n), slopes(in_place ? 0 : together * n);
-        Scratch<T> tilted(F::tilted ? together * n : 0);
+        Scratch<T> logits(direct ? 0 : together * n), tilted(F::tilted ? together * n : 0);
         Scratch<T> e(together * room), pull(keeps_pull<F> ? together * room : 0);
         Rows<T> rows;
+        rows.ahead = direct ? together * t.logits_stride[2] : 0;
         int64_t number[W];
         T weight[W];
         for (int64_t r = begin; r < end;) {
@@ -637,8 +640,8 @@ template <class F, class T> struct Run {
                 int64_t b = 0, p = r;
                 if (t.batch > 1) b = r / t.positions, p = r % t.positions;
                 int64_t y = target_at(t, b, p);
-                rows.g[l] = in_place ? reinterpret_cast<T*>(gradient_at(b, p)) : slopes.data + l * n;
                 rows.e[l] = e.data + l * room;
+                rows.g[l] = in_place ? reinterpret_cast<T*>(gradient_at(b, p)) : rows.e[l];
                 rows.pull[l] = pull.data + l * room;
                 if (y == t.ignore_index) {
                     if (t.gradient) {
