@@ -129,9 +129,9 @@ def options(problem: Problem) -> Options:
 
 def as_asked(problem: Problem, value: Tensor) -> Tensor:
     """The result in its dtype and shape."""
-    if problem.reduction == "none":
+    if value.shape != problem.row_shape and problem.reduction == "none":
         value = value.reshape(problem.row_shape)
-    return value.to(problem.output_dtype)
+    return value if value.dtype == problem.output_dtype else value.to(problem.output_dtype)
 
 
 def differentiable(
