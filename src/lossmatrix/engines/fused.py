@@ -7,7 +7,7 @@ import itertools
 import weakref
 from collections.abc import Callable
 from dataclasses import is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -53,9 +53,9 @@ def prepare(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 def plan(problem: Problem) -> Plan | str:
     """The plan of a problem, or why there is none; made once where a criterion made none."""
     prepared = problem.terms[0].prepared or problem.prepared
-    if not isinstance(prepared, Plan | str):
+    if prepared is None:
         problem.prepared = prepared = _make_plan(problem.terms)
-    return prepared
+    return cast(Plan | str, prepared)
 
 
 def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
@@ -96,7 +96,7 @@ def refuses(problem: Problem) -> str | None:
         return "class probabilities and label smoothing have no kernel"
     if problem.shape[1] == 0:
         return "there are no classes"
-    for weight in (problem.weight, problem.sample_weight):
+    for weight in (problem.weight, problem.given_sample_weight):
         if weight is not None and weight.requires_grad:
             return "the weights require a gradient"
     if torch.compiler.is_compiling():
@@ -104,7 +104,7 @@ def refuses(problem: Problem) -> str | None:
             return "a graph is traced, and the logits of a graph are its compiler's"
         prepared = problem.terms[0].prepared
         return None if isinstance(prepared, Plan) else "a graph is traced of an unprepared call"
-    for tensor in (problem.given, problem.target):
+    for tensor in (problem.given, problem.given_target):
         if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
             return f"the tensors are of type {type(tensor).__name__}"
         if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # pyright: ignore
