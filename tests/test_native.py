@@ -339,8 +339,9 @@ def test_one_changed_coefficient_is_noticed(
     [
         (lm.EnergyScore(), {}, "works on whole rows"),
         (lm.ExpectedCost(), {"label_smoothing": 0.1}, "label smoothing"),
+        (0.0 * lm.ExpectedCost(), {}, "scaled by zero"),
     ],
-    ids=["row loss", "smoothing"],
+    ids=["row loss", "smoothing", "nothing"],
 )
 def test_what_it_cannot_run_is_refused_with_the_reason(
     loss: lm.Loss, arguments: dict[str, float], reason: str

@@ -74,6 +74,8 @@ def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
             groups.append((term,))
         else:
             together = (*together, term)
+    if not groups and not together:
+        return "every term is scaled by zero, and there is nothing to visit the logits for"
     return Plan((*groups, *_fitting(together)))
 
 
