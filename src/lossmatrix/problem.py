@@ -225,6 +225,16 @@ def _output_dtype(logits: Tensor, probabilities: Tensor | None) -> torch.dtype:
     return dtype
 
 
+def class_weights(problem: Problem) -> Tensor:
+    """The class weight of every row that counts, 0 for ignored rows, (B·P,); for class indices."""
+    target = problem.target.reshape(-1)
+    kept = target != problem.ignore_index
+    if problem.weight is None:
+        return kept.to(problem.compute_dtype)
+    truth = torch.where(kept, target, 0).long()
+    return kept * problem.weight.to(problem.compute_dtype)[truth]
+
+
 def reduce(problem: Problem, losses: Tensor, factors: Tensor | None) -> Tensor:
     """Row losses (B·P,) to the result, with PyTorch's denominators.
 

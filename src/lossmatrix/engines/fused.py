@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from lossmatrix.engines.printer import PARAMETERS, STREAMS, parameters, streams
+from lossmatrix.engines.transforms import constant
 from lossmatrix.formula import StreamedLoss, Term
 from lossmatrix.problem import Problem
 
@@ -68,12 +70,16 @@ def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
             return f"{type(term.loss).__name__} works on whole rows and has no kernel"
         if not is_dataclass(term.loss):
             return f"{type(term.loss).__name__} is no dataclass, so its fields cannot be read"
-        if term.costs is not None and any(t.requires_grad for t in term.costs.tables.values()):
-            return "the costs require a gradient"
+        made = term
+        if term.costs is not None:
+            costs = constant(term.costs)
+            if isinstance(costs, str):
+                return costs
+            made = replace(term, costs=costs)
         if type(term.loss).margin is not StreamedLoss.margin:
-            groups.append((term,))
+            groups.append((made,))
         else:
-            together = (*together, term)
+            together = (*together, made)
     if not groups and not together:
         return "every term is scaled by zero, and there is nothing to visit the logits for"
     return Plan((*groups, *_fitting(together)))
@@ -109,8 +115,8 @@ def refuses(problem: Problem) -> str | None:
     for tensor in (problem.given, problem.given_target):
         if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
             return f"the tensors are of type {type(tensor).__name__}"
-        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # pyright: ignore
-            return "a function transform is active"
+    if forward_ad._current_level >= 0:  # pyright: ignore  # −1 where no tensor has a tangent
+        return "forward mode is active, and kernels have no tangents"
     made = plan(problem)
     return made if isinstance(made, str) else None
 

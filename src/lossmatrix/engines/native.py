@@ -9,15 +9,17 @@ logits' size is allocated. Results do not depend on the number of threads.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from lossmatrix.costs import CostMatrix, Dense
-from lossmatrix.engines import fused
+from lossmatrix.engines import fused, transforms
 from lossmatrix.engines.fused import Plan, as_asked, differentiable, options, plan, plans
 from lossmatrix.engines.library import (
     TENSORS,
@@ -76,7 +78,8 @@ def calls(made: Plan, dtype: torch.dtype) -> list[Call]:
             if device.type != "cpu":
                 raise NoKernelError(f"the costs are on {device}, and its kernels run on the CPU")
         try:
-            known = [call for terms in made.groups for call in _calls(_group(terms), dtype)]
+            with temporarily_clear_interpreter_stack():  # tables are made for later calls, too
+                known = [call for terms in made.groups for call in _calls(_group(terms), dtype)]
         except CannotCompileError as error:
             reason = f"its kernel is not among those shipped, and {error}"
             raise NoKernelError(reason) from error
@@ -133,6 +136,8 @@ def refuses(problem: Problem) -> str | None:
     reason = fused.refuses(problem)
     if reason is not None or torch.compiler.is_compiling():
         return reason
+    if transforms.active(problem) and (reason := transforms.refuses(problem)) is not None:
+        return reason
     try:
         kernels = calls(cast(Plan, plan(problem)), problem.compute_dtype)
     except NoKernelError as error:
@@ -150,6 +155,8 @@ def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
     """The reduced loss of a problem; ``higher`` is asked where second derivatives are wanted."""
     if torch.compiler.is_compiling():
         return as_asked(problem, _traced(problem, problem.wants_gradient))
+    if transforms.active(problem):
+        return transforms.run(problem, _rows_of(problem, higher))
     if problem.wants_gradient:
         return cast(Tensor, Native.apply(problem.given, problem, higher))  # pyright: ignore
     return compute(problem, None)
@@ -206,6 +213,33 @@ class Native(torch.autograd.Function):
         if scaled:
             gradient.mul_(upstream.unsqueeze(min(1, upstream.dim())) if per_row else upstream)
         return gradient, None, None
+
+
+def _rows_of(problem: Problem, higher: Callable[[Problem], Tensor]) -> transforms.Rows:
+    """A problem as transforms take it: its loss of any rows."""
+    made = cast(Plan, plan(problem))
+
+    def visit(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        gradient = torch.empty_like(logits)
+        losses = _compute(made, logits, target, None, None, problem.ignore_index, "none", gradient)
+        return cast(Tensor, losses), gradient
+
+    def formula(logits: Tensor, target: Tensor) -> Tensor:
+        rows = replace(
+            problem,
+            terms=tuple(itertools.chain(*made.groups)),
+            given=logits,
+            shape=logits.shape,
+            given_target=target,
+            weight=None,
+            given_sample_weight=None,
+            reduction="none",
+            row_shape=target.shape,
+            output_dtype=logits.dtype,
+        )
+        return higher(rows)
+
+    return transforms.Rows(visit, formula)
 
 
 def _scaled(problem: Problem, upstream: Tensor) -> Problem:
