@@ -208,6 +208,17 @@ def test_the_shipped_formulas_are_the_losses_own() -> None:
     )
 
 
+def test_what_describes_the_tensors_stands_where_the_task_has_it() -> None:
+    task = library.Task()
+    library.TENSORS.pack_into(task, 0, *range(1, 18))
+    assert (task.logits, task.gradient) == (1, 2)
+    assert (task.batch, task.classes, task.positions) == (3, 4, 5)
+    assert (*task.logits_stride, *task.gradient_stride) == (6, 7, 8, 9, 10, 11)
+    assert (task.type, task.target_type, task.target) == (12, 13, 14)
+    assert (*task.target_stride, task.ignore_index) == (15, 16, 17)
+    assert library.TENSORS.size == library.Task.costs.offset
+
+
 def test_every_shipped_formula_has_a_kernel_in_the_library() -> None:
     shipped = library.shipped()
     assert shipped is not None, "the package was installed without a C++ compiler"
@@ -328,8 +339,9 @@ def test_one_changed_coefficient_is_noticed(
     [
         (lm.EnergyScore(), {}, "works on whole rows"),
         (lm.ExpectedCost(), {"label_smoothing": 0.1}, "label smoothing"),
+        (0.0 * lm.ExpectedCost(), {}, "scaled by zero"),
     ],
-    ids=["row loss", "smoothing"],
+    ids=["row loss", "smoothing", "nothing"],
 )
 def test_what_it_cannot_run_is_refused_with_the_reason(
     loss: lm.Loss, arguments: dict[str, float], reason: str

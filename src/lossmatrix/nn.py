@@ -103,7 +103,7 @@ class Criterion(nn.Module):
             terms,
             logits,
             target,
-            weight=self.weight,
+            weight=self._buffers["weight"],  # as an attribute it is what Module finds last
             sample_weight=sample_weight,
             ignore_index=self.ignore_index,
             reduction=self.reduction,

@@ -2,12 +2,14 @@
 """What one call asks for: checked at one boundary and laid out the one way engines read.
 
 Logits become (B, C, P): batch, classes, positions (P = 1 without spatial dimensions). Targets
-become (B, P) class indices or (B, C, P) class probabilities. Nothing is copied where strides
-allow it. Reductions and their denominators are PyTorch's.
+become (B, P) class indices or (B, C, P) class probabilities. Tensors are kept as they came, and the
+views are made when they are asked for: a view takes as long as a small loss, and autograd records
+it. Nothing is copied where strides allow it. Reductions and their denominators are PyTorch's.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +20,9 @@ from lossmatrix.formula import Term
 
 Reduction = Literal["none", "mean", "sum"]
 
+INDICES = (torch.int64, torch.uint8, torch.int32)
+FULL = (torch.float32, torch.float64)  # what autocast leaves as it is
+
 
 @dataclass(slots=True)
 class Problem:
@@ -26,31 +31,41 @@ class Problem:
     terms: tuple[Term, ...]
     given: Tensor  # the logits as they came
     shape: tuple[int, int, int]  # B, C, P
-    target: Tensor  # (B, P) class indices, or (B, C, P) class probabilities
+    given_target: Tensor
+    soft: bool  # whether the targets are class probabilities
     weight: Tensor | None  # (C,)
-    sample_weight: Tensor | None  # (B, P)
+    given_sample_weight: Tensor | None
     ignore_index: int
     reduction: Reduction
     label_smoothing: float
-    row_shape: torch.Size  # shape of the losses when reduction is "none"
+    row_shape: tuple[int, ...]  # shape of the losses when reduction is "none"
     output_dtype: torch.dtype
     inplace_gradient: bool  # the gradient may take the place of the logits
     prepared: object = None  # what an engine has made ready for terms that came unprepared
 
     @property
     def logits(self) -> Tensor:
-        """The logits as (B, C, P); a view, made when asked for, since autograd records views."""
+        """The logits as (B, C, P)."""
         return self.given.reshape(self.shape)
+
+    @property
+    def target(self) -> Tensor:
+        """The class indices as (B, P), or the class probabilities as (B, C, P)."""
+        batch, _, positions = self.shape
+        return self.given_target.reshape(self.shape if self.soft else (batch, positions))
+
+    @property
+    def sample_weight(self) -> Tensor | None:
+        """The weights of the rows as (B, P)."""
+        if self.given_sample_weight is None:
+            return None
+        batch, _, positions = self.shape
+        return self.given_sample_weight.reshape(batch, positions)
 
     @property
     def wants_gradient(self) -> bool:
         """Whether autograd records this call."""
         return self.given.requires_grad and torch.is_grad_enabled()
-
-    @property
-    def soft(self) -> bool:
-        """Whether the targets are class probabilities."""
-        return self.target.is_floating_point()
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -72,41 +87,45 @@ def read(
 ) -> Problem:
     """Check a call and lay it out; messages that ``nn.CrossEntropyLoss`` has too are the same."""
     check_options(reduction, label_smoothing)
-    if not logits.is_floating_point():
-        raise TypeError(f"expected floating point logits, but got {logits.dtype}.")
-    if logits.dim() == 0:
+    shape, dtype = logits.shape, logits.dtype
+    if not dtype.is_floating_point:
+        raise TypeError(f"expected floating point logits, but got {dtype}.")
+    if len(shape) == 0:
         raise ValueError("expected logits of shape (C,) or (N, C, d1, …), but got a scalar.")
-    soft = target.shape == logits.shape
-    class_dim = 0 if logits.dim() == 1 else 1
-    num_classes = logits.shape[class_dim]
-    row_shape = logits.shape[:class_dim] + logits.shape[class_dim + 1 :]
+    if len(shape) == 1:
+        (num_classes,), row_shape, batch, positions = shape, (), 1, 1
+    else:
+        batch, num_classes, *others = shape
+        row_shape, positions = (batch, *others), math.prod(others)
+    soft = target.shape == shape
     if soft:
         _check_probabilities(target, ignore_index)
     else:
         _check_indices(logits, target, row_shape)
-    _check_weights(weight, sample_weight, num_classes, row_shape)
+    if weight is not None or sample_weight is not None:
+        _check_weights(weight, sample_weight, num_classes, row_shape)
     for term in terms:
         if term.costs is not None and term.costs.num_classes != num_classes:
             raise ValueError(
                 f"costs of shape {tuple(term.costs.shape)} do not fit logits of shape "
-                f"{tuple(logits.shape)}: expected one row of costs for each of the {num_classes} "
+                f"{tuple(shape)}: expected one row of costs for each of the {num_classes} "
                 "classes (rows are the truth)."
             )
-
-    positions = logits.shape[2:].numel()
-    batch = logits.shape[0] if class_dim else 1
+    if soft or dtype not in FULL:
+        dtype = _output_dtype(logits, target if soft else None)
     return Problem(
         terms,
         logits,
         (batch, num_classes, positions),
-        target.reshape(batch, num_classes, positions) if soft else target.reshape(batch, positions),
+        target,
+        soft,
         weight,
-        None if sample_weight is None else sample_weight.reshape(batch, positions),
+        sample_weight,
         ignore_index,
         reduction,
         label_smoothing,
         row_shape,
-        _output_dtype(logits, target if soft else None),
+        dtype,
         inplace_gradient,
     )
 
@@ -131,19 +150,19 @@ def _check_probabilities(target: Tensor, ignore_index: int) -> None:
         raise RuntimeError("ignore_index is not supported for floating point target")
 
 
-def _check_indices(logits: Tensor, target: Tensor, row_shape: torch.Size) -> None:
-    if target.dim() > 0 and logits.dim() > 1 and target.shape[0] != logits.shape[0]:
-        raise ValueError(
-            f"Expected input batch_size ({logits.shape[0]}) "
-            f"to match target batch_size ({target.shape[0]})."
-        )
+def _check_indices(logits: Tensor, target: Tensor, row_shape: tuple[int, ...]) -> None:
     if target.shape != row_shape:
+        if target.dim() > 0 and logits.dim() > 1 and target.shape[0] != logits.shape[0]:
+            raise ValueError(
+                f"Expected input batch_size ({logits.shape[0]}) "
+                f"to match target batch_size ({target.shape[0]})."
+            )
         raise RuntimeError(
             f"Expected target size {list(row_shape)}, got {list(target.shape)}: logits of shape "
             f"{list(logits.shape)} need class indices of that size, or class probabilities of the "
             "logits' own shape."
         )
-    if target.dtype not in (torch.int64, torch.uint8, torch.int32):
+    if target.dtype not in INDICES:
         name = str(target.dtype).removeprefix("torch.")
         raise RuntimeError(
             f"expected target dtype to be Long or Byte, but got {name}: "
@@ -181,7 +200,7 @@ def _check_weights(
     weight: Tensor | None,
     sample_weight: Tensor | None,
     num_classes: int,
-    row_shape: torch.Size,
+    row_shape: tuple[int, ...],
 ) -> None:
     if weight is not None and weight.shape != (num_classes,):
         raise RuntimeError(
@@ -204,6 +223,16 @@ def _output_dtype(logits: Tensor, probabilities: Tensor | None) -> torch.dtype:
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.promote_types(dtype, torch.float32)
     return dtype
+
+
+def class_weights(problem: Problem) -> Tensor:
+    """The class weight of every row that counts, 0 for ignored rows, (B·P,); for class indices."""
+    target = problem.target.reshape(-1)
+    kept = target != problem.ignore_index
+    if problem.weight is None:
+        return kept.to(problem.compute_dtype)
+    truth = torch.where(kept, target, 0).long()
+    return kept * problem.weight.to(problem.compute_dtype)[truth]
 
 
 def reduce(problem: Problem, losses: Tensor, factors: Tensor | None) -> Tensor:

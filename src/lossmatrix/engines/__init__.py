@@ -34,9 +34,10 @@ ENGINES = (
     Engine("triton", triton.refuses, functools.partial(triton.run, higher=reference.run)),
     Engine("reference", reference.refuses, reference.run),
 )
+BY_NAME = {engine.name: engine for engine in ENGINES}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Choice:
     """The engine that runs a problem, and why the ones before it do not."""
 
@@ -51,9 +52,9 @@ class Choice:
 def choose(name: str, problem: Problem) -> Choice:
     """The first engine that can run the problem; a named one runs it or refuses."""
     if name != "auto":
-        engine = {each.name: each for each in ENGINES}.get(name)
+        engine = BY_NAME.get(name)
         if engine is None:
-            known = ", ".join(["auto", *(each.name for each in ENGINES)])
+            known = ", ".join(["auto", *BY_NAME])
             raise ValueError(f"unknown engine {name!r}: choose one of {known}.")
         reason = engine.refuses(problem)
         if reason is not None:

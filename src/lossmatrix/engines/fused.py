@@ -7,12 +7,14 @@ import itertools
 import weakref
 from collections.abc import Callable
 from dataclasses import is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from lossmatrix.engines.printer import PARAMETERS, STREAMS, parameters, streams
+from lossmatrix.engines.transforms import constant
 from lossmatrix.formula import StreamedLoss, Term
 from lossmatrix.problem import Problem
 
@@ -53,9 +55,9 @@ def prepare(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 def plan(problem: Problem) -> Plan | str:
     """The plan of a problem, or why there is none; made once where a criterion made none."""
     prepared = problem.terms[0].prepared or problem.prepared
-    if not isinstance(prepared, Plan | str):
+    if prepared is None:
         problem.prepared = prepared = _make_plan(problem.terms)
-    return prepared
+    return cast(Plan | str, prepared)
 
 
 def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
@@ -68,12 +70,18 @@ def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
             return f"{type(term.loss).__name__} works on whole rows and has no kernel"
         if not is_dataclass(term.loss):
             return f"{type(term.loss).__name__} is no dataclass, so its fields cannot be read"
-        if term.costs is not None and any(t.requires_grad for t in term.costs.tables.values()):
-            return "the costs require a gradient"
+        made = term
+        if term.costs is not None:
+            costs = constant(term.costs)
+            if isinstance(costs, str):
+                return costs
+            made = replace(term, costs=costs)
         if type(term.loss).margin is not StreamedLoss.margin:
-            groups.append((term,))
+            groups.append((made,))
         else:
-            together = (*together, term)
+            together = (*together, made)
+    if not groups and not together:
+        return "every term is scaled by zero, and there is nothing to visit the logits for"
     return Plan((*groups, *_fitting(together)))
 
 
@@ -96,7 +104,7 @@ def refuses(problem: Problem) -> str | None:
         return "class probabilities and label smoothing have no kernel"
     if problem.shape[1] == 0:
         return "there are no classes"
-    for weight in (problem.weight, problem.sample_weight):
+    for weight in (problem.weight, problem.given_sample_weight):
         if weight is not None and weight.requires_grad:
             return "the weights require a gradient"
     if torch.compiler.is_compiling():
@@ -104,11 +112,11 @@ def refuses(problem: Problem) -> str | None:
             return "a graph is traced, and the logits of a graph are its compiler's"
         prepared = problem.terms[0].prepared
         return None if isinstance(prepared, Plan) else "a graph is traced of an unprepared call"
-    for tensor in (problem.given, problem.target):
+    for tensor in (problem.given, problem.given_target):
         if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
             return f"the tensors are of type {type(tensor).__name__}"
-        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # pyright: ignore
-            return "a function transform is active"
+    if forward_ad._current_level >= 0:  # pyright: ignore  # −1 where no tensor has a tangent
+        return "forward mode is active, and kernels have no tangents"
     made = plan(problem)
     return made if isinstance(made, str) else None
 
@@ -129,9 +137,9 @@ def options(problem: Problem) -> Options:
 
 def as_asked(problem: Problem, value: Tensor) -> Tensor:
     """The result in its dtype and shape."""
-    if problem.reduction == "none":
+    if value.shape != problem.row_shape and problem.reduction == "none":
         value = value.reshape(problem.row_shape)
-    return value.to(problem.output_dtype)
+    return value if value.dtype == problem.output_dtype else value.to(problem.output_dtype)
 
 
 def differentiable(

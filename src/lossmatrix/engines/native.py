@@ -9,17 +9,20 @@ logits' size is allocated. Results do not depend on the number of threads.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from lossmatrix.costs import CostMatrix, Dense
-from lossmatrix.engines import fused
+from lossmatrix.engines import fused, transforms
 from lossmatrix.engines.fused import Plan, as_asked, differentiable, options, plan, plans
 from lossmatrix.engines.library import (
+    TENSORS,
     CannotCompileError,
     Kernel,
     Task,
@@ -63,11 +66,23 @@ class Call:
     by_sample: tuple[tuple[int, CostMatrix], ...]
 
 
+class NoKernelError(RuntimeError):
+    """Why the kernels of a plan cannot run."""
+
+
 def calls(made: Plan, dtype: torch.dtype) -> list[Call]:
     """The calls of a plan for one dtype of the computation; compiles what has no kernel yet."""
     known: list[Call] | None = made.made.get(dtype)
     if known is None:
-        known = [call for terms in made.groups for call in _calls(_group(terms), dtype)]
+        for device in made.devices:
+            if device.type != "cpu":
+                raise NoKernelError(f"the costs are on {device}, and its kernels run on the CPU")
+        try:
+            with temporarily_clear_interpreter_stack():  # tables are made for later calls, too
+                known = [call for terms in made.groups for call in _calls(_group(terms), dtype)]
+        except CannotCompileError as error:
+            reason = f"its kernel is not among those shipped, and {error}"
+            raise NoKernelError(reason) from error
         made.made[dtype] = known
     return known
 
@@ -116,19 +131,17 @@ def _formula(terms: tuple[Term, ...]) -> Formula:
 
 def refuses(problem: Problem) -> str | None:
     """Why this engine cannot run a problem, or None."""
-    if problem.given.device.type != "cpu":
+    if not problem.given.is_cpu:
         return f"the logits are on {problem.given.device}, and its kernels run on the CPU"
     reason = fused.refuses(problem)
     if reason is not None or torch.compiler.is_compiling():
         return reason
-    made = cast(Plan, plan(problem))
-    for device in made.devices:
-        if device.type != "cpu":
-            return f"the costs are on {device}, and its kernels run on the CPU"
+    if transforms.active(problem) and (reason := transforms.refuses(problem)) is not None:
+        return reason
     try:
-        kernels = calls(made, problem.compute_dtype)
-    except CannotCompileError as error:
-        return f"its kernel is not among those shipped, and {error}"
+        kernels = calls(cast(Plan, plan(problem)), problem.compute_dtype)
+    except NoKernelError as error:
+        return str(error)
     if not (problem.inplace_gradient and problem.wants_gradient):
         return None
     if problem.given.is_leaf:
@@ -142,9 +155,11 @@ def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
     """The reduced loss of a problem; ``higher`` is asked where second derivatives are wanted."""
     if torch.compiler.is_compiling():
         return as_asked(problem, _traced(problem, problem.wants_gradient))
+    if transforms.active(problem):
+        return transforms.run(problem, _rows_of(problem, higher))
     if problem.wants_gradient:
         return cast(Tensor, Native.apply(problem.given, problem, higher))  # pyright: ignore
-    return as_asked(problem, compute(problem, problem.logits, None))
+    return compute(problem, None)
 
 
 class Native(torch.autograd.Function):
@@ -156,21 +171,20 @@ class Native(torch.autograd.Function):
     ) -> Tensor:
         if problem.inplace_gradient:
             gradient = problem.logits
-            value = _overwrite(*_arguments(problem))
+            value = as_asked(problem, _overwrite(*_arguments(problem)))
         else:
-            logits = problem.logits
-            gradient = torch.empty_like(logits)
-            value = compute(problem, logits, gradient)
-        value = as_asked(problem, value)
-        ctx.problem, ctx.higher, ctx.gradient = problem, higher, gradient
+            gradient = torch.empty_like(visited(problem))
+            value = compute(problem, gradient)
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
-        ctx.given, ctx.version = given, given._version
+        ctx.problem, ctx.higher = problem, higher
+        ctx.gradient, ctx.version = gradient, given._version
         return value
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:  # noqa: D102
         (upstream,) = grad_outputs
-        problem, given, gradient, ctx.gradient = ctx.problem, ctx.given, ctx.gradient, None
+        problem, gradient, ctx.gradient = ctx.problem, ctx.gradient, None
+        given = problem.given
         per_row = problem.reduction == "none"
         scaled = per_row or upstream.item() != 1.0
         if problem.inplace_gradient and (torch.is_grad_enabled() or gradient is None):
@@ -191,32 +205,69 @@ class Native(torch.autograd.Function):
         if again or gradient is None:
             # A second backward through a retained graph; or a half precision gradient, which is
             # scaled before it is rounded: the small ones that a loss scale saves would be gone.
-            logits = problem.logits
-            gradient = torch.empty_like(logits)
-            compute(_scaled(problem, upstream.detach()), logits, gradient)
-        elif per_row:
-            gradient.mul_(upstream.reshape(gradient.shape[0], 1, gradient.shape[2]))
-        elif scaled:
-            gradient.mul_(upstream)
-        return gradient.reshape(given.shape), None, None
+            gradient = torch.empty_like(visited(problem))
+            compute(_scaled(problem, upstream.detach()), gradient)
+            scaled = False
+        if gradient.shape != given.shape:
+            gradient = gradient.reshape(given.shape)
+        if scaled:
+            gradient.mul_(upstream.unsqueeze(min(1, upstream.dim())) if per_row else upstream)
+        return gradient, None, None
+
+
+def _rows_of(problem: Problem, higher: Callable[[Problem], Tensor]) -> transforms.Rows:
+    """A problem as transforms take it: its loss of any rows."""
+    made = cast(Plan, plan(problem))
+
+    def visit(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        gradient = torch.empty_like(logits)
+        losses = _compute(made, logits, target, None, None, problem.ignore_index, "none", gradient)
+        return cast(Tensor, losses), gradient
+
+    def formula(logits: Tensor, target: Tensor) -> Tensor:
+        rows = replace(
+            problem,
+            terms=tuple(itertools.chain(*made.groups)),
+            given=logits,
+            shape=logits.shape,
+            given_target=target,
+            weight=None,
+            given_sample_weight=None,
+            reduction="none",
+            row_shape=target.shape,
+            output_dtype=logits.dtype,
+        )
+        return higher(rows)
+
+    return transforms.Rows(visit, formula)
 
 
 def _scaled(problem: Problem, upstream: Tensor) -> Problem:
     """The problem whose rows weigh as much as the gradient that comes from above."""
-    rows = (problem.shape[0], problem.shape[2])
-    weight = upstream.to(problem.compute_dtype)
-    weight = weight.reshape(rows) if problem.reduction == "none" else weight.expand(rows)
-    if problem.sample_weight is not None:
-        weight = weight * problem.sample_weight.reshape(rows)
-    return replace(problem, sample_weight=weight)
+    weight = upstream.to(problem.compute_dtype).expand(problem.row_shape)
+    if problem.given_sample_weight is not None:
+        weight = weight * problem.given_sample_weight
+    return replace(problem, given_sample_weight=weight)
 
 
-def compute(problem: Problem, logits: Tensor, gradient: Tensor | None) -> Tensor:
-    """Run the kernels of a problem on its logits; ``gradient`` (B, C, P), if given, is filled."""
-    made = plan(problem)
-    if isinstance(made, str):
-        raise RuntimeError(made)
-    return _compute(made, logits, *options(problem), gradient)
+def visited(problem: Problem) -> Tensor:
+    """The logits as kernels visit them: (B, C) as they came, or (B, C, P)."""
+    return problem.given if len(problem.row_shape) == 1 else problem.logits
+
+
+def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
+    """Run the kernels of a problem; ``gradient``, if given, is filled, shaped as ``visited``."""
+    made = cast(Plan, plan(problem))
+    if len(problem.row_shape) == 1:
+        target, sample_weight = problem.given_target, problem.given_sample_weight
+    else:
+        target, sample_weight = problem.target, problem.sample_weight
+    weight, ignore_index, reduction = problem.weight, problem.ignore_index, problem.reduction
+    given = visited(problem), target, weight, sample_weight, ignore_index, reduction
+    value = _compute(made, *given, gradient)
+    if isinstance(value, Tensor):
+        return as_asked(problem, value)
+    return torch.scalar_tensor(value, dtype=problem.output_dtype)
 
 
 def _arguments(problem: Problem) -> tuple[Any, ...]:
@@ -237,16 +288,19 @@ def _overwrite(
     reduction: str,
 ) -> Tensor:
     """The loss; its gradient takes the place of the logits."""
-    return _compute(
-        plans[plan_number],
-        logits,
-        target,
-        weight,
-        sample_weight,
-        ignore_index,
-        reduction,
-        logits,
-    )
+    given = logits, target, weight, sample_weight, ignore_index, reduction
+    return _tensor(_compute(plans[plan_number], *given, logits), logits.dtype)
+
+
+def _tensor(value: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """What ``_compute`` found, in the dtype of the computation."""
+    if isinstance(value, Tensor):
+        return value
+    return torch.scalar_tensor(value, dtype=_compute_dtype(dtype))
+
+
+def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _compute(
@@ -258,17 +312,26 @@ def _compute(
     ignore_index: int,
     reduction: str,
     gradient: Tensor | None,
-) -> Tensor:
-    """The losses (B·P,), or their reduction (), in the dtype of the computation."""
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    batch, classes, positions = logits.shape
-    losses = torch.empty(batch, positions, dtype=dtype) if reduction == "none" else None
+) -> float | Tensor:
+    """The reduction of the losses; or all of them, in the dtype of the computation.
+
+    Logits and gradient are (B, C, P), target, weights and losses (B, P); or all of them without P.
+    """
+    dtype = _compute_dtype(logits.dtype)
+    losses = torch.empty(target.shape, dtype=dtype) if reduction == "none" else None
     if weight is not None:
-        weight = weight.detach().to(dtype).contiguous()
+        weight = weight.to(dtype).contiguous()
     if sample_weight is not None:
-        sample_weight = sample_weight.detach().to(dtype).expand(batch, positions)
+        sample_weight = sample_weight.to(dtype).contiguous()
     total, started = 0.0, False
     for call in calls(made, dtype):
+        if call.by_sample and logits.dim() == 2:  # samples are counted by batch and position
+            logits, target = logits.unsqueeze(2), target.unsqueeze(1)
+            gradient = None if gradient is None else gradient.unsqueeze(2)
+            sample_weight = None if sample_weight is None else sample_weight.unsqueeze(1)
+            losses = None if losses is None else losses.unsqueeze(1)
+        one = () if logits.dim() == 3 else (1,)
+        _, classes, positions = shape = (*logits.shape, *one)
         blocks = _blocks(logits.shape) if call.by_sample else [WHOLE]
         denominator = 0.0
         if reduction == "mean" and len(blocks) > 1:
@@ -277,11 +340,24 @@ def _compute(
             task = Task.from_buffer_copy(call.task)  # several threads may be here at once
             whole = b is p  # slicing takes as long as a small loss
             z, y = (logits, target) if whole else (logits[b, :, p], target[b, p])
-            task.logits, task.target = z.data_ptr(), y.data_ptr()
-            task.batch, task.classes, task.positions = z.shape
-            task.logits_stride[:], task.target_stride[:] = z.stride(), y.stride()
-            task.type, task.target_type = TYPES[z.dtype], TARGET_TYPES[y.dtype]
-            task.ignore_index = ignore_index
+            g = gradient if whole or gradient is None else gradient[b, :, p]
+            strides = (*z.stride(), *one)
+            TENSORS.pack_into(
+                task,
+                0,
+                z.data_ptr(),
+                0 if g is None else g.data_ptr(),
+                *(shape if whole else z.shape),
+                *strides,
+                *(strides if g is None else (*g.stride(), *one)),
+                TYPES[z.dtype],
+                TARGET_TYPES[y.dtype],
+                y.data_ptr(),
+                *y.stride(),
+                *one,
+                ignore_index,
+            )
+            task.gradient_dense = whole
             task.mean, task.denominator = reduction == "mean", denominator
             task.threads = torch.get_num_threads()
             task.accumulate = started
@@ -289,16 +365,12 @@ def _compute(
             if weight is not None:
                 task.weight = weight.data_ptr()
             if sample_weight is not None:
-                alive.append(sample_weight[b, p].contiguous())
+                alive.append(sample_weight if whole else sample_weight[b, p].contiguous())
                 task.sample_weight = alive[-1].data_ptr()
             part = None
             if losses is not None:
                 part = losses if whole else losses[b, p].contiguous()
                 task.losses = part.data_ptr()
-            if gradient is not None:
-                g = gradient if whole else gradient[b, :, p]
-                task.gradient, task.gradient_stride[:] = g.data_ptr(), g.stride()
-                task.gradient_dense = whole
             for stream, costs in call.by_sample:
                 alive.append(_rows(costs, y, ignore_index, dtype, b, p, positions))
                 task.costs[stream], task.costs_stride[stream] = alive[-1].data_ptr(), classes
@@ -310,7 +382,7 @@ def _compute(
                 losses[b, p] = part
             total += task.total
         started = True
-    return torch.scalar_tensor(total, dtype=dtype) if losses is None else losses.reshape(-1)
+    return total if losses is None else losses
 
 
 def _blocks(shape: torch.Size) -> list[tuple[slice, slice]]:
@@ -371,16 +443,8 @@ def traced(
 ) -> tuple[Tensor, Tensor]:
     """The loss, and its gradient (empty if it is not wanted)."""
     gradient = torch.empty_like(logits) if wants_gradient else None
-    value = _compute(
-        plans[plan_number],
-        logits,
-        target,
-        weight,
-        sample_weight,
-        ignore_index,
-        reduction,
-        gradient,
-    )
+    given = logits, target, weight, sample_weight, ignore_index, reduction
+    value = _tensor(_compute(plans[plan_number], *given, gradient), logits.dtype)
     return value, logits.new_empty(0) if gradient is None else gradient
 
 
@@ -395,8 +459,8 @@ def _(
     reduction: str,
     wants_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    value = logits.new_empty(target.numel() if reduction == "none" else (), dtype=dtype)
+    dtype = _compute_dtype(logits.dtype)
+    value = logits.new_empty(target.shape if reduction == "none" else (), dtype=dtype)
     return value, torch.empty_like(logits) if wants_gradient else logits.new_empty(0)
 
 

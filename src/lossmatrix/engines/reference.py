@@ -14,7 +14,7 @@ from torch import Tensor
 from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import full_precision
 from lossmatrix.formula import RowLoss, Rows, StreamedLoss, Term
-from lossmatrix.problem import Problem, check_range, reduce
+from lossmatrix.problem import Problem, check_range, class_weights, reduce
 
 BLOCK = 2**20  # logits per block of rows when no graph is needed
 
@@ -38,9 +38,7 @@ def run(problem: Problem) -> Tensor:
             check_range(problem)
             kept = problem.target.reshape(-1) != problem.ignore_index
             target = torch.where(kept, problem.target.reshape(-1), 0).long()
-            factors = kept.to(problem.compute_dtype)
-            if problem.weight is not None:
-                factors = factors * problem.weight.to(factors.dtype)[target]
+            factors = class_weights(problem)
         losses = torch.cat(
             [
                 _row_losses(problem, logits[rows], target[rows], rows)

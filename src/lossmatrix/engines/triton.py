@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from lossmatrix.engines import fused
+from lossmatrix.engines import fused, transforms
 from lossmatrix.engines.fused import Plan, as_asked, differentiable, options, plan, plans
 from lossmatrix.engines.printer import parameters, print_triton, streams, structure
 from lossmatrix.formula import Term
@@ -42,6 +42,8 @@ def refuses(problem: Problem) -> str | None:
     reason = fused.refuses(problem)
     if reason is not None or torch.compiler.is_compiling():
         return reason
+    if transforms.active(problem):
+        return "a function transform is active"
     from lossmatrix.triton.launch import NoKernelError
 
     try:
