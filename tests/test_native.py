@@ -369,31 +369,70 @@ def test_per_example_costs_run_natively() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def large_matrices() -> list[lm.CostMatrix]:
+    """Kinds that kernels make rows of, and one that they look up; more classes than a table has."""
+    generator = torch.Generator().manual_seed(11)
+    positions = torch.rand(2100, generator=generator, dtype=torch.float64)
+    # ragged, and not depth first
+    paths = [
+        (f"g{i % 7}", f"h{i % 91}", f"c{i}") if i % 3 else (f"g{i % 5}", f"c{i}")
+        for i in range(2100)
+    ]
+    exceptions = [(0, 1, 5.0), (7, 2, 3.0), (7, 9, 0.25), (4, 4, 0.5), (2099, 0, 2.0)]
+    tree = lm.Tree(paths, level_costs=[0.5, 2.0, 7.0])
+    return [
+        lm.ZeroOne(2100),
+        *(lm.Ordinal(2100, power, positions) for power in (1, 2, 1.5)),
+        tree,
+        lm.Sparse(2100, exceptions, default=1.5),
+        lm.Sparse(2100, exceptions).scaled(3.0).regret(),
+        tree.scaled(2.0),
+        lm.LowRank.squared_distances(torch.rand(2100, 3, generator=generator, dtype=torch.float64)),
+    ]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize(
-    "costs",
-    [lm.Ordinal(3000), lm.Sparse(3000, [(0, 1, 5.0), (7, 2, 3.0)]), lm.ZeroOne(3000)],
+    "loss",
+    [lm.CrossEntropy() + lm.ExpectedCost(), lm.Unlikelihood(), lm.CostSensitiveCrossEntropy()],
     ids=repr,
 )
-def test_structured_costs_of_many_classes_are_looked_up_in_blocks(
-    costs: lm.CostMatrix, reduction: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("costs", large_matrices(), ids=repr)
+def test_structured_costs_of_many_classes_need_no_table(
+    costs: lm.CostMatrix, loss: lm.Loss, reduction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "BLOCK", 10_000)
     generator = torch.Generator().manual_seed(5)
-    for shape in ((11, 3000), (2, 3000, 7), (1, 3000, 9)):
+    for shape in ((11, 2100), (2, 2100, 7)):
         logits = torch.randn(shape, generator=generator, dtype=torch.float64)
-        target = torch.randint(0, 3000, (shape[0], *shape[2:]), generator=generator)
-        target.view(-1)[1] = -100
-        weight = 0.5 + torch.rand(3000, generator=generator, dtype=torch.float64)
+        target = torch.randint(0, 2100, (shape[0], *shape[2:]), generator=generator)
+        target.view(-1)[:5] = torch.tensor([7, -100, 4, 0, 2099])
+        weight = 0.5 + torch.rand(2100, generator=generator, dtype=torch.float64)
         results = []
         for engine in ("native", "reference"):
             z = logits.clone().requires_grad_()
-            loss = lm.CrossEntropy() + lm.ExpectedCost()
             value = loss(z, target, costs, weight=weight, reduction=reduction, engine=engine)
             upstream = torch.ones_like(value)
             results.append((value.detach(), torch.autograd.grad(value, z, upstream)[0]))
         for mine, its in zip(*results, strict=True):
             torch.testing.assert_close(mine, its)
+
+
+def test_only_costs_of_samples_and_of_low_rank_are_looked_up() -> None:
+    looked_up = [
+        native.calls(lm.Criterion(lm.Unlikelihood(), costs).bound[0].prepared, torch.float32)[0]
+        for costs in large_matrices()
+    ]
+    assert [bool(call.by_sample) for call in looked_up] == [False] * 8 + [True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_loss_beyond_the_largest_number_is_infinite(dtype: torch.dtype) -> None:
+    z = torch.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=dtype, requires_grad=True)
+    costs, target = torch.tensor([[0.0, 3e38], [1.0, 0.0]]), torch.tensor([0, 0])
+    value = lm.ExpectedCost()(z, target, costs, reduction="sum", engine="native")
+    assert value.dtype == dtype
+    assert value.item() == torch.inf
 
 
 def test_logits_may_be_changed_in_place_once_the_loss_is_there() -> None:

@@ -32,6 +32,25 @@ SETS = {
 }
 
 
+class Rule(ctypes.Structure):
+    """``struct Rule`` of native/task.h, field by field."""
+
+    _fields_ = [
+        ("kind", ctypes.c_int32),
+        ("off_the_truth", ctypes.c_int32),
+        ("factor", ctypes.c_double),
+        ("offset", ctypes.c_void_p),
+        ("number", ctypes.c_double),
+        ("numbers", ctypes.c_void_p),
+        ("parent", ctypes.c_void_p),
+        ("begin", ctypes.c_void_p),
+        ("end", ctypes.c_void_p),
+        ("leaf", ctypes.c_void_p),
+        ("order", ctypes.c_void_p),
+        ("decision", ctypes.c_void_p),
+    ]
+
+
 class Task(ctypes.Structure):
     """``struct Task`` of native/task.h, field by field."""
 
@@ -51,6 +70,7 @@ class Task(ctypes.Structure):
         ("costs", ctypes.c_void_p * STREAMS),
         ("costs_stride", ctypes.c_int64 * STREAMS),
         ("per_sample", ctypes.c_int32 * STREAMS),
+        ("rule", ctypes.POINTER(Rule) * STREAMS),
         ("mean", ctypes.c_int32),
         ("denominator", ctypes.c_double),
         ("weight", ctypes.c_void_p),

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from lossmatrix.costs import CostMatrix, Dense
-from lossmatrix.engines import fused, transforms
+from lossmatrix.engines import fused, library, transforms
 from lossmatrix.engines.fused import Plan, as_asked, differentiable, options, plan, plans
 from lossmatrix.engines.library import (
     TENSORS,
@@ -31,6 +31,7 @@ from lossmatrix.engines.library import (
     parallel_for,
 )
 from lossmatrix.engines.printer import Formula, parameters, print_formula, streams, structure
+from lossmatrix.engines.rules import Rule, rule
 from lossmatrix.formula import Term
 from lossmatrix.problem import Problem, out_of_bounds
 
@@ -40,6 +41,7 @@ WHOLE = (ALL, ALL)  # all rows in one block
 BLOCK = 2**22  # costs in memory at a time where they are looked up row by row
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+LARGEST = {dtype: torch.finfo(dtype).max for dtype in TYPES}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
 
 
@@ -56,13 +58,14 @@ class Group:
 class Call:
     """A kernel and a ``Task`` in which all that stays from call to call has been filled in.
 
-    ``tables`` are those whose addresses are in the task; ``by_sample`` are the streams whose rows
-    of costs belong to samples and are looked up in every call.
+    ``kept`` are the tables and rules whose addresses are in the task; ``by_sample`` are the streams
+    whose rows of costs are looked up in every call: those that belong to samples, and kinds that
+    kernels do not know.
     """
 
     kernel: Kernel
     task: Task
-    tables: tuple[Tensor, ...]
+    kept: tuple[list[Tensor], list[tuple[Rule, library.Rule]]]
     by_sample: tuple[tuple[int, CostMatrix], ...]
 
 
@@ -100,13 +103,19 @@ def _calls(group: Group, dtype: torch.dtype) -> list[Call]:
     for i, value in enumerate(parameters(group.terms)):
         task.parameters[i] = value
     tables: list[Tensor] = []
+    rules: list[tuple[Rule, library.Rule]] = []
+    by_sample: list[tuple[int, CostMatrix]] = []
     for i, costs in enumerate(group.costs):
         if isinstance(costs, Dense):
             table = costs.to(dtype=dtype).tables["table"]
             tables.append(table if table.stride(1) == 1 else table.contiguous())
             task.costs[i], task.costs_stride[i] = tables[-1].data_ptr(), tables[-1].stride(0)
-    by_sample = ((i, costs) for i, costs in enumerate(group.costs) if not isinstance(costs, Dense))
-    return [Call(compiled, task, tuple(tables), tuple(by_sample))]
+        elif (made := rule(costs, dtype)) is not None:
+            rules.append((made, made.filled_in()))
+            task.rule[i] = ctypes.pointer(rules[-1][1])
+        else:
+            by_sample.append((i, costs))
+    return [Call(compiled, task, (tables, rules), tuple(by_sample))]
 
 
 def _group(terms: tuple[Term, ...]) -> Group:
@@ -267,7 +276,14 @@ def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
     value = _compute(made, *given, gradient)
     if isinstance(value, Tensor):
         return as_asked(problem, value)
-    return torch.scalar_tensor(value, dtype=problem.output_dtype)
+    return _scalar(value, problem.output_dtype)
+
+
+def _scalar(value: float, dtype: torch.dtype) -> Tensor:
+    """A number as a tensor; beyond the largest of its type it is infinite, as in any tensor."""
+    if abs(value) <= LARGEST[dtype]:
+        return torch.scalar_tensor(value, dtype=dtype)
+    return torch.scalar_tensor(value, dtype=torch.float64).to(dtype)
 
 
 def _arguments(problem: Problem) -> tuple[Any, ...]:
@@ -296,7 +312,7 @@ def _tensor(value: float | Tensor, dtype: torch.dtype) -> Tensor:
     """What ``_compute`` found, in the dtype of the computation."""
     if isinstance(value, Tensor):
         return value
-    return torch.scalar_tensor(value, dtype=_compute_dtype(dtype))
+    return _scalar(value, _compute_dtype(dtype))
 
 
 def _compute_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -573,6 +573,40 @@ INLINE int64_t target_at(const Task& t, int64_t b, int64_t p) {
     return static_cast<const uint8_t*>(t.target)[i];
 }
 
+// --- costs that no table holds -------------------------------------------------------------------
+
+template <class T> static void make_costs(const Rule& rule, int64_t n, int64_t y, T* to) {
+    const T* x = static_cast<const T*>(rule.numbers);
+    T usual = T(rule.kind == LOSSMATRIX_SPARSE ? rule.number : 1);
+    switch (rule.kind) {
+        case LOSSMATRIX_ORDINAL:
+            for (int64_t j = 0; j < n; ++j) to[j] = x[j] > x[y] ? x[j] - x[y] : x[y] - x[j];
+            if (rule.number == 2) for (int64_t j = 0; j < n; ++j) to[j] *= to[j];
+            else if (rule.number != 1)
+                for (int64_t j = 0; j < n; ++j) to[j] = power(to[j], T(rule.number));
+            break;
+        case LOSSMATRIX_TREE: {  // from the leaf up: what a node holds beyond the one below it
+            int64_t node = rule.leaf[y], begin = rule.begin[node], end = begin;
+            for (;; node = rule.parent[node]) {
+                int64_t first = rule.begin[node], last = rule.end[node];
+                for (int64_t k = first; k < begin; ++k) to[rule.order[k]] = x[node];
+                for (int64_t k = end; k < last; ++k) to[rule.order[k]] = x[node];
+                begin = first, end = last;
+                if (begin == 0 && end == n) break;
+            }
+            break;
+        }
+        default:
+            for (int64_t j = 0; j < n; ++j) to[j] = usual;
+            to[y] = T(0);
+            if (rule.kind == LOSSMATRIX_SPARSE)
+                for (int64_t k = rule.begin[y]; k < rule.begin[y + 1]; ++k) to[rule.decision[k]] = x[k];
+    }
+    T factor = T(rule.factor), offset = rule.offset ? static_cast<const T*>(rule.offset)[y] : T(0);
+    if (factor != 1 || offset != 0) for (int64_t j = 0; j < n; ++j) to[j] = factor * to[j] + offset;
+    if (rule.off_the_truth) to[y] = T(0);
+}
+
 // --- the drivers: blocks of rows, shared among threads -------------------------------------------
 
 template <class T> struct Scratch {  // numbers from the beginning of a cache line, freed at the end
@@ -630,6 +664,7 @@ template <class F, class T> struct Run {
         int64_t together = rows_together(), room = (n + W - 1) / W * W;
         Scratch<T> logits(direct ? 0 : together * n), tilted(F::tilted ? together * n : 0);
         Scratch<T> e(together * room), pull(keeps_pull<F> ? together * room : 0);
+        Scratch<T> made(ruled() ? F::streams * together * n : 0);
         Rows<T> rows;
         rows.ahead = direct ? together * t.logits_stride[2] : 0;
         int64_t number[W];
@@ -657,7 +692,11 @@ template <class F, class T> struct Run {
                     rows.z[l] = logits.data + l * n;
                 }
                 rows.y[l] = y;
-                for (int i = 0; i < F::streams; ++i) rows.c[i][l] = costs_of(i, y, r);
+                for (int i = 0; i < F::streams; ++i) {
+                    T* here = made.data + (i * together + l) * n;
+                    if (t.rule[i]) make_costs(*t.rule[i], n, y, here);
+                    rows.c[i][l] = t.rule[i] ? here : costs_of(i, y, r);
+                }
                 weight[l] = weight_of(y, r);
                 rows.scale[l] = weight[l] * scale;
                 if (F::tilted) tilt(rows, l, tilted.data + l * n, n, parameters);
@@ -836,7 +875,7 @@ template <class F, class T> struct Run {
     void lay_columns(T* to) {
         for (int i = 0; i < F::streams; ++i) {
             columns[i] = nullptr;
-            if (t.classes > 2 * W || t.per_sample[i]) continue;
+            if (t.classes > 2 * W || t.per_sample[i] || t.rule[i]) continue;
             columns[i] = to;
             for (int64_t j = 0; j < t.classes; ++j, to += 2 * W)
                 for (int64_t y = 0; y < t.classes; ++y) to[y] = costs_of(i, y, 0)[j];
@@ -847,9 +886,15 @@ template <class F, class T> struct Run {
     struct Untilted : F { static constexpr bool tilted = false; };
     using Plain = std::conditional_t<F::tilted, Untilted, F>;
 
-    // Rows side by side pay off while turning them costs less than the ends of a row alone.
+    bool ruled() const {
+        bool any = false;
+        for (int i = 0; i < F::streams; ++i) any |= t.rule[i] != nullptr;
+        return any;
+    }
+    // Costs that are made are made for rows. Rows side by side pay off while turning them costs less than the ends of a row alone.
     bool tiled() const {
-        return t.classes < 48 || (t.logits_stride[1] != 1 && t.classes <= 2048);
+        bool few = t.classes < 48 || (t.logits_stride[1] != 1 && t.classes <= 2048);
+        return few && !ruled();
     }
     // As many rows as the nearest cache holds with their costs and gradients.
     int64_t rows_together() const {

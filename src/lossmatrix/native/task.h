@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One call from Python: plain data, read by every kernel. engines/native.py mirrors it field by field.
+// One call from Python: plain data, read by every kernel. engines/library.py mirrors it field by field.
 #pragma once
 #include <stdint.h>
 
@@ -7,6 +7,24 @@ enum { LOSSMATRIX_STREAMS = 3, LOSSMATRIX_PARAMETERS = 12 };
 
 typedef int32_t (*ParallelFor)(int64_t begin, int64_t end, int64_t grain,
                                void (*body)(int64_t, int64_t, void*), void* context);
+
+enum { LOSSMATRIX_ZERO_ONE, LOSSMATRIX_ORDINAL, LOSSMATRIX_TREE, LOSSMATRIX_SPARSE };
+
+// How the costs of a truth y are made where no table holds them: factor · D[y, j] + offset[y], and 0
+// for the truth itself where that is asked for. Numbers are of the type of the computation.
+struct Rule {
+    int32_t kind, off_the_truth;
+    double factor;
+    const void* offset;  // (classes), or null
+    // ordinal: the power, and positions of the classes
+    // tree: costs of the nodes, their parents, where the leaves below them begin and end in `order`,
+    //       the node of each class, and the classes depth first
+    // sparse: the usual cost of a mistake, costs of the exceptions, where those of each truth begin,
+    //         and their decisions
+    double number;
+    const void* numbers;
+    const int64_t *parent, *begin, *end, *leaf, *order, *decision;
+};
 
 struct Task {
     // logits and gradient are (batch, classes, positions) with any strides, in elements
@@ -23,6 +41,7 @@ struct Task {
     const void* costs[LOSSMATRIX_STREAMS];
     int64_t costs_stride[LOSSMATRIX_STREAMS];
     int32_t per_sample[LOSSMATRIX_STREAMS];
+    const struct Rule* rule[LOSSMATRIX_STREAMS];  // in place of rows of costs, or null
     int32_t mean;               // divide by the weights of the rows that count …
     double denominator;         // … or by this, where it is not 0
     const void* weight;         // (classes), or null
