@@ -741,6 +741,14 @@ template <class F, class T> struct Run {
         T* slopes = !t.gradient ? nullptr : width > W ? wide.data : e.data;
         Scratch<T> losses(width), weight(width), rows_of(W * n);
         Scratch<Integer> truth(width);
+        // Rows of few classes in one block: where each number of the block is among the columns.
+        Scratch<Integer> place(n <= W / 2 ? n * W : 0);
+        auto numbers = [&](const Integer* from) {
+            typename Pack<T>::Mask mask;
+            std::memcpy(&mask, from, sizeof mask);
+            return mask;
+        };
+        for (int64_t k = 0; n <= W / 2 && k < n * W; ++k) place.data[k] = Integer(k % n * W + k / n);
         double totals[W] = {};
         for (int64_t r0 = begin, count; r0 < end; r0 += count) {  // a tile stays in its image
             int64_t b = r0 / t.positions, p = r0 % t.positions;
@@ -762,6 +770,12 @@ template <class F, class T> struct Run {
                 const T* row[W];
                 bool direct = tensor.same && sc == 1, block = sc == 1 && zs == n;
                 if (!direct && block) tensor.read(from, 1, n * count, rows_of.data);
+                if (block && n <= W / 2 && count == W) {
+                    const T* all = direct ? reinterpret_cast<const T*>(from) : rows_of.data;
+                    auto of_class = lane_numbers<T>() * Integer(n);
+                    for (int64_t j = 0; j < n; ++j)
+                        chosen<T>(all, n, of_class + Integer(j)).store(tile.data + j * W);
+                } else {
                 for (int64_t l = 0; l < W; ++l) {  // lanes beyond the last row repeat the first
                     int64_t here = l < count ? l : 0;
                     const char* logits = from + here * zs * tensor.size;
@@ -769,6 +783,7 @@ template <class F, class T> struct Run {
                     if (!direct && !block) tensor.read(logits, sc, n, rows_of.data + here * n);
                 }
                 turn_in<T>(row, n, tile.data);
+                }
             }
             for (int64_t l = 0; l < count; l += W)
                 pack_of_rows(tile.data + l, slopes ? slopes + l : nullptr, width, r0 + l,
@@ -792,10 +807,19 @@ template <class F, class T> struct Run {
             } else {
                 // Memory that is written row by row in turns waits for every line of the cache; one
                 // block is written at its full speed.
+                bool block = gc == 1 && gs == n;
+                if (block && n <= W / 2 && count == W) {
+                    bool direct = tensor.same && !t.accumulate;
+                    T* all = direct ? reinterpret_cast<T*>(to) : rows_of.data;
+                    for (int64_t k = 0; k < n; ++k)
+                        chosen<T>(slopes, n, numbers(place.data + k * W)).store(all + k * W);
+                    if (!direct) tensor.write(all, n * W, to, 1, t.accumulate);
+                    continue;
+                }
                 T* row[W];
                 for (int64_t l = 0; l < count; ++l) row[l] = rows_of.data + l * n;
                 turn_out<T>(slopes, n, row, count);
-                if (gc == 1 && gs == n) tensor.write(rows_of.data, n * count, to, 1, t.accumulate);
+                if (block) tensor.write(rows_of.data, n * count, to, 1, t.accumulate);
                 else for (int64_t l = 0; l < count; ++l)
                     tensor.write(row[l], n, to + l * gs * tensor.size, gc, t.accumulate);
             }
@@ -859,11 +883,8 @@ template <class F, class T> struct Run {
                      int64_t count, T* costs) const {
         int64_t n = t.classes;
         if (const T* column = columns[i]) {
-            for (int64_t j = 0; j < n; ++j, column += 2 * W) {
-                Pack<T> low = Pack<T>::load(column);
-                (n <= W ? chosen<T>(low, truth) : chosen<T>(low, Pack<T>::load(column + W), truth))
-                    .store(costs + j * W);
-            }
+            for (int64_t j = 0; j < n; ++j, column += 2 * W)
+                chosen<T>(column, n <= W ? 1 : 2, truth).store(costs + j * W);
             return;
         }
         const T* from[W];
@@ -901,11 +922,11 @@ template <class F, class T> struct Run {
         int64_t fitting = 2700 / (t.classes > 0 ? t.classes : 1);
         return fitting < 1 ? 1 : fitting > W ? W : fitting;
     }
-    // Positions that lie side by side are read a few hundred at a time, one plane after the other.
+    // Positions that lie side by side are read a hundred at a time, one plane after the other.
     int64_t tile_width() const {
         if (t.logits_stride[2] != 1) return W;
         int64_t width = 8192 / (t.classes > 0 ? t.classes : 1) / W * W;
-        return width < W ? W : width > 256 ? 256 : width;
+        return width < W ? W : width > 128 ? 128 : width;
     }
 
     static void blocks(int64_t begin, int64_t end, void* context) {

@@ -147,25 +147,46 @@ template <> INLINE unsigned bits<float>(Pack<float>::Mask mask) {
     return unsigned(_mm256_movemask_ps(__m256(mask)));
 }
 #endif
-// lane l of the result is lane numbers[l] of one pack, or of two that follow each other
-template <class T> INLINE Pack<T> chosen(Pack<T> from, typename Pack<T>::Mask numbers) {
+// lane l of the result is number places[l] of one pack, or of two
+template <class T> INLINE Pack<T> chosen(Pack<T> from, typename Pack<T>::Mask places) {
     Pack<T> to;
-    for (int l = 0; l < Pack<T>::lanes; ++l) to.v[l] = from.v[numbers[l] & (Pack<T>::lanes - 1)];
+    for (int l = 0; l < Pack<T>::lanes; ++l) to.v[l] = from.v[places[l] & (Pack<T>::lanes - 1)];
     return to;
 }
 #ifdef __AVX512F__
-template <> INLINE Pack<float> chosen(Pack<float> from, Pack<float>::Mask numbers) {
-    return Pack<float>::Vector(_mm512_permutexvar_ps(__m512i(numbers), from.v));
+template <> INLINE Pack<float> chosen(Pack<float> from, Pack<float>::Mask places) {
+    return Pack<float>::Vector(_mm512_permutexvar_ps(__m512i(places), from.v));
 }
 #elif defined(__AVX2__)
-template <> INLINE Pack<float> chosen(Pack<float> from, Pack<float>::Mask numbers) {
-    return Pack<float>::Vector(_mm256_permutevar8x32_ps(from.v, __m256i(numbers)));
+template <> INLINE Pack<float> chosen(Pack<float> from, Pack<float>::Mask places) {
+    return Pack<float>::Vector(_mm256_permutevar8x32_ps(from.v, __m256i(places)));
 }
 #endif
-template <class T> INLINE Pack<T> chosen(Pack<T> low, Pack<T> high, typename Pack<T>::Mask numbers) {
+template <class T> INLINE Pack<T> chosen(Pack<T> low, Pack<T> high, typename Pack<T>::Mask places) {
     using Integer = typename Pack<T>::Integer;
-    typename Pack<T>::Mask upper = numbers >= typename Pack<T>::Mask{} + Integer(Pack<T>::lanes);
-    return select<T>(upper, chosen<T>(high, numbers), chosen<T>(low, numbers));
+    auto upper = (places & Integer(Pack<T>::lanes)) != typename Pack<T>::Mask{};
+    return select<T>(upper, chosen<T>(high, places), chosen<T>(low, places));
+}
+#ifdef __AVX512F__
+template <> INLINE Pack<float> chosen(Pack<float> low, Pack<float> high, Pack<float>::Mask places) {
+    return Pack<float>::Vector(_mm512_permutex2var_ps(low.v, __m512i(places), high.v));
+}
+#endif
+// … or of `count` packs that follow each other in memory
+template <class T>
+INLINE Pack<T> chosen(const T* from, int64_t count, typename Pack<T>::Mask places) {
+    using P = Pack<T>;
+    using Integer = typename P::Integer;
+    constexpr int64_t W = P::lanes;
+    auto pair = [&](int64_t q) {
+        P low = P::load(from + q * W);
+        return q + 1 < count ? chosen<T>(low, P::load(from + (q + 1) * W), places)
+                             : chosen<T>(low, places);
+    };
+    P to = pair(0);
+    for (int64_t q = 2; q < count; q += 2)
+        to = select<T>(places >= typename P::Mask{} + Integer(q * W), pair(q), to);
+    return to;
 }
 // 0, 1, 2 …
 template <class T> INLINE typename Pack<T>::Mask lane_numbers() {
