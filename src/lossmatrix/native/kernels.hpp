@@ -517,10 +517,15 @@ template <class T> INLINE void turn_out(const T* from, int64_t n, T* const* to, 
 
 // --- reading and writing the tensors' own types --------------------------------------------------
 
+#ifdef __aarch64__
+using Half = __fp16;  // GCC before 13 has no _Float16 there
+#else
+using Half = _Float16;
+#endif
 struct Float32 { float x; };
 struct Float64 { double x; };
 struct BFloat16 { uint16_t x; };
-struct Float16 { _Float16 x; };
+struct Float16 { Half x; };
 
 INLINE float read(Float32 a) { return a.x; }
 INLINE double read(Float64 a) { return a.x; }
@@ -539,7 +544,7 @@ INLINE void write(BFloat16& a, float x) {  // to the nearest, ties to even; NaN 
     uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     a.x = x != x ? uint16_t(0x7fc0) : uint16_t(rounded);
 }
-INLINE void write(Float16& a, float x) { a.x = _Float16(x); }
+INLINE void write(Float16& a, float x) { a.x = Half(x); }
 
 // How numbers of one tensor type are read into and written from numbers of the computation.
 template <class T> struct Access {
