@@ -69,9 +69,9 @@ class LowRank(CostMatrix):
     ) -> Distances:
         """D[i, j] = 1 − cos(u_i, v_j) = ½ ‖u_i/‖u_i‖ − v_j/‖v_j‖‖², exactly 0 for equal vectors.
 
-        >>> lm.LowRank.cosine_distances([[1, 0], [0, 2]]).to_dense()
-        tensor([[0.0000, 1.0000],
-                [1.0000, 0.0000]], dtype=torch.float64)
+        >>> costs = lm.LowRank.cosine_distances([[1, 0], [0, 2]])
+        >>> costs.entry(0, 0), round(costs.entry(0, 1), 6)
+        (0.0, 1.0)
         """
         U, V = read_vectors(embeddings, decision_embeddings)
         if not bool(U.any(1).all() and V.any(1).all()):
