@@ -674,8 +674,11 @@ template <class F, class T> struct Run {
         rows.ahead = direct ? together * t.logits_stride[2] : 0;
         int64_t number[W];
         T weight[W];
+        bool block = !direct && sc == 1 && t.batch == 1 && t.logits_stride[2] == n;
         for (int64_t r = begin; r < end;) {
-            for (rows.count = 0; rows.count < together && r < end; ++r) {
+            int64_t first = r, last = end - r < together ? end : r + together;
+            if (block) tensor.read(logits_at(0, r), 1, n * (last - first), logits.data);
+            for (rows.count = 0; r < last; ++r) {
                 int l = rows.count;
                 int64_t b = 0, p = r;
                 if (t.batch > 1) b = r / t.positions, p = r % t.positions;
@@ -693,8 +696,9 @@ template <class F, class T> struct Run {
                 }
                 rows.z[l] = reinterpret_cast<const T*>(logits_at(b, p));
                 if (!direct) {
-                    tensor.read(logits_at(b, p), sc, n, logits.data + l * n);
-                    rows.z[l] = logits.data + l * n;
+                    T* here = logits.data + (r - first) * n;
+                    if (!block) tensor.read(logits_at(b, p), sc, n, here);
+                    rows.z[l] = here;
                 }
                 rows.y[l] = y;
                 for (int i = 0; i < F::streams; ++i) {
@@ -748,11 +752,6 @@ template <class F, class T> struct Run {
         Scratch<Integer> truth(width);
         // Rows of few classes in one block: where each number of the block is among the columns.
         Scratch<Integer> place(n <= W / 2 ? n * W : 0);
-        auto numbers = [&](const Integer* from) {
-            typename Pack<T>::Mask mask;
-            std::memcpy(&mask, from, sizeof mask);
-            return mask;
-        };
         for (int64_t k = 0; n <= W / 2 && k < n * W; ++k) place.data[k] = Integer(k % n * W + k / n);
         double totals[W] = {};
         for (int64_t r0 = begin, count; r0 < end; r0 += count) {  // a tile stays in its image
@@ -772,23 +771,7 @@ template <class F, class T> struct Run {
                     for (int64_t l = count; l < width; ++l) to[l] = T(0);
                 }
             } else {
-                const T* row[W];
-                bool direct = tensor.same && sc == 1, block = sc == 1 && zs == n;
-                if (!direct && block) tensor.read(from, 1, n * count, rows_of.data);
-                if (block && n <= W / 2 && count == W) {
-                    const T* all = direct ? reinterpret_cast<const T*>(from) : rows_of.data;
-                    auto of_class = lane_numbers<T>() * Integer(n);
-                    for (int64_t j = 0; j < n; ++j)
-                        chosen<T>(all, n, of_class + Integer(j)).store(tile.data + j * W);
-                } else {
-                for (int64_t l = 0; l < W; ++l) {  // lanes beyond the last row repeat the first
-                    int64_t here = l < count ? l : 0;
-                    const char* logits = from + here * zs * tensor.size;
-                    row[l] = direct ? reinterpret_cast<const T*>(logits) : rows_of.data + here * n;
-                    if (!direct && !block) tensor.read(logits, sc, n, rows_of.data + here * n);
-                }
-                turn_in<T>(row, n, tile.data);
-                }
+                columns_of_rows(from, count, rows_of.data, tile.data);
             }
             for (int64_t l = 0; l < count; l += W)
                 pack_of_rows(tile.data + l, slopes ? slopes + l : nullptr, width, r0 + l,
@@ -810,28 +793,58 @@ template <class F, class T> struct Run {
                     tensor.write(slopes + j * width, count, to + j * gc * tensor.size, gs,
                                  t.accumulate);
             } else {
-                // Memory that is written row by row in turns waits for every line of the cache; one
-                // block is written at its full speed.
-                bool block = gc == 1 && gs == n;
-                if (block && n <= W / 2 && count == W) {
-                    bool direct = tensor.same && !t.accumulate;
-                    T* all = direct ? reinterpret_cast<T*>(to) : rows_of.data;
-                    for (int64_t k = 0; k < n; ++k)
-                        chosen<T>(slopes, n, numbers(place.data + k * W)).store(all + k * W);
-                    if (!direct) tensor.write(all, n * W, to, 1, t.accumulate);
-                    continue;
-                }
-                T* row[W];
-                for (int64_t l = 0; l < count; ++l) row[l] = rows_of.data + l * n;
-                turn_out<T>(slopes, n, row, count);
-                if (block) tensor.write(rows_of.data, n * count, to, 1, t.accumulate);
-                else for (int64_t l = 0; l < count; ++l)
-                    tensor.write(row[l], n, to + l * gs * tensor.size, gc, t.accumulate);
+                rows_of_columns(slopes, count, place.data, rows_of.data, to);
             }
         }
         double total = 0;
         for (double each : totals) total += each;
         return total;
+    }
+
+    // A tile of W columns from its first `count` rows; `rows` is scratch of n · W numbers.
+    INLINE void columns_of_rows(const char* from, int64_t count, T* rows, T* tile) const {
+        int64_t n = t.classes, sc = t.logits_stride[1], zs = t.logits_stride[2];
+        bool direct = tensor.same && sc == 1, block = sc == 1 && zs == n;
+        if (!direct && block) tensor.read(from, 1, n * count, rows);
+        if (block && n <= W / 2 && count == W) {
+            const T* all = direct ? reinterpret_cast<const T*>(from) : rows;
+            auto of_class = lane_numbers<T>() * Integer(n);
+            for (int64_t j = 0; j < n; ++j)
+                chosen<T>(all, n, of_class + Integer(j)).store(tile + j * W);
+            return;
+        }
+        const T* row[W];
+        for (int64_t l = 0; l < W; ++l) {  // lanes beyond the last row repeat the first
+            int64_t here = l < count ? l : 0;
+            const char* logits = from + here * zs * tensor.size;
+            row[l] = direct ? reinterpret_cast<const T*>(logits) : rows + here * n;
+            if (!direct && !block) tensor.read(logits, sc, n, rows + here * n);
+        }
+        turn_in<T>(row, n, tile);
+    }
+
+    // … and back, into the gradient. Memory that is written row by row in turns waits for every line of
+    // the cache; one block is written at its full speed.
+    INLINE void rows_of_columns(const T* tile, int64_t count, const Integer* place, T* rows,
+                                char* to) const {
+        int64_t n = t.classes, gc = t.gradient_stride[1], gs = t.gradient_stride[2];
+        bool block = gc == 1 && gs == n, direct = block && tensor.same && !t.accumulate;
+        if (block && n <= W / 2 && count == W) {
+            T* all = direct ? reinterpret_cast<T*>(to) : rows;
+            for (int64_t k = 0; k < n; ++k) {
+                typename Pack<T>::Mask places;
+                std::memcpy(&places, place + k * W, sizeof places);
+                chosen<T>(tile, n, places).store(all + k * W);
+            }
+            if (!direct) tensor.write(all, n * W, to, 1, t.accumulate);
+            return;
+        }
+        T* row[W];
+        for (int64_t l = 0; l < count; ++l) row[l] = rows + l * n;
+        turn_out<T>(tile, n, row, count);
+        if (block) tensor.write(rows, n * count, to, 1, t.accumulate);
+        else for (int64_t l = 0; l < count; ++l)
+            tensor.write(row[l], n, to + l * gs * tensor.size, gc, t.accumulate);
     }
 
     // The truths of some rows and whether they count; rows that do not have truth 0.
