@@ -89,7 +89,7 @@ template <class T> struct Accumulators {
 };
 
 // Whether the pulls of a row are kept from the visit that adds them up: that is so where they are
-// known by then and take a division or a function. They replace the costs of the first stream.
+// known by then and take a division or a function. In tiles they replace the costs of the first stream.
 template <class F> constexpr bool keeps_pull = F::linear && F::costly && F::streams > 0;
 
 // What the top class fixes, for W rows at once.
@@ -368,7 +368,8 @@ constexpr int64_t RUN = 16;
 
 // The losses of W = Pack<T>::lanes rows. z and g are tiles: class j of lane l is z[j · width + l];
 // so are the costs, of width W, one stream after the other, which are overwritten. `e` is scratch of
-// n · W numbers and may be g. Lanes whose top class leads too far are left to far_row(): bit l of the result.
+// n · W numbers and may be g. Lanes whose top class leads too far are left to far_row(): bit l of the
+// result.
 template <class F, class T>
 static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, typename Pack<T>::Mask truth,
                               T* c, const T* a, Pack<T> weight, T* g, T* losses, T* e) {
@@ -580,6 +581,7 @@ INLINE int64_t target_at(const Task& t, int64_t b, int64_t p) {
 
 // --- costs that no table holds -------------------------------------------------------------------
 
+// The costs of one truth into n numbers.
 template <class T> static void make_costs(const Rule& rule, int64_t n, int64_t y, T* to) {
     const T* x = static_cast<const T*>(rule.numbers);
     T usual = T(rule.kind == LOSSMATRIX_SPARSE ? rule.number : 1);
