@@ -101,6 +101,35 @@ def test_every_element_of_the_gradient_is_written(
     assert (ignored == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("num_classes", [3, 10, 19, 60, 257, 3000])
+def test_a_gradient_in_half_precision_is_that_in_float32_rounded(
+    num_classes: int, layout: str, dtype: torch.dtype
+) -> None:
+    exact, target = problem(num_classes, layout, 3.0)
+    exact.movedim(1, -1)[1, ..., 1] = torch.nan
+    logits = exact.to(dtype)
+    weight = torch.rand(target.shape, generator=torch.Generator().manual_seed(2))
+    weight[2] = torch.tensor(-1, dtype=torch.int32).view(torch.float32)  # NaN, of ones alone
+    seen: list[Tensor] = []
+    for z in (logits.float(), logits):
+        leaf = z.requires_grad_()
+        loss = lm.CrossEntropy() + 0.01 * lm.ExpectedCost()
+        value = loss(
+            leaf,
+            target,
+            table(num_classes),
+            sample_weight=weight,
+            reduction="sum",
+            engine="native",
+        )
+        seen.append(torch.autograd.grad(value, leaf)[0])
+    in_float, in_half = seen
+    assert in_half.isnan().any()
+    torch.testing.assert_close(in_half, in_float.to(dtype), rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("shape", [(40_000, 5), (3000, 300), (2, 19, 150, 150)])
 def test_results_are_bitwise_equal_over_runs_and_threads(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)

@@ -9,6 +9,7 @@
 // of the loops and done once, so the loops have no branches.
 #pragma once
 
+#include "elements.hpp"
 #include "pack.hpp"
 #include "task.h"
 
@@ -96,7 +97,8 @@ template <class F> constexpr bool keeps_pull = F::linear && F::costly && F::stre
 template <class T> struct Top {
     Pack<T> rest, inv, l1p, log_rest;
     INLINE explicit Top(Pack<T> sum)
-        : rest(sum), inv(Pack<T>(T(1)) / (Pack<T>(T(1)) + sum)), l1p(log1p(sum)), log_rest(log(sum)) {}
+        : rest(sum), inv(Pack<T>(T(1)) / (Pack<T>(T(1)) + sum)), l1p(log1p(sum, inv)),
+          log_rest(log(sum)) {}
     INLINE unsigned far() const { return bits<T>(rest < Pack<T>(FAR<T>)); }
 };
 
@@ -214,7 +216,9 @@ template <class F, class T> struct Apart {
 template <class T> struct Rows {
     static constexpr int W = Pack<T>::lanes;
     int count;
-    int64_t ahead;  // how far on the logits of the next rows lie
+    // Memory that is wanted soon, j · size bytes behind: logits of later rows, and the gradient.
+    int64_t size;
+    const char *next[W], *gradient[W];
     const T* z[W];
     const T* c[LOSSMATRIX_STREAMS][W];
     int64_t y[W];
@@ -244,8 +248,8 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
         sweep<T>(n, top[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
             P x = decay(P::load(z + j, count, -INF) - shift);
             x.store(r.e[l] + j, count);
-            __builtin_prefetch(r.g[l] + j, 1);  // while there is much to compute
-            __builtin_prefetch(z + j + r.ahead);
+            __builtin_prefetch(r.gradient[l] + j * r.size, 1);  // while there is much to compute
+            __builtin_prefetch(r.next[l] + j * r.size);
             for (int i = 0; i < F::streams; ++i) __builtin_prefetch(r.c[i][l] + j);
             if (special.value) x = select<T>(lanes_but<T>(j, count, top[l], top[l]), x, P(T(0)));
             others.each[u] = others.each[u] + x;
@@ -516,62 +520,6 @@ template <class T> INLINE void turn_out(const T* from, int64_t n, T* const* to, 
     }
 }
 
-// --- reading and writing the tensors' own types --------------------------------------------------
-
-#ifdef __aarch64__
-using Half = __fp16;  // GCC before 13 has no _Float16 there
-#else
-using Half = _Float16;
-#endif
-struct Float32 { float x; };
-struct Float64 { double x; };
-struct BFloat16 { uint16_t x; };
-struct Float16 { Half x; };
-
-INLINE float read(Float32 a) { return a.x; }
-INLINE double read(Float64 a) { return a.x; }
-INLINE float read(BFloat16 a) {
-    uint32_t bits = uint32_t(a.x) << 16;
-    float x;
-    std::memcpy(&x, &bits, 4);
-    return x;
-}
-INLINE float read(Float16 a) { return float(a.x); }
-INLINE void write(Float32& a, float x) { a.x = x; }
-INLINE void write(Float64& a, double x) { a.x = x; }
-INLINE void write(BFloat16& a, float x) {  // to the nearest, ties to even; NaN stays NaN
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    a.x = x != x ? uint16_t(0x7fc0) : uint16_t(rounded);
-}
-INLINE void write(Float16& a, float x) { a.x = Half(x); }
-
-// How numbers of one tensor type are read into and written from numbers of the computation.
-template <class T> struct Access {
-    int64_t size;  // bytes of an element
-    bool same;     // the tensor's type is T itself
-    void (*read)(const char* from, int64_t stride, int64_t count, T* to);
-    void (*write)(const T* from, int64_t count, char* to, int64_t stride, bool accumulate);
-};
-
-template <class S, class T>
-static void read_all(const char* from, int64_t stride, int64_t count, T* to) {
-    const S* x = reinterpret_cast<const S*>(from);
-    if (stride == 1) for (int64_t j = 0; j < count; ++j) to[j] = read(x[j]);
-    else for (int64_t j = 0; j < count; ++j) to[j] = read(x[j * stride]);
-}
-template <class S, class T>
-static void write_all(const T* from, int64_t count, char* to, int64_t stride, bool accumulate) {
-    S* x = reinterpret_cast<S*>(to);
-    if (accumulate) for (int64_t j = 0; j < count; ++j) write(x[j * stride], T(read(x[j * stride])) + from[j]);
-    else if (stride == 1) for (int64_t j = 0; j < count; ++j) write(x[j], from[j]);
-    else for (int64_t j = 0; j < count; ++j) write(x[j * stride], from[j]);
-}
-template <class S, class T> static Access<T> access() {
-    return {sizeof(S), sizeof(S) == sizeof(T), &read_all<S, T>, &write_all<S, T>};
-}
-
 INLINE int64_t target_at(const Task& t, int64_t b, int64_t p) {
     int64_t i = b * t.target_stride[0] + p * t.target_stride[1];
     if (t.target_type == 0) return static_cast<const int64_t*>(t.target)[i];
@@ -653,6 +601,12 @@ template <class F, class T> struct Run {
         T* losses = static_cast<T*>(t.losses);
         if (losses) losses[r] = t.accumulate ? losses[r] + loss : loss;
     }
+    struct Place { int64_t batch, position; };
+    INLINE Place place_of(int64_t r) const {
+        return t.batch == 1 ? Place{0, r} : Place{r / t.positions, r % t.positions};
+    }
+    // whether a row begins where the one before it ends
+    bool without_gaps(const int64_t* stride) const { return t.batch == 1 && stride[2] == t.classes; }
     INLINE char* gradient_at(int64_t b, int64_t p) const {
         int64_t offset = b * t.gradient_stride[0] + p * t.gradient_stride[2];
         return static_cast<char*>(t.gradient) + offset * tensor.size;
@@ -666,62 +620,71 @@ template <class F, class T> struct Run {
     INLINE double by_row(int64_t begin, int64_t end) const {
         double total = 0;
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
-        bool direct = sc == 1 && tensor.same;
+        bool direct = sc == 1 && tensor.same, block = sc == 1 && without_gaps(t.logits_stride);
         bool in_place = t.gradient && gc == 1 && tensor.same && !t.accumulate;
+        bool block_of_slopes = gc == 1 && without_gaps(t.gradient_stride);
         int64_t together = rows_together(), room = (n + W - 1) / W * W;
         Scratch<T> logits(direct ? 0 : together * n), tilted(F::tilted ? together * n : 0);
         Scratch<T> e(together * room), pull(keeps_pull<F> ? together * room : 0);
         Scratch<T> made(ruled() ? F::streams * together * n : 0);
         Rows<T> rows;
-        rows.ahead = direct ? together * t.logits_stride[2] : 0;
+        rows.size = tensor.size;
         int64_t number[W];
         T weight[W];
-        bool block = !direct && sc == 1 && t.batch == 1 && t.logits_stride[2] == n;
-        for (int64_t r = begin; r < end;) {
-            int64_t first = r, last = end - r < together ? end : r + together;
-            if (block) tensor.read(logits_at(0, r), 1, n * (last - first), logits.data);
-            for (rows.count = 0; r < last; ++r) {
-                int l = rows.count;
-                int64_t b = 0, p = r;
-                if (t.batch > 1) b = r / t.positions, p = r % t.positions;
-                int64_t y = target_at(t, b, p);
-                rows.e[l] = e.data + l * room;
-                rows.g[l] = in_place ? reinterpret_cast<T*>(gradient_at(b, p)) : rows.e[l];
-                rows.pull[l] = pull.data + l * room;
+        for (int64_t first = begin, last; first < end; first = last) {
+            last = end - first < together ? end : first + together;
+            if (!direct && block)
+                tensor.read(logits_at(0, first), 1, n * (last - first), logits.data);
+            unsigned ignored = 0;
+            rows.count = 0;
+            for (int64_t r = first; r < last; ++r) {
+                Place at = place_of(r);
+                int64_t y = target_at(t, at.batch, at.position), k = r - first;
                 if (y == t.ignore_index) {
-                    if (t.gradient) {
-                        for (int64_t j = 0; j < n; ++j) rows.g[l][j] = T(0);
-                        if (!in_place) tensor.write(rows.g[l], n, gradient_at(b, p), gc, t.accumulate);
-                    }
+                    ignored |= 1u << k;
                     write_loss(r, T(0));
                     continue;
                 }
-                rows.z[l] = reinterpret_cast<const T*>(logits_at(b, p));
-                if (!direct) {
-                    T* here = logits.data + (r - first) * n;
-                    if (!block) tensor.read(logits_at(b, p), sc, n, here);
-                    rows.z[l] = here;
-                }
+                int l = rows.count++;
+                const char* from = logits_at(at.batch, at.position);
+                char* to = t.gradient ? gradient_at(at.batch, at.position) : nullptr;
+                number[l] = r;
                 rows.y[l] = y;
+                rows.z[l] = direct ? reinterpret_cast<const T*>(from) : logits.data + k * n;
+                if (!direct && !block) tensor.read(from, sc, n, logits.data + k * n);
+                rows.e[l] = e.data + k * room;
+                rows.pull[l] = pull.data + k * room;
+                // Slopes without gaps, where e lies with gaps: never ahead of what they are made from.
+                rows.g[l] = in_place ? reinterpret_cast<T*>(to) : e.data + k * n;
+                rows.next[l] = from + together * t.logits_stride[2] * tensor.size;
+                rows.gradient[l] = to ? to : reinterpret_cast<char*>(rows.e[l]);
                 for (int i = 0; i < F::streams; ++i) {
-                    T* here = made.data + (i * together + l) * n;
+                    T* here = made.data + (i * together + k) * n;
                     if (t.rule[i]) make_costs(*t.rule[i], n, y, here);
                     rows.c[i][l] = t.rule[i] ? here : costs_of(i, y, r);
                 }
                 weight[l] = weight_of(y, r);
                 rows.scale[l] = weight[l] * scale;
-                if (F::tilted) tilt(rows, l, tilted.data + l * n, n, parameters);
-                number[rows.count++] = r;
+                if (F::tilted) tilt(rows, l, tilted.data + k * n, n, parameters);
             }
             rows_of_classes<Plain, T>(n, rows, parameters, t.gradient);
             for (int l = 0; l < rows.count; ++l) {
                 T loss = weight[l] * rows.losses[l];
                 write_loss(number[l], loss);
                 total += double(loss);
-                if (!t.gradient || in_place) continue;
-                int64_t b = number[l] / t.positions, p = number[l] % t.positions;
-                tensor.write(rows.g[l], n, gradient_at(b, p), gc, t.accumulate);
             }
+            if (!t.gradient) continue;
+            for (int64_t r = first; r < last; ++r) {
+                bool counts = !(ignored >> (r - first) & 1);
+                if (counts && (in_place || block_of_slopes)) continue;
+                Place at = place_of(r);
+                char* to = gradient_at(at.batch, at.position);
+                T* g = in_place ? reinterpret_cast<T*>(to) : e.data + (r - first) * n;
+                if (!counts) for (int64_t j = 0; j < n; ++j) g[j] = T(0);
+                if (!in_place && !block_of_slopes) tensor.write(g, n, to, gc, t.accumulate);
+            }
+            if (!in_place && block_of_slopes)
+                tensor.write(e.data, n * (last - first), gradient_at(0, first), 1, t.accumulate);
         }
         return total;
     }
@@ -786,7 +749,9 @@ template <class F, class T> struct Run {
                 }
             if (t.losses) for (int64_t l = 0; l < count; ++l) write_loss(r0 + l, losses.data[l]);
             if (!slopes) continue;
-            for (int64_t l = 0; l < count; ++l)
+            Integer left_out = 0;
+            for (int64_t l = 0; l < count; ++l) left_out |= Integer(weight.data[l] == 0);
+            for (int64_t l = 0; left_out && l < count; ++l)
                 if (weight.data[l] == 0)
                     for (int64_t j = 0; j < n; ++j) slopes[j * width + l] = 0;
             char* to = gradient_at(b, p);

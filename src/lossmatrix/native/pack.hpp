@@ -261,19 +261,16 @@ INLINE Pack<float> decay(Pack<float> x) {
     return select<float>(x < P(-87.33654f), P(0.0f), y * factor);
 }
 
-// log(x) = e ln 2 + log(m), m in [√½, √2): with s = (m − 1)/(m + 1), log m = 2 artanh s.
-INLINE Pack<float> log(Pack<float> x) {
+// log(x) = e ln 2 + log(m), m in [√½, √2): with s = (m − 1)/(m + 1), log m = 2 artanh s. For normal x.
+INLINE Pack<float> log_of_normal(Pack<float> x) {
     using P = Pack<float>;
-    P::Mask tiny = x < P(1.17549435e-38f);
-    P scaled = select<float>(tiny, x * P(8388608.0f), x);
     P::Mask bits;
-    std::memcpy(&bits, &scaled.v, sizeof bits);
+    std::memcpy(&bits, &x.v, sizeof bits);
     P::Mask exponent = (bits - 0x3f3504f3) >> 23;
     P::Mask mantissa = bits - (exponent << 23);
     P m, e;
     std::memcpy(&m.v, &mantissa, sizeof mantissa);
     e.v = __builtin_convertvector(exponent, P::Vector);
-    e = select<float>(tiny, e - P(23.0f), e);
     P f = m - P(1.0f);
     P s = f / (f + P(2.0f));
     P s2 = s * s;
@@ -281,8 +278,13 @@ INLINE Pack<float> log(Pack<float> x) {
     t = t * s2 + P(0.28498787f);
     t = t * s2 + P(0.40000972f);
     t = t * s2 + P(0.66666667f);
-    P y = f - s * (f - s2 * t) + e * P(1.42860682030941723e-6f);
-    y = y + e * P(0.693145751953125f);
+    return f - s * (f - s2 * t) + e * P(1.42860682030941723e-6f) + e * P(0.693145751953125f);
+}
+INLINE Pack<float> log(Pack<float> x) {
+    using P = Pack<float>;
+    P::Mask tiny = x < P(1.17549435e-38f);
+    P y = log_of_normal(select<float>(tiny, x * P(8388608.0f), x));
+    y = select<float>(tiny, y - P(15.9423852f), y);  // 23 ln 2
     y = select<float>(x == P(0.0f), P(-INF), y);
     y = select<float>(x == P(INF), x, y);
     P nan = x - x;  // NaN for infinities and NaN
@@ -314,6 +316,14 @@ INLINE Pack<float> log1p(Pack<float> x) {
     P y = log(u) + (x - (u - P(1.0f))) / u;
     return select<float>((u == P(0.0f)), P(-INF), select<float>(u == P(INF), u, y));
 }
+
+// The same for finite x ≥ 0 where 1 / (1 + x) is known.
+INLINE Pack<float> log1p(Pack<float> x, Pack<float> inverse) {
+    using P = Pack<float>;
+    P u = P(1.0f) + x;
+    return log_of_normal(u) + (x - (u - P(1.0f))) * inverse;
+}
+INLINE Pack<double> log1p(Pack<double> x, Pack<double>) { return log1p(x); }
 
 // log(1 − p) for p in [0, ½]: −p times a polynomial of degree 9, fitted for the least relative error,
 // which is 4e-9. It has no division, and p is at most ½ for every class but the top one.
