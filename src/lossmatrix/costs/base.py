@@ -232,8 +232,16 @@ class CostMatrix(ABC):
     @cached_property
     def _row_facts(self) -> RowFacts:
         """Facts of every row; a pass over all entries unless the kind knows better."""
-        facts = [row_facts(rows) for rows, _ in self._row_blocks()]
-        return RowFacts(*map(torch.cat, zip(*facts, strict=True)))
+        # In one place from the start: small tensors kept among large passing ones would leave the
+        # allocator gigabytes of gaps.
+        shape = len(RowFacts._fields), self._num_rows
+        facts = RowFacts(*torch.empty(shape, dtype=torch.float64, device=self._device))
+        stop = 0
+        for rows, _ in self._row_blocks():
+            start, stop = stop, stop + len(rows)
+            for whole, part in zip(facts, row_facts(rows), strict=True):
+                whole[start:stop] = part
+        return facts
 
     def _geometry(self) -> tuple[bool | None, bool | None]:
         """Whether symmetric, whether conditionally negative definite, where the kind knows."""

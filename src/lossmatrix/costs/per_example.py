@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.base import CostMatrix, RowMap, is_negative_type
+from lossmatrix.costs.base import CostMatrix, RowFacts, RowMap, is_negative_type, row_facts
 from lossmatrix.costs.dense import Dense
 from lossmatrix.costs.labels import Names
 from lossmatrix.costs.printing import describe, shown
@@ -64,6 +65,11 @@ class PerExample(TableCosts):
     @property
     def _num_rows(self) -> int:
         return self._table.shape[-2]
+
+    @cached_property
+    def _row_facts(self) -> RowFacts:
+        ((rows, _),) = self._row_blocks()
+        return row_facts(rows)
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         if sample is None:
