@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Times losses on the CPU against what a user would write instead; writes results/cpu.csv.
 
-All contenders run in one process, one after the other in every round, and a row gives the median
-of the rounds; so a busy machine disturbs all of them alike. `ratio` is the time divided by that
-of F.cross_entropy at the same shape and dtype. Run it with `make bench`.
+All contenders of a shape run in one process, one after the other in every round, and a row gives
+the median of the rounds; so a busy machine disturbs all of them alike. Every shape has a process of
+its own: memory that another shape left to the allocator would be handed out again without the page
+faults of fresh memory. `ratio` is the time divided by that of F.cross_entropy at the same shape and
+dtype. Run it with `make bench`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import multiprocessing
 import os
 import platform
 import random
@@ -173,6 +176,41 @@ def machine() -> dict[str, str]:
     }
 
 
+def measure(task: tuple[tuple[int, ...], float, bool]) -> list[dict[str, object]]:
+    """The rows of one shape."""
+    shape, seconds, with_compile = task
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    rows: list[dict[str, object]] = []
+    logits, calls = contenders(shape, with_compile)
+    for dtype in (torch.float32, torch.bfloat16):
+        z = logits.to(dtype).requires_grad_()
+        chosen = {
+            name: call
+            for name, call in calls.items()
+            if dtype == torch.float32 or name.startswith(("F.", "lossmatrix"))
+        }
+        for mode, run in (("forward+backward", forward_backward), ("forward", forward)):
+            times = interleaved(chosen, run, z, seconds)
+            for name, milliseconds in times.items():
+                big = mode == "forward+backward" and z.numel() > 10_000_000
+                memory = peak_megabytes(chosen[name], z) if big else float("nan")
+                rows.append(
+                    {
+                        "shape": "x".join(map(str, shape)),
+                        "dtype": str(dtype).removeprefix("torch."),
+                        "mode": mode,
+                        "contender": name,
+                        "milliseconds": f"{milliseconds:.4f}",
+                        "ratio": f"{milliseconds / times['F.cross_entropy']:.3f}",
+                        "peak_mb": f"{memory:.1f}",
+                        "gradient_mb": f"{z.numel() * z.element_size() / 1e6:.1f}",
+                        **machine(),
+                    }
+                )
+                print(*list(rows[-1].values())[:7], sep="\t", flush=True)
+    return rows
+
+
 def main() -> None:
     """Run and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -180,36 +218,9 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
-    rows: list[dict[str, object]] = []
-    for shape in SHAPES:
-        logits, calls = contenders(shape, not options.no_compile)
-        for dtype in (torch.float32, torch.bfloat16):
-            z = logits.to(dtype).requires_grad_()
-            chosen = {
-                name: call
-                for name, call in calls.items()
-                if dtype == torch.float32 or name.startswith(("F.", "lossmatrix"))
-            }
-            for mode, run in (("forward+backward", forward_backward), ("forward", forward)):
-                times = interleaved(chosen, run, z, options.seconds)
-                for name, milliseconds in times.items():
-                    big = mode == "forward+backward" and z.numel() > 10_000_000
-                    memory = peak_megabytes(chosen[name], z) if big else float("nan")
-                    rows.append(
-                        {
-                            "shape": "x".join(map(str, shape)),
-                            "dtype": str(dtype).removeprefix("torch."),
-                            "mode": mode,
-                            "contender": name,
-                            "milliseconds": f"{milliseconds:.4f}",
-                            "ratio": f"{milliseconds / times['F.cross_entropy']:.3f}",
-                            "peak_mb": f"{memory:.1f}",
-                            "gradient_mb": f"{z.numel() * z.element_size() / 1e6:.1f}",
-                            **machine(),
-                        }
-                    )
-                    print(*list(rows[-1].values())[:7], sep="\t", flush=True)
+    tasks = [(shape, options.seconds, not options.no_compile) for shape in SHAPES]
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        rows = [row for of_shape in pool.imap(measure, tasks, chunksize=1) for row in of_shape]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     partial = options.out.with_suffix(".part")
     with partial.open("w", newline="") as file:
