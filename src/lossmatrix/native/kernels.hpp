@@ -994,10 +994,11 @@ template <class F, class T> struct Run {
         scale = t.mean ? T(1.0 / count) : T(1);
         Scratch<T> laid(F::streams && t.classes <= 2 * W ? F::streams * t.classes * 2 * W : 0);
         lay_columns(laid.data);
-        per_block = 32768 / (t.classes > 0 ? t.classes : 1);
-        int64_t width = tiled() ? tile_width() : 1;
-        per_block = per_block / width * width;
-        if (per_block < width) per_block = width;
+        // Blocks of equal size, some 32,768 numbers each, in a number that threads can share evenly.
+        int64_t width = tiled() ? tile_width() : 1, shares = (rows * t.classes + 32767) / 32768;
+        if (shares > 1) shares = (shares + 7) / 8 * 8;
+        per_block = shares > 0 ? (rows + shares - 1) / shares : 1;
+        per_block = (per_block + width - 1) / width * width;
         int64_t count_blocks = (rows + per_block - 1) / per_block;
         Scratch<double> partials(count_blocks);
         partial = partials.data;
