@@ -137,7 +137,7 @@ def interleaved(
     shuffled = random.Random(0)
     repeat = 50 if logits.numel() < 10_000 else 1
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 9:
+    while time.perf_counter() < end or len(next(iter(times.values()))) < 15:
         shuffled.shuffle(order)  # nobody is always the one after a call that frees much memory
         for name, call in order:
             start = time.perf_counter()

@@ -216,7 +216,7 @@ template <class F, class T> struct Apart {
 template <class T> struct Rows {
     static constexpr int W = Pack<T>::lanes;
     int count;
-    // Memory that is wanted soon, j · size bytes behind: logits of later rows, and the gradient.
+    // Memory that is wanted soon, class j at j · size bytes: logits of later rows, and the gradient.
     int64_t size;
     const char *next[W], *gradient[W];
     const T* z[W];
