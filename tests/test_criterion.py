@@ -413,3 +413,14 @@ def test_words_that_are_no_tensors_are_refused(name: str) -> None:
     arguments[name] = "what"
     with pytest.raises((TypeError, ValueError, AttributeError)):
         lm.ExpectedCost()(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_table_whose_right_decisions_cost_nothing_is_not_copied() -> None:
+    table = torch.tensor([[0.0, 5.0, 1.0], [2.0, 0.0, 7.0], [3.0, 4.0, 0.0]])
+    costs = lm.Dense(table)
+    for matrix, shared in ((costs, True), (lm.Dense(table + torch.eye(3)), False)):
+        (term,) = lm.Criterion(lm.Unlikelihood(), matrix).bound
+        assert term.costs is not None
+        made = term.costs.tables["table"]
+        assert (made.data_ptr() == matrix.tables["table"].data_ptr()) == shared
+        assert torch.equal(made, table)

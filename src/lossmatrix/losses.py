@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix
+from lossmatrix.costs import CostMatrix, Dense
 from lossmatrix.formula import (
     Cells,
     Loss,
@@ -207,6 +207,8 @@ def off_the_truth(rows: Tensor, is_truth: Tensor) -> Tensor:
 
 def _mistakes(loss: Loss, costs: CostMatrix) -> CostMatrix:
     """The costs of wrong decisions, refused when one is negative; 0 for the right decision."""
+    if isinstance(costs, Dense) and not costs.tables["table"].diagonal().any():
+        return non_negative(loss, costs)  # as it is: a large table need not be there twice
     mistakes = costs.map_rows(off_the_truth)
     # the matrix knows its own minimum, a mapped one has to look at every entry
     return mistakes if costs.minimum >= 0 else non_negative(loss, mistakes)
