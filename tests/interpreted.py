@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 import lossmatrix as lm
 from lossmatrix.engines import choose, triton
 from lossmatrix.problem import read
-from lossmatrix.triton import launch
+from lossmatrix.engines.gpu import launch
 
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's about itself
 SUM = lm.CrossEntropy() + 0.5 * lm.ExpectedCost()
@@ -101,7 +101,7 @@ def test_every_loss_has_its_value_and_gradient_or_a_reason(name: str) -> None:
     loss, target = LOSSES[name], torch.tensor([0, 3, 1, 2, 3])
     logits = 3.0 * torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
     costs = None if loss.reads is None else table_for(loss)
-    if any(type(part).row is not lm.StreamedLoss.row for part in streamed(loss, costs)):
+    if any(type(part).row is not lm.Loss.row for part in streamed(loss, costs)):
         with pytest.raises(RuntimeError, match="works on whole rows"):
             loss(logits, target, costs, engine="triton")
         return
@@ -135,7 +135,7 @@ def test_costs_of_every_kind_come_from_the_kind(
     road: str, layout: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(road, monkeypatch)
-    monkeypatch.setattr(launch, "TABULATED", 0)
+    monkeypatch.setattr(launch, "MAX_TABLE_CLASSES", 0)
     logits, target = problem(23, layout, 2.0)
     losses = (SUM, lm.Unlikelihood(), lm.CostSensitiveCrossEntropy())
     for loss in losses if (road, layout) == ("whole", "rows") else losses[1:2]:

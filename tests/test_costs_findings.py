@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.costs.findings import ever_best
+from lossmatrix.costs.check import ever_best
 
 NAMES = ["cat", "lynx", "truck"]
 

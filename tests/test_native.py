@@ -13,7 +13,7 @@ from torch import Tensor
 
 import lossmatrix as lm
 from lossmatrix.engines import generate, library, native
-from lossmatrix.engines.printer import print_formula
+from lossmatrix.codegen.derive import print_formula
 
 LOSSES: list[lm.Loss] = [
     *generate.SHIPPED,
@@ -233,7 +233,7 @@ def test_the_operator_meets_pytorchs_checks() -> None:
 
 def test_the_shipped_formulas_are_the_losses_own() -> None:
     assert generate.FILE.read_text() == generate.text(), (
-        "native/formulas.hpp is out of date: run python -m lossmatrix.engines.generate"
+        "native/formulas.hpp is out of date: run python -m lossmatrix.engines.cpu.generate"
     )
 
 
@@ -256,7 +256,7 @@ def test_every_shipped_formula_has_a_kernel_in_the_library() -> None:
 
 
 @dataclass(frozen=True)
-class Entropy(lm.StreamedLoss):
+class Entropy(lm.Loss):
     """A loss of the user's own: cost plus ``strength`` times negative entropy."""
 
     strength: float = 0.5
@@ -316,7 +316,7 @@ def test_without_a_compiler_a_sum_runs_as_its_shipped_parts(
         torch.testing.assert_close(mine, truth)
 
 
-class Bare(lm.StreamedLoss):
+class Bare(lm.Loss):
     """No dataclass, so nothing says which of its attributes are hyper-parameters."""
 
     decides = None

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lossmatrix as lm
-from lossmatrix.dual import gradient
+from lossmatrix.codegen.dual import gradient
 from lossmatrix.engines import reference
 from lossmatrix.engines.reference import Softmax
-from lossmatrix.formula import Cells, StreamedLoss
+from lossmatrix.losses import Cells, StreamedLoss
 
 # --- p, q and their logarithms -------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ def test_every_loss_passes_the_check_that_users_run_on_theirs(loss: lm.Loss) -> 
 
 
 @dataclass(frozen=True)
-class BoxCox(lm.StreamedLoss):
+class BoxCox(lm.Loss):
     """Between unlikelihood (q → 0) and expected cost (q = 1): Σ_j d_j (1 − (1 − p_j)^q) / q."""
 
     q: float = 0.5
@@ -169,7 +169,7 @@ def test_the_laws_are_found() -> None:
 
 
 @dataclass(frozen=True)
-class Naive(lm.StreamedLoss):
+class Naive(lm.Loss):
     """Unlikelihood with 1 − p where the engine offers q."""
 
     decides, convex, proper, linear_in_costs = "argmax", False, False, True
@@ -180,7 +180,7 @@ class Naive(lm.StreamedLoss):
 
 
 @dataclass(frozen=True)
-class Boasting(lm.StreamedLoss):
+class Boasting(lm.Loss):
     """States a convexity and a linearity that it lacks."""
 
     decides, convex, proper, linear_in_costs = None, True, False, True
@@ -191,7 +191,7 @@ class Boasting(lm.StreamedLoss):
 
 
 @dataclass(frozen=True)
-class Shifting(lm.RowLoss):
+class Shifting(lm.Loss):
     """Reads a logit itself."""
 
     decides, convex, proper, linear_in_costs = None, False, False, False
@@ -215,7 +215,7 @@ def test_check_loss_names_every_law_that_is_broken() -> None:
 
 def test_check_loss_says_which_matrix_it_lacks() -> None:
     @dataclass(frozen=True)
-    class Refusing(lm.StreamedLoss):
+    class Refusing(lm.Loss):
         decides, convex, proper, linear_in_costs = None, False, False, True
 
         def term(self, cell: lm.Cells) -> Tensor:

@@ -104,7 +104,7 @@ class Target:
 def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
     """Every kernel that the engine would have launched, compiled for a GPU that is not there."""
     triton = pytest.importorskip("triton")
-    from lossmatrix.triton import launch
+    from lossmatrix.engines.gpu import launch
 
     found: list[tuple[str, Any]] = []
 
@@ -188,7 +188,7 @@ def test_every_other_way_through_the_kernels_compiles(
 def test_slopes_made_at_once_compile(
     compiled: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lossmatrix.triton import launch
+    from lossmatrix.engines.gpu import launch
 
     monkeypatch.setattr(launch, "AT_ONCE", 0)
     run(SUM, (4, 1000), torch.bfloat16, lm.ZeroOne(1000))
@@ -198,9 +198,9 @@ def test_slopes_made_at_once_compile(
 def test_costs_of_every_kind_compile(
     compiled: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lossmatrix.triton import launch
+    from lossmatrix.engines.gpu import launch
 
-    monkeypatch.setattr(launch, "TABULATED", 0)  # nothing is written out as a table
+    monkeypatch.setattr(launch, "MAX_TABLE_CLASSES", 0)  # nothing is written out as a table
     kinds = [
         lm.Ordinal(9, power=2),
         lm.Ordinal(9, power=1.5).scaled(2.0),

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lossmatrix.engines.reference import Softmax
-from lossmatrix.formula import CostsLike, Loss, Rule
+from lossmatrix.losses import CostsLike, DecisionRule, Loss
 from lossmatrix.nn import Criterion
 
 __all__ = ["CostObjective"]
@@ -143,7 +143,9 @@ class CostObjective:
         alike = 2 * gradient.abs() * torch.where(gradient > 0, softmax.q, softmax.p)
         return gradient, torch.maximum(curvature, alike)
 
-    def decide(self, scores: ArrayLike, *, rule: Rule | None = None) -> NDArray[numpy.int64]:
+    def decide(
+        self, scores: ArrayLike, *, rule: DecisionRule | None = None
+    ) -> NDArray[numpy.int64]:
         """The decision that the loss is made for, (N,), from raw scores (N, C) or (N,).
 
         ``rule`` as in ``Criterion.decide``.

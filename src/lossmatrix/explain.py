@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lossmatrix.engines import choose
 from lossmatrix.nn import Criterion
-from lossmatrix.problem import read
+from lossmatrix.problem import Options, read
 
 RULES = {
     "argmax": "argmax of the logits",
@@ -32,17 +32,14 @@ def explain(criterion: Criterion, logits: Tensor) -> str:
     """
     class_dim = 0 if logits.dim() <= 1 else 1
     rows = logits.shape[:class_dim] + logits.shape[class_dim + 1 :]
-    problem = read(
-        criterion.bound,
-        logits,
-        torch.zeros(rows, dtype=torch.int64, device=logits.device),
+    options = Options(
         weight=criterion.weight,
-        sample_weight=None,
         ignore_index=criterion.ignore_index,
         reduction=criterion.reduction,
         label_smoothing=criterion.label_smoothing,
-        inplace_gradient=criterion.inplace_gradient,
     )
+    target = torch.zeros(rows, dtype=torch.int64, device=logits.device)
+    problem = read(criterion.bound, logits, target, options)
     costs = "none" if criterion.costs is None else repr(criterion.costs)
     decides = criterion.loss.decides
     if criterion.costs is None and decides == "bayes":

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lossmatrix.costs import CostMatrix
 from lossmatrix.decide import decide
-from lossmatrix.engines import prepare
-from lossmatrix.evaluate import evaluate
-from lossmatrix.formula import CostsLike, Loss, Rule
-from lossmatrix.problem import Reduction, check_options
+from lossmatrix.engines import bind, choose
+from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
+from lossmatrix.problem import Bound, Options, check_options, read
 
 
 class Criterion(nn.Module):
@@ -35,9 +35,6 @@ class Criterion(nn.Module):
         reduction: "mean", "sum" or "none". The mean divides by the sum of the class weights of
             the counted rows for class indices, by the number of rows for probabilities.
         label_smoothing: share of every target that is spread evenly over the classes.
-        inplace_gradient: overwrite the logits with their gradient, which saves its memory. The
-            logits are lost and must be no leaf; whatever else needs them in its backward pass
-            raises PyTorch's error for tensors that were changed in place.
         engine: "auto" or the name of an engine; a named engine runs or refuses, see ``explain``.
 
     Raises:
@@ -64,7 +61,6 @@ class Criterion(nn.Module):
         ignore_index: int = -100,
         reduction: Reduction = "mean",
         label_smoothing: float = 0.0,
-        inplace_gradient: bool = False,
         engine: str = "auto",
     ) -> None:
         super().__init__()
@@ -73,12 +69,11 @@ class Criterion(nn.Module):
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
         self.label_smoothing = label_smoothing
-        self.inplace_gradient = inplace_gradient
         self.engine = engine
         self.register_buffer("weight", weight)
         matrix = loss.matrix(costs)
         self.costs = None if matrix is None else matrix.to(dtype=torch.float32)
-        self.bound = prepare(loss.bind(self.costs))
+        self.bound = bind(loss.bind(self.costs))
         for name, table in self._tables().items():
             self.register_buffer(name, table, persistent=False)
 
@@ -98,21 +93,17 @@ class Criterion(nn.Module):
             sample_weight: multiplies the loss of each row; the mean's denominator stays.
             costs: the costs of this batch, such as ``PerExample``, in place of the criterion's.
         """
-        terms = self.bound if costs is None else self.loss.bind(self.loss.matrix(costs))
-        return evaluate(
-            terms,
-            logits,
-            target,
-            weight=self._buffers["weight"],  # as an attribute it is what Module finds last
-            sample_weight=sample_weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-            inplace_gradient=self.inplace_gradient,
-            engine=self.engine,
+        bound = self.bound
+        if costs is not None:
+            bound = Bound(self.loss.bind(self.loss.matrix(costs)))
+        weight = self._buffers["weight"]  # as an attribute it is what Module finds last
+        options = Options(
+            weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
         )
+        problem = read(bound, logits, target, options)
+        return choose(self.engine, problem).prepared.loss(problem)
 
-    def decide(self, logits: Tensor, *, rule: Rule | None = None) -> Tensor:
+    def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
         """The decision that this loss is made for, (N, d1 … dk) int64.
 
         Args:
@@ -141,8 +132,6 @@ class Criterion(nn.Module):
         shown += [f"ignore_index={self.ignore_index}", f"reduction={self.reduction!r}"]
         if self.label_smoothing:
             shown.append(f"label_smoothing={self.label_smoothing}")
-        if self.inplace_gradient:
-            shown.append("inplace_gradient=True")
         if self.engine != "auto":
             shown.append(f"engine={self.engine!r}")
         return ", ".join(shown)
@@ -154,7 +143,7 @@ class Criterion(nn.Module):
         own = {} if self.costs is None else {"costs": self.costs}
         bound = {
             f"costs_of_term{i}": term.costs
-            for i, term in enumerate(self.bound)
+            for i, term in enumerate(self.bound.terms)
             if term.costs is not None
         }
         return own | bound
@@ -181,17 +170,13 @@ class Criterion(nn.Module):
 
         matrices = {name: rebuilt(name, matrix) for name, matrix in self._matrices().items()}
         self.costs = matrices.get("costs")
-        self.bound = prepare(
+        self.bound = bind(
             tuple(
                 replace(term, costs=matrices.get(f"costs_of_term{i}"))
-                for i, term in enumerate(self.bound)
+                for i, term in enumerate(self.bound.terms)
             )
         )
         return self
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        super().__setstate__(state)  # pyright: ignore[reportUnknownMemberType]
-        self.bound = prepare(self.bound)  # kernels are not copied or pickled
 
 
 def _with_dtype_of(table: Tensor, moved: Tensor) -> Tensor:
@@ -199,3 +184,17 @@ def _with_dtype_of(table: Tensor, moved: Tensor) -> Tensor:
     if moved.is_meta or table.is_meta:
         return moved.to(table.dtype)
     return table.to(moved.device)
+
+
+def _evaluate(
+    terms: tuple[Term, ...],
+    logits: Tensor,
+    target: Tensor,
+    engine: str,
+    **options: Any,
+) -> Tensor:
+    problem = read(Bound(terms), logits, target, Options(**options))
+    return choose(engine, problem).prepared.loss(problem)
+
+
+Loss.evaluate = staticmethod(_evaluate)

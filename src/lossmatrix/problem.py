@@ -9,39 +9,64 @@ it. Nothing is copied where strides allow it. Reductions and their denominators 
 
 from __future__ import annotations
 
+import itertools
 import math
+import weakref
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lossmatrix.formula import Term
-
-Reduction = Literal["none", "mean", "sum"]
+from lossmatrix.losses import Reduction, Term
 
 INDICES = (torch.int64, torch.uint8, torch.int32)
 FULL = (torch.float32, torch.float64)  # what autocast leaves as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a call says beside logits, target and costs; as in ``Criterion``."""
+
+    weight: Tensor | None = None  # (C,)
+    sample_weight: Tensor | None = None
+    ignore_index: int = -100
+    reduction: Reduction = "mean"
+    label_smoothing: float = 0.0
+
+
+class Bound:
+    """The terms of a criterion, and what engines have made ready for them.
+
+    ``number`` names them inside a traced graph.
+    """
+
+    def __init__(self, terms: tuple[Term, ...]) -> None:
+        self.terms = terms
+        self.cache: dict[object, Any] = {}
+        self.number = next(_numbers)
+        numbered[self.number] = self
+
+    def __reduce__(self) -> tuple[type[Bound], tuple[tuple[Term, ...]]]:
+        return Bound, (self.terms,)  # kernels are not copied or pickled
+
+
+_numbers = itertools.count()
+numbered: weakref.WeakValueDictionary[int, Bound] = weakref.WeakValueDictionary()
 
 
 @dataclass(slots=True)
 class Problem:
     """A checked call, ready for an engine."""
 
-    terms: tuple[Term, ...]
+    bound: Bound
     given: Tensor  # the logits as they came
     shape: tuple[int, int, int]  # B, C, P
     given_target: Tensor
     soft: bool  # whether the targets are class probabilities
-    weight: Tensor | None  # (C,)
-    given_sample_weight: Tensor | None
-    ignore_index: int
-    reduction: Reduction
-    label_smoothing: float
+    options: Options
     row_shape: tuple[int, ...]  # shape of the losses when reduction is "none"
     output_dtype: torch.dtype
-    inplace_gradient: bool  # the gradient may take the place of the logits
-    prepared: object = None  # what an engine has made ready for terms that came unprepared
 
     @property
     def logits(self) -> Tensor:
@@ -57,10 +82,8 @@ class Problem:
     @property
     def sample_weight(self) -> Tensor | None:
         """The weights of the rows as (B, P)."""
-        if self.given_sample_weight is None:
-            return None
-        batch, _, positions = self.shape
-        return self.given_sample_weight.reshape(batch, positions)
+        weight = self.options.sample_weight
+        return None if weight is None else weight.reshape(self.shape[0], self.shape[2])
 
     @property
     def wants_gradient(self) -> bool:
@@ -73,20 +96,9 @@ class Problem:
         return torch.float64 if self.output_dtype == torch.float64 else torch.float32
 
 
-def read(
-    terms: tuple[Term, ...],
-    logits: Tensor,
-    target: Tensor,
-    *,
-    weight: Tensor | None,
-    sample_weight: Tensor | None,
-    ignore_index: int,
-    reduction: Reduction,
-    label_smoothing: float,
-    inplace_gradient: bool = False,
-) -> Problem:
+def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Problem:
     """Check a call and lay it out; messages that ``nn.CrossEntropyLoss`` has too are the same."""
-    check_options(reduction, label_smoothing)
+    check_options(options.reduction, options.label_smoothing)
     shape, dtype = logits.shape, logits.dtype
     if not dtype.is_floating_point:
         raise TypeError(f"expected floating point logits, but got {dtype}.")
@@ -99,12 +111,12 @@ def read(
         row_shape, positions = (batch, *others), math.prod(others)
     soft = target.shape == shape
     if soft:
-        _check_probabilities(target, ignore_index)
+        _check_probabilities(target, options.ignore_index)
     else:
         _check_indices(logits, target, row_shape)
-    if weight is not None or sample_weight is not None:
-        _check_weights(weight, sample_weight, num_classes, row_shape)
-    for term in terms:
+    if options.weight is not None or options.sample_weight is not None:
+        _check_weights(options.weight, options.sample_weight, num_classes, row_shape)
+    for term in bound.terms:
         if term.costs is not None and term.costs.num_classes != num_classes:
             raise ValueError(
                 f"costs of shape {tuple(term.costs.shape)} do not fit logits of shape "
@@ -114,19 +126,14 @@ def read(
     if soft or dtype not in FULL:
         dtype = _output_dtype(logits, target if soft else None)
     return Problem(
-        terms,
+        bound,
         logits,
         (batch, num_classes, positions),
         target,
         soft,
-        weight,
-        sample_weight,
-        ignore_index,
-        reduction,
-        label_smoothing,
+        options,
         row_shape,
         dtype,
-        inplace_gradient,
     )
 
 
@@ -177,7 +184,9 @@ def check_range(problem: Problem, wait: bool = False) -> None:
     """
     target, num_classes = problem.target, problem.shape[1]
     if (wait or target.device.type == "cpu") and not _tracing(target):
-        outside = (target != problem.ignore_index) & ((target < 0) | (target >= num_classes))
+        outside = (target != problem.options.ignore_index) & (
+            (target < 0) | (target >= num_classes)
+        )
         if bool(outside.any()):
             raise out_of_bounds(int(target[outside][0]), num_classes)
 
@@ -228,11 +237,11 @@ def _output_dtype(logits: Tensor, probabilities: Tensor | None) -> torch.dtype:
 def class_weights(problem: Problem) -> Tensor:
     """The class weight of every row that counts, 0 for ignored rows, (B·P,); for class indices."""
     target = problem.target.reshape(-1)
-    kept = target != problem.ignore_index
-    if problem.weight is None:
+    kept = target != problem.options.ignore_index
+    if problem.options.weight is None:
         return kept.to(problem.compute_dtype)
     truth = torch.where(kept, target, 0).long()
-    return kept * problem.weight.to(problem.compute_dtype)[truth]
+    return kept * problem.options.weight.to(problem.compute_dtype)[truth]
 
 
 def reduce(problem: Problem, losses: Tensor, factors: Tensor | None) -> Tensor:
@@ -244,9 +253,9 @@ def reduce(problem: Problem, losses: Tensor, factors: Tensor | None) -> Tensor:
     """
     if problem.sample_weight is not None:
         losses = losses * problem.sample_weight.reshape(-1).to(losses.dtype)
-    if problem.reduction == "none":
+    if problem.options.reduction == "none":
         result = losses.reshape(problem.row_shape)
-    elif problem.reduction == "sum":
+    elif problem.options.reduction == "sum":
         result = losses.sum()
     else:
         result = losses.sum() / (losses.numel() if factors is None else factors.sum())

@@ -24,8 +24,7 @@ from lossmatrix.compare.training import Schedule
 from lossmatrix.compare.workers import Backend
 from lossmatrix.costs import CostMatrix, as_costs
 from lossmatrix.costs.tables import Table
-from lossmatrix.formula import Loss
-from lossmatrix.losses import CrossEntropy
+from lossmatrix.losses import CrossEntropy, Loss
 
 Rows: TypeAlias = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
 

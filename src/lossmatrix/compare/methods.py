@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from lossmatrix import losses
 from lossmatrix.costs import CostMatrix
-from lossmatrix.formula import Loss
+from lossmatrix.losses import Loss
 
 Rule: TypeAlias = Literal["argmax", "Bayes", "temperature + Bayes"]
 RULES: tuple[Rule, ...] = ("argmax", "Bayes", "temperature + Bayes")

@@ -6,7 +6,7 @@ from inspect import isabstract
 
 from lossmatrix import losses
 from lossmatrix.compare.task import UserInputError
-from lossmatrix.formula import Loss
+from lossmatrix.losses import Loss
 
 KNOWN: dict[str, type[Loss]] = {
     name: each

@@ -2,8 +2,8 @@
 """What every mistake costs, as an operator: `CostMatrix` and its kinds."""
 
 from lossmatrix.costs.base import CostMatrix
+from lossmatrix.costs.check import Finding
 from lossmatrix.costs.dense import Dense, as_costs
-from lossmatrix.costs.findings import Finding
 from lossmatrix.costs.lowrank import LowRank
 from lossmatrix.costs.ordinal import Ordinal
 from lossmatrix.costs.per_example import PerExample

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lossmatrix.costs.findings import Finding, find_all
+from lossmatrix.costs.check import Finding, find_all
+from lossmatrix.costs.display import describe, shown
 from lossmatrix.costs.labels import extend_labels, find_label
-from lossmatrix.costs.printing import describe, shown
 
 RowMap = Callable[[Tensor, Tensor], Tensor]
 BLOCK_ENTRIES = 2**21  # entries of D in memory at a time where D is walked in blocks of rows
@@ -205,13 +205,13 @@ class CostMatrix(ABC):
 
         `is_truth` marks the row's own class. `expected` goes through blocks of rows.
         """
-        from lossmatrix.costs.adjusted import MappedRows  # it needs this class first
+        from lossmatrix.costs.transformed import MappedRows  # it needs this class first
 
         return MappedRows(self, fn, self.decisions)
 
     def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Any:
         """[factor · D − offset·1ᵀ | extra] for what is given of the three."""
-        from lossmatrix.costs.adjusted import Adjusted
+        from lossmatrix.costs.transformed import Adjusted
 
         return Adjusted(self, own, decisions or self.decisions)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix
-from lossmatrix.costs.files import CsvTable, RowMeaning, meaning_of_rows, read_table, write_table
+from lossmatrix.costs.io import CsvTable, RowMeaning, meaning_of_rows, read_table, write_table
 from lossmatrix.costs.labels import Names, abbreviate, find_label, make_labels
 from lossmatrix.costs.tables import Table, TableCosts, read_costs, weigh_rows
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix, RowFacts, RowMap, is_negative_type, row_facts
 from lossmatrix.costs.dense import Dense
+from lossmatrix.costs.display import describe, shown
 from lossmatrix.costs.labels import Names
-from lossmatrix.costs.printing import describe, shown
 from lossmatrix.costs.tables import Table, TableCosts, read_costs, weigh_rows
 
 

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from typing_extensions import Self
 
 from lossmatrix.decide import decide
-from lossmatrix.formula import CostsLike
+from lossmatrix.losses import CostsLike
 from lossmatrix.sklearn.labels import Array, align
 from lossmatrix.sklearn.scoring import average_cost_scorer
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, PerExample, ZeroOne, as_costs
 from lossmatrix.costs.labels import Numbered, abbreviate
-from lossmatrix.formula import CostsLike
+from lossmatrix.losses import CostsLike
 
 Array: TypeAlias = NDArray[Any]
 

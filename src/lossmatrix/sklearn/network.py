@@ -24,8 +24,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from lossmatrix.calibration import TemperatureScaling
-from lossmatrix.formula import CostsLike, Loss, Rule
-from lossmatrix.losses import CrossEntropy
+from lossmatrix.losses import CostsLike, CrossEntropy, DecisionRule, Loss
 from lossmatrix.nn import Criterion
 from lossmatrix.sklearn.labels import Array, align
 from lossmatrix.sklearn.scoring import average_cost_scorer
@@ -119,7 +118,7 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
         *,
         loss: Loss = LOG_SCORE,
         module: Callable[..., nn.Module] = perceptron,
-        rule: Rule | None = None,
+        rule: DecisionRule | None = None,
         calibration: Literal["temperature"] | None = None,
         validation_fraction: float = 0.2,
         max_epochs: int = 100,
@@ -133,7 +132,7 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
         self.costs = costs
         self.loss = loss
         self.module = module
-        self.rule: Rule | None = rule
+        self.rule: DecisionRule | None = rule
         self.calibration = calibration
         self.validation_fraction = validation_fraction
         self.max_epochs = max_epochs
@@ -145,7 +144,7 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     @property
-    def decides(self) -> Rule | None:
+    def decides(self) -> DecisionRule | None:
         """How logits become decisions: the ``rule`` that was given, or that of the loss."""
         return self.rule or self.loss.decides
 

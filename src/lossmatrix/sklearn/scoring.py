@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from lossmatrix.formula import CostsLike
+from lossmatrix.losses import CostsLike
 from lossmatrix.metrics import average_cost, normalized_cost
 from lossmatrix.sklearn.labels import align
 

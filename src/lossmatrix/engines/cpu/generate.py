@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Writes native/formulas.hpp, the formulas of the kernels that ship with the package.
+"""Writes engines/cpu/formulas.hpp, the formulas of the kernels that ship with the package.
 
-Run ``python -m lossmatrix.engines.generate`` after a change to a loss that ships; a test finds a
-file that is out of date.
+Run ``python -m lossmatrix.engines.cpu.generate`` after a change to a loss that ships; a test
+finds a file that is out of date.
 """
 
 from __future__ import annotations
 
 from lossmatrix import losses
+from lossmatrix.codegen.derive import Formula, print_formula
 from lossmatrix.costs import Dense
-from lossmatrix.engines.library import SOURCES
-from lossmatrix.engines.printer import Formula, print_formula
-from lossmatrix.formula import Loss
+from lossmatrix.engines.cpu.compile import SOURCES
+from lossmatrix.losses import Loss
 
 FILE = SOURCES / "formulas.hpp"
 
@@ -40,7 +40,7 @@ def text() -> str:
     """The content of the file."""
     lines = [
         "// SPDX-License-Identifier: BSD-3-Clause",
-        "// Printed from the losses' Python methods by lossmatrix.engines.generate; do not edit.",
+        "// Printed by lossmatrix.engines.cpu.generate from the losses' methods; do not edit.",
         "#pragma once",
         "",
         "namespace LOSSMATRIX_ISA {",

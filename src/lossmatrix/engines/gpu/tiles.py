@@ -29,7 +29,7 @@ class Truth(NamedTuple):
     sample_weight: Any  # (B · P,), or None
 
 
-class Upstream(NamedTuple):
+class GradOutput(NamedTuple):
     """What multiplies the gradient of a row: that of the loss, over the denominator of the mean."""
 
     data: Any  # a number, or one for each row; None for 1
@@ -50,7 +50,7 @@ class Rows(NamedTuple):
     weight: Any  # factor · sample weight; NaN for a truth that is no class
 
 
-class Kept(NamedTuple):
+class RowStats(NamedTuple):
     """What is kept of every row from forward to backward: numbers (rows, stride)."""
 
     data: Any
@@ -70,10 +70,9 @@ def aligned(classes, positions, grid, UNIT: tl.constexpr, PLANES: tl.constexpr):
         along = multiple(grid.classes, UNIT)
         grid = Grid(grid.data, multiple(grid.batch, UNIT), along, grid.positions)
         return classes, multiple(positions, UNIT), grid
-    else:
-        along = multiple(grid.positions, UNIT)
-        grid = Grid(grid.data, multiple(grid.batch, UNIT), grid.classes, along)
-        return multiple(classes, UNIT), positions, grid
+    along = multiple(grid.positions, UNIT)
+    grid = Grid(grid.data, multiple(grid.batch, UNIT), grid.classes, along)
+    return multiple(classes, UNIT), positions, grid
 
 
 @triton.jit

@@ -15,32 +15,32 @@ import triton.language as tl
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, Dense, Ordinal, PerExample, Sparse, Tree, ZeroOne
-from lossmatrix.costs.adjusted import Adjusted, MappedRows
-from lossmatrix.losses import off_the_truth, saved_against_the_worst
-from lossmatrix.triton import costs as kinds
-from lossmatrix.triton import words
-from lossmatrix.triton.batch import Grid, Kept, Truth, Upstream, total
-from lossmatrix.triton.blocks import slopes_of_blocks, statistics
-from lossmatrix.triton.row import Costs, Formula
-from lossmatrix.triton.whole import whole
+from lossmatrix.costs.transformed import Adjusted, MappedRows
+from lossmatrix.engines.gpu import costs as kinds
+from lossmatrix.engines.gpu import math as words
+from lossmatrix.engines.gpu.one_pass import fused_kernel
+from lossmatrix.engines.gpu.softmax import Costs, KernelFormula
+from lossmatrix.engines.gpu.tiles import GradOutput, Grid, RowStats, Truth, total
+from lossmatrix.engines.gpu.two_pass import backward_kernel, forward_kernel
+from lossmatrix.engines.plan import NoKernelError
+from lossmatrix.losses.cross_entropy import saved_against_the_worst
+from lossmatrix.losses.expected import off_the_truth
 
-TABULATED = 2048  # classes up to which a matrix of another kind is written out as a table
-WHOLE_ROWS, WHOLE_PLANES = 8192, 128  # classes of which the chip holds whole rows
+MAX_TABLE_CLASSES = 2048  # classes up to which a matrix of another kind is written out as a table
+ONE_PASS_ROWS, ONE_PASS_PLANES = 8192, 128  # classes of which the chip holds whole rows
 BLOCK_ROWS, BLOCK_PLANES = 4096, 64  # classes of a block where it does not
-AT_ONCE = 2**22  # bytes of logits from which slopes are made in the same visit as a scalar loss
-KEPT = 8  # numbers kept of a row besides the sums of its formula
+MIN_BYTES_GRADIENT_IN_FORWARD = (
+    2**22
+)  # bytes of logits from which slopes are made in the same visit as a scalar loss
+STATS = 8  # numbers kept of a row besides the sums of its formula
 
 NUMBERS = {torch.float32: tl.float32, torch.float64: tl.float64}
-
-
-class NoKernelError(RuntimeError):
-    """Why some costs have no kernel."""
 
 
 # --- formulas ------------------------------------------------------------------------------------
 
 
-def formula(name: str, text: str) -> Formula:
+def formula(name: str, text: str) -> KernelFormula:
     """A printed formula as functions.
 
     Triton reads a function's source where ``inspect`` finds it, so it is put where doctest and
@@ -50,8 +50,8 @@ def formula(name: str, text: str) -> Formula:
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     found: dict[str, Any] = dict(vars(words))
     exec(compile(text, file, "exec"), found)
-    made = (found[field] for field in Formula._fields)
-    return Formula(*(each if callable(each) else tl.constexpr(each) for each in made))
+    made = (found[field] for field in KernelFormula._fields)
+    return KernelFormula(*(each if callable(each) else tl.constexpr(each) for each in made))
 
 
 # --- costs ---------------------------------------------------------------------------------------
@@ -96,11 +96,11 @@ def placed(costs: CostMatrix, device: torch.device, dtype: torch.dtype, planes: 
             largest = moved.base._row_facts.maximum.to(device, dtype)
             base = placed(moved.base, device, dtype, planes)
             return _affine(base, -torch.ones(1, device=device, dtype=dtype), largest)
-        case _ if moved.num_samples is None and moved.num_classes <= TABULATED:
+        case _ if moved.num_samples is None and moved.num_classes <= MAX_TABLE_CLASSES:
             return _dense(Dense(moved.to_dense()).tables["table"].to(dtype), planes)
         case _:
             raise NoKernelError(
-                f"{costs!r} is of a kind that its kernels know up to {TABULATED} classes, "
+                f"{costs!r} is of a kind that its kernels know up to {MAX_TABLE_CLASSES} classes, "
                 "and for costs that depend on the truth alone"
             )
 
@@ -139,7 +139,7 @@ class Tiling:
     rows: int
     classes: int
     warps: int
-    whole: bool
+    fits_on_chip: bool
 
 
 def tiling(classes: int, planes: bool, dtype: torch.dtype) -> Tiling:
@@ -148,29 +148,29 @@ def tiling(classes: int, planes: bool, dtype: torch.dtype) -> Tiling:
     Those are 16 for whole rows, 32 for planes and 8 for blocks; half of it in float64.
     """
     width = triton.next_power_of_2(classes)
-    largest, block = (WHOLE_PLANES, BLOCK_PLANES) if planes else (WHOLE_ROWS, BLOCK_ROWS)
-    whole = width <= largest
-    held = width if whole else block
+    largest, block = (ONE_PASS_PLANES, BLOCK_PLANES) if planes else (ONE_PASS_ROWS, BLOCK_ROWS)
+    fits = width <= largest
+    held = width if fits else block
     rows = max(1, (4096 if planes else 2048) // held)
-    each = 32 if planes else 16 if whole else 8
+    each = 32 if planes else 16 if fits else 8
     warps = rows * held // (32 * (each // 2 if dtype == torch.float64 else each))
-    return Tiling(rows, held, min(16, max(4, warps)), whole)
+    return Tiling(rows, held, min(16, max(4, warps)), fits)
 
 
 # --- calls ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Call:
+class LaunchCall:
     """A formula with its costs and parameters on a device."""
 
-    formula: Formula
+    formula: KernelFormula
     costs: tuple[Costs, ...]
     parameters: Tensor
 
 
 @dataclass(frozen=True)
-class Batch:
+class RowBatch:
     """The tensors of a call as the kernels see them, and how they are cut."""
 
     logits: Tensor  # (B, C, P)
@@ -188,11 +188,11 @@ class Batch:
     @property
     def planes(self) -> bool:
         """Whether positions lie side by side in memory."""
-        return in_planes(self.logits)
+        return channels_first(self.logits)
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Batch, classes and positions as the kernels count them."""
+        """RowBatch, classes and positions as the kernels count them."""
         batch, classes, positions = self.logits.shape
         return (1, classes, batch) if self.swapped else (batch, classes, positions)
 
@@ -247,45 +247,46 @@ class Batch:
         }
 
 
-def in_planes(logits: Tensor) -> bool:
+def channels_first(logits: Tensor) -> bool:
     """Whether the positions of (B, C, P) logits lie side by side in memory."""
     _, classes, positions = logits.shape
     return positions > 1 and classes > 1 and logits.stride(2) == 1
 
 
-class Outcome(NamedTuple):
+class ForwardOutput(NamedTuple):
     """What forward finds: the losses (B·P,) or their reduction (), and what backward needs.
 
-    ``kept`` (calls, B·P, numbers) and ``tops`` (calls, B·P) are empty where rows fit on the chip.
+    ``row_stats`` (calls, B·P, numbers) and ``argmax`` (calls, B·P) are empty where rows fit on
+    the chip.
     """
 
     value: Tensor
     denominator: Tensor  # of the mean
-    kept: Tensor
-    tops: Tensor
+    row_stats: Tensor
+    argmax: Tensor
 
 
 def losses(
-    batch: Batch, calls: list[Call], reduction: str, gradient: Tensor | None = None
-) -> Outcome:
+    batch: RowBatch, calls: list[LaunchCall], reduction: str, gradient: Tensor | None = None
+) -> ForwardOutput:
     """The losses; and in ``gradient``, if it is given, their slopes for an upstream of 1."""
     z, tiles, programs = batch.logits, batch.tiling, batch.programs
     rows, reduced = z.shape[0] * z.shape[2], reduction != "none"
     parts = z.new_empty(2, programs if reduced else rows, dtype=batch.dtype)
-    outcome = blank(z, rows, calls, batch.dtype, reduction, tiles.whole)
+    outcome = blank(z, rows, calls, batch.dtype, reduction, tiles.fits_on_chip)
     over = batch.denominator if gradient is not None and reduction == "mean" else None
     for i, call in enumerate(calls):
         inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
         options = batch.options(z, gradient) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
-        if tiles.whole:
+        if tiles.fits_on_chip:
             slopes = None if gradient is None else batch.grid(gradient)
-            flags = {"LOSS": True, "SLOPES": slopes is not None, "UNLESS_ONE": False}
-            arguments = (batch.grid(z), slopes, *inputs, *parts, Upstream(None, 0, over))
-            launch(whole, batch, programs, *arguments, REDUCED=reduced, **options, **flags)
+            flags = {"LOSS": True, "SLOPES": slopes is not None, "SKIP_IF_UPSTREAM_IS_ONE": False}
+            arguments = (batch.grid(z), slopes, *inputs, *parts, GradOutput(None, 0, over))
+            launch(fused_kernel, batch, programs, *arguments, REDUCED=reduced, **options, **flags)
         else:
-            keep = (Kept(outcome.kept[i], outcome.kept.shape[2]), outcome.tops[i])
+            keep = (RowStats(outcome.row_stats[i], outcome.row_stats.shape[2]), outcome.argmax[i])
             arguments = (batch.grid(z), *inputs, *parts, *keep)
-            launch(statistics, batch, programs, *arguments, REDUCED=reduced, **options)
+            launch(forward_kernel, batch, programs, *arguments, REDUCED=reduced, **options)
     if not reduced:
         return outcome._replace(value=parts[0])
     arguments = (*parts, outcome.value, outcome.denominator, programs)
@@ -294,12 +295,17 @@ def losses(
 
 
 def blank(
-    logits: Tensor, rows: int, calls: list[Call], dtype: torch.dtype, reduction: str, whole: bool
-) -> Outcome:
+    logits: Tensor,
+    rows: int,
+    calls: list[LaunchCall],
+    dtype: torch.dtype,
+    reduction: str,
+    fits: bool,
+) -> ForwardOutput:
     """Tensors for an outcome, with nothing in them yet."""
     shape = () if reduction != "none" else (0,)
-    height, width = 0 if whole else rows, KEPT + max(call.formula.sums.value for call in calls)
-    return Outcome(
+    height, width = 0 if fits else rows, STATS + max(call.formula.sums.value for call in calls)
+    return ForwardOutput(
         logits.new_empty(shape, dtype=dtype),
         logits.new_empty(shape, dtype=dtype),
         logits.new_empty(len(calls), height, width, dtype=dtype),
@@ -307,9 +313,9 @@ def blank(
     )
 
 
-def slopes(
-    batch: Batch,
-    calls: list[Call],
+def gradients(
+    batch: RowBatch,
+    calls: list[LaunchCall],
     upstream: Tensor,
     over: Tensor | None,
     kept: Tensor,
@@ -324,23 +330,23 @@ def slopes(
     z, tiles, programs = batch.logits, batch.tiling, batch.programs
     made = torch.empty_like(z) if gradient is None else gradient
     per_row = upstream.dim() > 0 and any(upstream.stride())
-    above = Upstream(upstream.reshape(-1) if per_row else upstream, int(per_row), over)
+    above = GradOutput(upstream.reshape(-1) if per_row else upstream, int(per_row), over)
     for i, call in enumerate(calls):
         inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
         grids = (batch.grid(z), batch.grid(made))
         options = batch.options(z, made) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
-        if tiles.whole:
-            flags = {"LOSS": False, "SLOPES": True, "UNLESS_ONE": gradient is not None}
+        if tiles.fits_on_chip:
+            flags = {"LOSS": False, "SLOPES": True, "SKIP_IF_UPSTREAM_IS_ONE": gradient is not None}
             arguments = (*grids, *inputs, None, None, above)
-            launch(whole, batch, programs, *arguments, REDUCED=False, **options, **flags)
+            launch(fused_kernel, batch, programs, *arguments, REDUCED=False, **options, **flags)
         else:
             blocks = programs * -(-z.shape[1] // tiles.classes)
-            arguments = (*grids, *inputs, Kept(kept[i], kept.shape[2]), tops[i], above)
-            launch(slopes_of_blocks, batch, blocks, *arguments, **options)
+            arguments = (*grids, *inputs, RowStats(kept[i], kept.shape[2]), tops[i], above)
+            launch(backward_kernel, batch, blocks, *arguments, **options)
     return made
 
 
-def launch(kernel: Any, batch: Batch, programs: int, *arguments: Any, **options: Any) -> None:
+def launch(kernel: Any, batch: RowBatch, programs: int, *arguments: Any, **options: Any) -> None:
     """Start a kernel on the device of the tensors, which need not be the current one."""
     if programs > 0:
         with _on(batch.logits.device):

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from lossmatrix.engines.printer import PARAMETERS, STREAMS, Formula
+from lossmatrix.codegen.derive import PARAMETERS, STREAMS, Formula
 
-SOURCES = Path(__file__).resolve().parent.parent / "native"
+SOURCES = Path(__file__).resolve().parent
 FLAGS = [
     *("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
     *("-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math"),
@@ -32,8 +32,8 @@ SETS = {
 }
 
 
-class Rule(ctypes.Structure):
-    """``struct Rule`` of native/task.h, field by field."""
+class CostProgram(ctypes.Structure):
+    """``struct Rule`` of engines/cpu/task.h, field by field."""
 
     _fields_ = [
         ("kind", ctypes.c_int32),
@@ -51,8 +51,8 @@ class Rule(ctypes.Structure):
     ]
 
 
-class Task(ctypes.Structure):
-    """``struct Task`` of native/task.h, field by field."""
+class KernelTask(ctypes.Structure):
+    """``struct Task`` of engines/cpu/task.h, field by field."""
 
     _fields_ = [  # ctypes wants this name and a list
         ("logits", ctypes.c_void_p),
@@ -70,7 +70,7 @@ class Task(ctypes.Structure):
         ("costs", ctypes.c_void_p * STREAMS),
         ("costs_stride", ctypes.c_int64 * STREAMS),
         ("per_sample", ctypes.c_int32 * STREAMS),
-        ("rule", ctypes.POINTER(Rule) * STREAMS),
+        ("rule", ctypes.POINTER(CostProgram) * STREAMS),
         ("mean", ctypes.c_int32),
         ("denominator", ctypes.c_double),
         ("weight", ctypes.c_void_p),
@@ -93,7 +93,7 @@ TENSORS = struct.Struct("@2P 9q 2i P 3q")
 
 
 class Kernel:
-    """A compiled formula; called with the address of a ``Task``."""
+    """A compiled formula; called with the address of a ``KernelTask``."""
 
     def __init__(self, library: ctypes.CDLL, symbol: str) -> None:
         self.run = getattr(library, symbol)
@@ -132,7 +132,7 @@ def shipped() -> ctypes.CDLL | None:
 
 def _installed_beside() -> list[Path]:
     """Where an editable install keeps what was compiled."""
-    return [Path(folder) / "lossmatrix" / "native" for folder in sys.path if folder]
+    return [Path(folder) / "lossmatrix" / "engines" / "cpu" for folder in sys.path if folder]
 
 
 class CannotCompileError(RuntimeError):

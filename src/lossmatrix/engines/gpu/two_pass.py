@@ -11,7 +11,24 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lossmatrix.triton.batch import (
+from lossmatrix.engines.gpu.math import INF
+from lossmatrix.engines.gpu.softmax import (
+    BackwardStats,
+    Cell,
+    SoftmaxStats,
+    TopTwo,
+    all_terms,
+    costs_at,
+    finalize,
+    finite,
+    gradient,
+    make_cell,
+    parameters_at,
+    softmax_stats,
+    sums_where,
+    top_two,
+)
+from lossmatrix.engines.gpu.tiles import (
     aligned,
     place_of,
     rows_of,
@@ -19,23 +36,6 @@ from lossmatrix.triton.batch import (
     write_gradient,
     write_losses,
 )
-from lossmatrix.triton.row import (
-    Ahead,
-    Cell,
-    Lead,
-    Row,
-    all_terms,
-    costs_at,
-    finite,
-    gradient,
-    lead,
-    others,
-    parameters_at,
-    settle,
-    sums_where,
-    top_class,
-)
-from lossmatrix.triton.words import INF
 
 
 @triton.jit
@@ -85,7 +85,7 @@ def multiples(F, c, e, a, f):
 
 
 @triton.jit
-def merged(found, more):
+def combine(found, more):
     """Two leads as one; and what the logits of either, and the lesser top, are scaled with."""
     loser = tl.minimum(found.top, more.top)
     second = tl.maximum(tl.maximum(found.second, more.second), loser)
@@ -94,11 +94,11 @@ def merged(found, more):
     e = tl.exp(loser - shift)  # the lesser top is one of the others now
     index = tl.where(found.top >= more.top, found.index, more.index)
     rest = found.rest * before + more.rest * after + e
-    return Lead(tl.maximum(found.top, more.top), index, second, rest), before, after, e
+    return TopTwo(tl.maximum(found.top, more.top), index, second, rest), before, after, e
 
 
 @triton.jit
-def statistics(
+def forward_kernel(
     logits,
     truth,
     classes,
@@ -138,15 +138,15 @@ def statistics(
 
     # the lead; and the sums in the same visit, where all are multiples of p
     low = tl.full((ROWS, 1), -INF, NUMBER)
-    found = Lead(low, tl.zeros((ROWS, 1), tl.int32), low, tl.zeros((ROWS, 1), NUMBER))
+    found = TopTwo(low, tl.zeros((ROWS, 1), tl.int32), low, tl.zeros((ROWS, 1), NUMBER))
     sums = zeros(ROWS, F.sums + 1, NUMBER)
     for start in range(0, classes, CLASSES):
         j = start + tl.arange(0, CLASSES)[None, :]
         inside = rows.real & (j < classes)
         z, c = logits_at(logits, rows, costs, j, inside, highest, F, a, NUMBER)
-        more, e = lead(z, j, start)
+        more, e = top_two(z, j, start)
         loser = tl.where(found.top >= more.top, more.index, found.index)
-        found, before, after, e_loser = merged(found, more)
+        found, before, after, e_loser = combine(found, more)
         if F.one_phase:
             bulk = inside & (j != y) & (j != more.index)
             c_loser = costs_at(costs, y, sample, loser, rows.real)
@@ -156,10 +156,10 @@ def statistics(
 
     same = y == found.index
     c_top = costs_at(costs, y, sample, found.index, rows.real)
-    at_top, ahead = top_class(c_top, found)
+    at_top, ahead = softmax_stats(c_top, found)
     z_truth, c_truth = logits_at(logits, rows, costs, y, rows.real, highest, F, a, NUMBER)
     shift = finite(found.second)
-    at_truth = others(c_truth, tl.exp(tl.where(same, -INF, z_truth) - shift), z_truth, ahead)
+    at_truth = make_cell(c_truth, tl.exp(tl.where(same, -INF, z_truth) - shift), z_truth, ahead)
     if F.one_phase:
         sums = scaled(sums, ahead.share)
     else:
@@ -167,7 +167,7 @@ def statistics(
             j = start + tl.arange(0, CLASSES)[None, :]
             bulk = rows.real & (j < classes) & (j != y) & (j != found.index)
             z, c = logits_at(logits, rows, costs, j, bulk, highest, F, a, NUMBER)
-            cell = others(c, tl.exp(z - shift), z, ahead)
+            cell = make_cell(c, tl.exp(z - shift), z, ahead)
             more_sums = F.terms(cell, a) + (0.0,)
             if F.linear:
                 more_sums = F.terms(cell, a) + (F.pull(cell, a, f),)
@@ -182,17 +182,17 @@ def statistics(
             j = start + tl.arange(0, CLASSES)[None, :]
             bulk = rows.real & (j < classes) & (j != y) & (j != found.index)
             z, c = logits_at(logits, rows, costs, j, bulk, highest, F, a, NUMBER)
-            cell = others(c, tl.exp(z - shift), z, ahead)
+            cell = make_cell(c, tl.exp(z - shift), z, ahead)
             pulls += tl.sum(tl.where(bulk, F.pull(cell, a, f), 0.0), 1, keep_dims=True)
-    row = settle(F, found, ahead, at_top, at_truth, same, pulls, a, f)
+    row = finalize(F, found, ahead, at_top, at_truth, same, pulls, a, f)
     tl.store(tops + rows.number, found.index, mask=rows.real)
-    keep(kept, rows, (highest, shift, ahead.origin, ahead.log_sum, ahead.share), 0)
-    keep(kept, rows, (row.steepness, row.pull_truth, row.gradient_top), 5)
-    keep(kept, rows, totals, 8)
+    store_stats(kept, rows, (highest, shift, ahead.origin, ahead.log_sum, ahead.share), 0)
+    store_stats(kept, rows, (row.steepness, row.pull_truth, row.gradient_top), 5)
+    store_stats(kept, rows, totals, 8)
 
 
 @triton.jit
-def keep(kept, rows, values, first: tl.constexpr):
+def store_stats(kept, rows, values, first: tl.constexpr):
     """Write values of each row into the columns of ``kept`` from ``first`` on."""
     for i in tl.static_range(len(values)):
         value = values[i] + tl.zeros_like(rows.factor)
@@ -200,7 +200,7 @@ def keep(kept, rows, values, first: tl.constexpr):
 
 
 @triton.jit
-def recall(kept, rows, first: tl.constexpr, count: tl.constexpr):
+def load_stats(kept, rows, first: tl.constexpr, count: tl.constexpr):
     """Read them again."""
     found = ()
     for i in tl.static_range(count):
@@ -210,7 +210,7 @@ def recall(kept, rows, first: tl.constexpr, count: tl.constexpr):
 
 
 @triton.jit
-def slopes_of_blocks(
+def backward_kernel(
     logits,
     slopes,
     truth,
@@ -240,12 +240,12 @@ def slopes_of_blocks(
     j = (program % blocks) * CLASSES + tl.arange(0, CLASSES)[None, :]
     inside = rows.real & (j < classes)
     top = tl.load(tops + rows.number, mask=rows.real, other=0)
-    highest, shift, origin, log_sum, share = recall(kept, rows, 0, 5)
-    steepness, pull_truth, gradient_top = recall(kept, rows, 5, 3)
-    f = F.partials(recall(kept, rows, 8, F.sums), a)
+    highest, shift, origin, log_sum, share = load_stats(kept, rows, 0, 5)
+    steepness, pull_truth, gradient_top = load_stats(kept, rows, 5, 3)
+    f = F.partials(load_stats(kept, rows, 8, F.sums), a)
     z, c = logits_at(logits, rows, costs, j, inside, highest, F, a, NUMBER)
     e = tl.exp(tl.where(j == top, -INF, z) - shift)
-    cell = others(c, e, z, Ahead(origin, log_sum, share))
-    row = Row(steepness, pull_truth, gradient_top)
+    cell = make_cell(c, e, z, SoftmaxStats(origin, log_sum, share))
+    row = BackwardStats(steepness, pull_truth, gradient_top)
     made = gradient(F, row, cell, e, j == top, j == rows.truth, a, f)
     write_gradient(slopes, rows, j, inside, made, scale_of(rows, upstream), ADD)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Printed from the losses' Python methods by lossmatrix.engines.generate; do not edit.
+// Printed by lossmatrix.engines.cpu.generate from the losses' methods; do not edit.
 #pragma once
 
 namespace LOSSMATRIX_ISA {

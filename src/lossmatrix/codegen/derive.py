@@ -16,11 +16,12 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from lossmatrix.dual import Dual, partials, terms_with_slopes
-from lossmatrix.engines.symbols import Symbol, as_symbol, name, number, python
-from lossmatrix.formula import Cells, StreamedLoss, Term
+from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
+from lossmatrix.codegen.symbols import Symbol, as_symbol, name, number, python
+from lossmatrix.losses.base import Loss, Term
+from lossmatrix.losses.language import Cells
 
-STREAMS, PARAMETERS = 3, 12  # what one kernel holds, as in native/task.h
+STREAMS, PARAMETERS = 3, 12  # what one kernel holds, as in engines/cpu/task.h
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _arithmetic(terms: tuple[Term, ...]) -> _Arithmetic:
     first = 0
     pieces: list[_Piece] = []
     for term, stream in zip(terms, streams(terms), strict=True):
-        loss = cast(StreamedLoss, term.loss)
+        loss = term.loss
         cost = number(0.0) if stream is None else name(f"k.c[{stream}]")
         twin = _with_symbols(loss, first + 1)
         pieces.append(_Piece(twin, name(f"V(a[{first}])"), cost))
@@ -101,7 +102,7 @@ def _arithmetic(terms: tuple[Term, ...]) -> _Arithmetic:
 
 @dataclass(frozen=True)
 class _Piece:
-    loss: StreamedLoss
+    loss: Loss
     scale: Symbol
     cost: Symbol
 
@@ -115,7 +116,7 @@ def _float_fields(loss: object) -> list[str]:
     ]
 
 
-def _with_symbols(loss: StreamedLoss, first: int) -> StreamedLoss:
+def _with_symbols(loss: Loss, first: int) -> Loss:
     """A copy of a loss whose float fields are symbols; it skips the checks of its constructor."""
     twin = object.__new__(type(loss))
     for field in dataclasses.fields(cast(Any, loss)):
@@ -126,15 +127,14 @@ def _with_symbols(loss: StreamedLoss, first: int) -> StreamedLoss:
 
 
 def _cells(piece: _Piece, at_truth: bool) -> Cells:
-    fields = (
-        piece.cost,
-        number(float(at_truth)),
-        name("k.p"),
-        name("k.q"),
-        name("k.lp"),
-        name("k.lq"),
+    return Cells(
+        cost=piece.cost,
+        target=number(float(at_truth)),
+        p=name("k.p"),
+        q=name("k.q"),
+        log_p=name("k.lp"),
+        log_q=name("k.lq"),
     )
-    return Cells(*(cast(Tensor, field) for field in fields))
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _totals(pieces: list[_Piece]) -> _Totals:
         each_off, each_truth = (
             terms_with_slopes(piece.loss, _cells(piece, at)) for at in (False, True)
         )
-        if type(piece.loss).loss is StreamedLoss.loss:
+        if type(piece.loss).loss is Loss.loss:
             has_merged = True
             scale = cast(Tensor, piece.scale)
             merged_off = merged_off + each_off[0] * scale
@@ -186,11 +186,11 @@ def _renumbered(symbol: Symbol) -> Symbol:
     return symbol.renamed(lambda text: f"t[{int(text[2:-1]) - 1}]" if text[:2] == "t[" else text)
 
 
-def _loss(loss: StreamedLoss, totals: list[Symbol]) -> Symbol:
+def _loss(loss: Loss, totals: list[Symbol]) -> Symbol:
     return as_symbol(cast(Symbol, loss.loss(*(cast(Tensor, total) for total in totals))))
 
 
-def _partials(loss: StreamedLoss, totals: list[Symbol]) -> list[Symbol]:
+def _partials(loss: Loss, totals: list[Symbol]) -> list[Symbol]:
     found = partials(loss, tuple(cast(Tensor, total) for total in totals))
     return [as_symbol(cast(Symbol, each)) for each in found]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lossmatrix.triton.batch import multiple
+from lossmatrix.engines.gpu.tiles import multiple
 
 
 @triton.jit

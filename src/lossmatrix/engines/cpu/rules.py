@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, Ordinal, Sparse, Tree, ZeroOne
-from lossmatrix.costs.adjusted import Adjusted, MappedRows
-from lossmatrix.engines import library
-from lossmatrix.losses import off_the_truth, saved_against_the_worst
+from lossmatrix.costs.transformed import Adjusted, MappedRows
+from lossmatrix.engines.cpu.compile import CostProgram
+from lossmatrix.losses.cross_entropy import saved_against_the_worst
+from lossmatrix.losses.expected import off_the_truth
 
-ZERO_ONE, ORDINAL, TREE, SPARSE = range(4)  # as in native/task.h
+ZERO_ONE, ORDINAL, TREE, SPARSE = range(4)  # as in engines/cpu/task.h
 
 
 @dataclass(frozen=True)
-class Rule:
+class CostRule:
     """factor · D[truth, j] + offset[truth] for a kind D, and 0 for the truth where asked for."""
 
     kind: int
@@ -27,9 +28,9 @@ class Rule:
     offset: Tensor | None = None
     off_the_truth: bool = False
 
-    def filled_in(self) -> library.Rule:
+    def filled_in(self) -> CostProgram:
         """As a kernel reads it; the tables must stay as long as it does."""
-        made = library.Rule(
+        made = CostProgram(
             kind=self.kind,
             number=self.number,
             factor=self.factor,
@@ -41,38 +42,40 @@ class Rule:
         return made
 
 
-def rule(costs: CostMatrix, dtype: torch.dtype) -> Rule | None:
+def cost_rule(costs: CostMatrix, dtype: torch.dtype) -> CostRule | None:
     """How kernels make the rows of a matrix, or None where they do not know its kind."""
     moved = costs.to("cpu", dtype)
     tables = {name: table.contiguous() for name, table in moved.tables.items()}
     match moved:
         case ZeroOne():
-            return Rule(ZERO_ONE)
+            return CostRule(ZERO_ONE)
         case Ordinal():
-            return Rule(ORDINAL, moved.power, {"numbers": tables["positions"]})
+            return CostRule(ORDINAL, moved.power, {"numbers": tables["positions"]})
         case Tree():
             of_nodes = {"numbers": "cost", "parent": "parent", "begin": "start", "end": "stop"}
             names = {**of_nodes, "leaf": "leaf", "order": "order"}
-            return Rule(TREE, 0.0, {mine: tables[its] for mine, its in names.items()})
+            return CostRule(TREE, 0.0, {mine: tables[its] for mine, its in names.items()})
         case Sparse():
             begin = torch.nn.functional.pad(tables["per_truth"].cumsum(0), (1, 0))
             exceptions = {"numbers": tables["cost"], "decision": tables["decision"]}
-            return Rule(SPARSE, tables["default"].item(), {**exceptions, "begin": begin})
+            return CostRule(SPARSE, tables["default"].item(), {**exceptions, "begin": begin})
         case Adjusted() if "extra" not in tables:
             factor = tables["factor"].item() if "factor" in tables else 1.0
             offset = tables.get("offset")
-            return _affine(rule(moved.base, dtype), factor, None if offset is None else -offset)
+            return _affine(
+                cost_rule(moved.base, dtype), factor, None if offset is None else -offset
+            )
         case MappedRows() if moved.fn is off_the_truth:
-            base = rule(moved.base, dtype)
+            base = cost_rule(moved.base, dtype)
             return None if base is None else replace(base, off_the_truth=True)
         case MappedRows() if moved.fn is saved_against_the_worst:
             largest = moved.base._row_facts.maximum.to(dtype)  # pyright: ignore
-            return _affine(rule(moved.base, dtype), -1.0, largest)
+            return _affine(cost_rule(moved.base, dtype), -1.0, largest)
         case _:
             return None
 
 
-def _affine(base: Rule | None, factor: float, offset: Tensor | None) -> Rule | None:
+def _affine(base: CostRule | None, factor: float, offset: Tensor | None) -> CostRule | None:
     """factor · base + offset, where that is a rule again."""
     if base is None or base.off_the_truth:
         return None

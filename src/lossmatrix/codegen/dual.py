@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The derivative of a streamed loss: its formula run on dual numbers, then assembled over the row.
+"""The derivative of a loss: its formula run on dual numbers, then assembled over the row.
 
 Let a = log(p/q) be the one-against-rest logit of a class. Along it p and q change as dp = p q,
 dq = −p q, d log p = q, d log q = −p: four bounded slopes. Running ``term`` on numbers that carry
@@ -19,10 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor
 
-from lossmatrix.formula import Cells, StreamedLoss, as_tuple, power, weigh
+from lossmatrix.losses.base import Loss, as_tuple
+from lossmatrix.losses.language import Cells, growth, power, weigh
 
 
 @dataclass(frozen=True)
@@ -97,27 +97,39 @@ class Dual:
             return Dual(weigh(weight.value, self.value), slope)
         return Dual(weigh(weight, self.value), weight * self.slope)
 
+    def grown_by(self, log_weight: Dual, exponent: Dual | Tensor) -> Dual:
+        """``growth`` of the formula language: d (w (eˣ − 1)) = w (eˣ − 1) d log w + w eˣ dx."""
+        raised = exponent.value if isinstance(exponent, Dual) else exponent
+        value = growth(self.value, log_weight.value, raised)
+        slope = value * log_weight.slope
+        if isinstance(exponent, Dual):
+            slope = slope + (value + self.value) * exponent.slope
+        return Dual(value, slope)
+
 
 def as_dual(number: Dual | Tensor | float, like: Tensor) -> Dual:
     """A dual number; constants have slope zero."""
     return number if isinstance(number, Dual) else Dual(number + like * 0.0, like * 0.0)
 
 
-def terms_with_slopes(loss: StreamedLoss, cell: Cells) -> tuple[Dual, ...]:
+def terms_with_slopes(loss: Loss, cell: Cells) -> tuple[Dual, ...]:
     """Each summand of ``loss`` and its slope h along the one-against-rest logit."""
     pq = cell.p * cell.q
     dual = Cells(
-        cell.cost,
-        cell.target,
-        p=cast(Tensor, Dual(cell.p, pq)),
-        q=cast(Tensor, Dual(cell.q, -pq)),
-        log_p=cast(Tensor, Dual(cell.log_p, cell.q)),
-        log_q=cast(Tensor, Dual(cell.log_q, -cell.p)),
+        **(
+            vars(cell)
+            | {
+                "p": Dual(cell.p, pq),
+                "q": Dual(cell.q, -pq),
+                "log_p": Dual(cell.log_p, cell.q),
+                "log_q": Dual(cell.log_q, -cell.p),
+            }
+        )
     )
     return tuple(as_dual(each, cell.p) for each in as_tuple(loss.term(dual)))
 
 
-def partials(loss: StreamedLoss, totals: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def partials(loss: Loss, totals: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """∂loss/∂total for each of the sums."""
 
     def along(index: int) -> Tensor:
@@ -129,24 +141,3 @@ def partials(loss: StreamedLoss, totals: tuple[Tensor, ...]) -> tuple[Tensor, ..
         return as_dual(cast("Dual | Tensor", value), totals[0]).slope
 
     return tuple(along(index) for index in range(len(totals)))
-
-
-def gradient(loss: StreamedLoss, cell: Cells) -> Tensor:
-    """∂loss/∂logits of every row, (N, C), in closed form.
-
-    Args:
-        loss: a streamed loss.
-        cell: its rows, fields (N, C).
-    """
-    terms = terms_with_slopes(loss, cell)
-    weights = partials(loss, tuple(term.value.sum(-1) for term in terms))
-    h = sum(
-        (weight.unsqueeze(-1) * term.slope for weight, term in zip(weights, terms, strict=True)),
-        start=torch.zeros_like(cell.p),
-    )
-    top = torch.zeros_like(cell.p).scatter(-1, cell.p.argmax(-1, keepdim=True), 1.0).bool()
-    rest = torch.where(top, 0.0, h / torch.where(top, 1.0, cell.q))  # h_j / q_j off the top
-    total = rest.sum(-1, keepdim=True)
-    h_top = torch.where(top, h, 0.0).sum(-1, keepdim=True)
-    among_others = cell.log_p.masked_fill(top, -torch.inf).softmax(-1).nan_to_num(0.0)  # C = 1
-    return torch.where(top, h - cell.p * total, rest - cell.p * total - h_top * among_others)

@@ -10,7 +10,20 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from lossmatrix.triton.batch import (
+from lossmatrix.engines.gpu.math import INF
+from lossmatrix.engines.gpu.softmax import (
+    all_terms,
+    costs_at,
+    finalize,
+    finite,
+    gradient,
+    make_cell,
+    parameters_at,
+    softmax_stats,
+    sums_where,
+    top_two,
+)
+from lossmatrix.engines.gpu.tiles import (
     aligned,
     place_of,
     rows_of,
@@ -18,23 +31,10 @@ from lossmatrix.triton.batch import (
     write_gradient,
     write_losses,
 )
-from lossmatrix.triton.row import (
-    all_terms,
-    costs_at,
-    finite,
-    gradient,
-    lead,
-    others,
-    parameters_at,
-    settle,
-    sums_where,
-    top_class,
-)
-from lossmatrix.triton.words import INF
 
 
 @triton.jit
-def whole(
+def fused_kernel(
     logits,
     slopes,
     truth,
@@ -56,14 +56,14 @@ def whole(
     SLOPES: tl.constexpr,
     REDUCED: tl.constexpr,
     ADD: tl.constexpr,
-    UNLESS_ONE: tl.constexpr,
+    SKIP_IF_UPSTREAM_IS_ONE: tl.constexpr,
 ):
     """Losses, slopes or both of a block of rows.
 
-    With UNLESS_ONE the slopes are there already, for an upstream of 1, and are made again for any
-    other: the answer is known on the device alone.
+    With SKIP_IF_UPSTREAM_IS_ONE the slopes are there already, for an upstream of 1, and are made
+    again for any other: the answer is known on the device alone.
     """
-    if UNLESS_ONE:
+    if SKIP_IF_UPSTREAM_IS_ONE:
         if tl.load(upstream.data) == 1.0:
             return
     block = tl.program_id(0)
@@ -84,14 +84,14 @@ def whole(
         z = tl.where(is_truth, z_truth, (z - highest) + F.margin(c, a))
         z = tl.where(inside, z, -INF)
 
-    found, e = lead(z, j, 0)
+    found, e = top_two(z, j, 0)
     same = y == found.index
     is_top = j == found.index
     c_top = costs_at(costs, y, sample, found.index, rows.real)
-    at_top, ahead = top_class(c_top, found)
+    at_top, ahead = softmax_stats(c_top, found)
     e_truth = tl.exp(tl.where(same, -INF, z_truth) - finite(found.second))
-    at_truth = others(c_truth, e_truth, z_truth, ahead)
-    cell = others(c, e, z, ahead)
+    at_truth = make_cell(c_truth, e_truth, z_truth, ahead)
+    cell = make_cell(c, e, z, ahead)
     bulk = inside & (is_truth == 0) & (is_top == 0)
     totals = all_terms(F, sums_where(bulk, F.terms(cell, a)), at_top, at_truth, same, a)
     if LOSS:
@@ -100,7 +100,7 @@ def whole(
     if SLOPES:
         f = F.partials(totals, a)
         (pulls,) = sums_where(bulk, (F.pull(cell, a, f),))
-        row = settle(F, found, ahead, at_top, at_truth, same, pulls, a, f)
+        row = finalize(F, found, ahead, at_top, at_truth, same, pulls, a, f)
         made = gradient(F, row, cell, e, is_top, is_truth, a, f)
         _, _, slopes = aligned(classes, positions, slopes, UNIT, PLANES)
         write_gradient(slopes, rows, j, inside, made, scale_of(rows, upstream), ADD)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One call from Python: plain data, read by every kernel. engines/library.py mirrors it field by field.
+// One call from Python: plain data, read by every kernel. engines/cpu/compile.py mirrors it field by field.
 #pragma once
 #include <stdint.h>
 

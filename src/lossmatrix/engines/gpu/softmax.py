@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from lossmatrix.triton.words import INF, log1p, log_one_minus
+from lossmatrix.engines.gpu.math import INF, log1p, log_one_minus
 
 
 class Cell(NamedTuple):
@@ -39,7 +39,7 @@ class Cell(NamedTuple):
     lq: Any
 
 
-class Formula(NamedTuple):
+class KernelFormula(NamedTuple):
     """A printed formula: its functions, and what is known about it beforehand."""
 
     margin: Any
@@ -65,7 +65,7 @@ class Costs(NamedTuple):
     tables: Any
 
 
-class Lead(NamedTuple):
+class TopTwo(NamedTuple):
     """The two largest of some logits, where the largest is, and Σ e over all but the largest."""
 
     top: Any
@@ -74,7 +74,7 @@ class Lead(NamedTuple):
     rest: Any
 
 
-class Ahead(NamedTuple):
+class SoftmaxStats(NamedTuple):
     """How far the top class is ahead: what turns another logit into log p, and e into p."""
 
     origin: Any  # z_m
@@ -82,7 +82,7 @@ class Ahead(NamedTuple):
     share: Any
 
 
-class Row(NamedTuple):
+class BackwardStats(NamedTuple):
     """What the gradient needs to know of a row besides."""
 
     steepness: Any
@@ -115,14 +115,14 @@ def finite(second):
 
 
 @triton.jit
-def lead(z, j, first):
+def top_two(z, j, first):
     """The lead in a tile of logits of classes j, from ``first`` on; and e, 0 at the top."""
     top, place = tl.max(z, 1, return_indices=True, keep_dims=True)
     index = first + place
     others = tl.where(j == index, -INF, z)
-    second = tl.max(others, 1, keep_dims=True)
+    second = tl.max(make_cell, 1, keep_dims=True)
     e = tl.exp(others - finite(second))
-    return Lead(top, index, second, tl.sum(e, 1, keep_dims=True)), e
+    return TopTwo(top, index, second, tl.sum(e, 1, keep_dims=True)), e
 
 
 @triton.jit
@@ -135,14 +135,14 @@ def sums_where(counts, values):
 
 
 @triton.jit
-def others(c, e, z, ahead):
+def make_cell(c, e, z, ahead):
     """Classes other than the top one as the formula sees them; all of them have p ≤ ½."""
     p = e * ahead.share
     return Cell(c, p, 1.0 - p, (z - ahead.origin) - ahead.log_sum, log_one_minus(p))
 
 
 @triton.jit
-def top_class(c, found):
+def softmax_stats(c, found):
     """The top class as the formula sees it, and what the others need of it."""
     ahead = tl.exp(found.second - found.top)
     odds = ahead * found.rest
@@ -150,7 +150,7 @@ def top_class(c, found):
     log_sum = log1p(odds)
     log_odds = (found.second - found.top) + tl.log(found.rest)
     log_q = tl.where(odds >= 1.0, log_one_minus(tl.minimum(p, 0.5)), log_odds - log_sum)
-    return Cell(c, p, odds * p, -log_sum, log_q), Ahead(found.top, log_sum, ahead * p)
+    return Cell(c, p, odds * p, -log_sum, log_q), SoftmaxStats(found.top, log_sum, ahead * p)
 
 
 @triton.jit
@@ -164,14 +164,14 @@ def all_terms(F, bulk, at_top, at_truth, same, a):
 
 
 @triton.jit
-def settle(F, found, ahead, at_top, at_truth, same, pulls, a, f):
+def finalize(F, found, ahead, at_top, at_truth, same, pulls, a, f):
     """The row, from the sum of the bulk's pulls."""
     pull_truth = tl.where(same, 0.0, F.pull_truth(at_truth, a, f))
     h = tl.where(same, F.slope_truth(at_top, a, f), F.slope(at_top, a, f))
     total = pulls + pull_truth
     alone = found.rest == 0.0
     steepness = ahead.share * total + tl.where(alone, 0.0, h / tl.where(alone, 1.0, found.rest))
-    return Row(steepness, pull_truth, h - at_top.p * total)
+    return BackwardStats(steepness, pull_truth, h - at_top.p * total)
 
 
 @triton.jit

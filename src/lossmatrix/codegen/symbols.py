@@ -171,6 +171,10 @@ class Symbol:
         """The same value: nothing differentiates a symbol."""
         return self
 
+    def grown_by(self, log_weight: Operand, exponent: Operand) -> Symbol:
+        """``growth`` of the formula language."""
+        return _call("growth", self, as_symbol(log_weight), as_symbol(exponent))
+
     def weighed_by(self, weight: Operand) -> Symbol:
         """``weigh`` of the formula language; certain weights need no guard."""
         weight = as_symbol(weight)

@@ -9,35 +9,34 @@ logits' size is allocated. Results do not depend on the number of threads.
 from __future__ import annotations
 
 import ctypes
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
+from lossmatrix.codegen.derive import Formula, parameters, print_formula, streams, structure
 from lossmatrix.costs import CostMatrix, Dense
-from lossmatrix.engines import fused, library, transforms
-from lossmatrix.engines.fused import Plan, as_asked, differentiable, options, plan, plans
-from lossmatrix.engines.library import (
+from lossmatrix.engines import plan as plans
+from lossmatrix.engines import reference
+from lossmatrix.engines.cpu.compile import (
     TENSORS,
     CannotCompileError,
+    CostProgram,
     Kernel,
-    Task,
+    KernelTask,
     instruction_set,
     kernel,
     parallel_for,
 )
-from lossmatrix.engines.printer import Formula, parameters, print_formula, streams, structure
-from lossmatrix.engines.rules import Rule, rule
-from lossmatrix.formula import Term
-from lossmatrix.problem import Problem, out_of_bounds
+from lossmatrix.engines.cpu.rules import CostRule, cost_rule
+from lossmatrix.engines.plan import NoKernelError, arguments, cast_output, plan_of
+from lossmatrix.losses import Term
+from lossmatrix.problem import Bound, Problem, numbered, out_of_bounds
 
-TABULATED = 2048  # classes up to which a structured matrix is written out as a table
+MAX_TABLE_CLASSES = 2048  # classes up to which a structured matrix is written out as a table
 ALL = slice(None)
-WHOLE = (ALL, ALL)  # all rows in one block
+ALL_ROWS = (ALL, ALL)  # all rows in one block
 BLOCK = 2**22  # costs in memory at a time where they are looked up row by row
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
@@ -46,7 +45,7 @@ TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
 
 
 @dataclass(frozen=True)
-class Group:
+class TermGroup:
     """Terms that one kernel evaluates in one visit, and the matrix of each of its streams."""
 
     terms: tuple[Term, ...]
@@ -55,8 +54,8 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Call:
-    """A kernel and a ``Task`` in which all that stays from call to call has been filled in.
+class KernelCall:
+    """A kernel and a ``KernelTask`` in which all that stays from call to call has been filled in.
 
     ``kept`` are the tables and rules whose addresses are in the task; ``by_sample`` are the streams
     whose rows of costs are looked up in every call: those that belong to samples, and kinds that
@@ -64,68 +63,72 @@ class Call:
     """
 
     kernel: Kernel
-    task: Task
-    kept: tuple[list[Tensor], list[tuple[Rule, library.Rule]]]
+    task: KernelTask
+    kept: tuple[list[Tensor], list[tuple[CostRule, CostProgram]]]
     by_sample: tuple[tuple[int, CostMatrix], ...]
 
 
-class NoKernelError(RuntimeError):
-    """Why the kernels of a plan cannot run."""
-
-
-def calls(made: Plan, dtype: torch.dtype) -> list[Call]:
+def calls(bound: Bound, dtype: torch.dtype) -> list[KernelCall]:
     """The calls of a plan for one dtype of the computation; compiles what has no kernel yet."""
-    known: list[Call] | None = made.made.get(dtype)
+    known: list[KernelCall] | str | None = bound.cache.get(("cpu", dtype))
     if known is None:
-        for device in made.devices:
-            if device.type != "cpu":
-                raise NoKernelError(f"the costs are on {device}, and its kernels run on the CPU")
         try:
-            with temporarily_clear_interpreter_stack():  # tables are made for later calls, too
-                known = [call for terms in made.groups for call in _calls(_group(terms), dtype)]
-        except CannotCompileError as error:
-            reason = f"its kernel is not among those shipped, and {error}"
-            raise NoKernelError(reason) from error
-        made.made[dtype] = known
+            known = _make_calls(bound, dtype)
+        except (NoKernelError, CannotCompileError) as error:
+            known = str(error)
+        bound.cache["cpu", dtype] = known
+    if isinstance(known, str):
+        raise NoKernelError(known)
     return known
 
 
-def _calls(group: Group, dtype: torch.dtype) -> list[Call]:
+def _make_calls(bound: Bound, dtype: torch.dtype) -> list[KernelCall]:
+    groups = plan_of(bound)
+    for term in bound.terms:
+        for table in () if term.costs is None else term.costs.tables.values():
+            if table.device.type != "cpu":
+                raise NoKernelError(
+                    f"the costs are on {table.device}, and its kernels run on the CPU"
+                )
+    return [call for terms in groups for call in _calls(_group(terms), dtype)]
+
+
+def _calls(group: TermGroup, dtype: torch.dtype) -> list[KernelCall]:
     """One call; or one for each term, where only those have kernels and there is no compiler."""
     try:
         compiled = kernel(group.formula, instruction_set(dtype))
-    except CannotCompileError:
+    except CannotCompileError as error:
         if len(group.terms) == 1:
-            raise
+            raise NoKernelError(f"its kernel is not among those shipped, and {error}") from error
         return [call for term in group.terms for call in _calls(_group((term,)), dtype)]
-    task = Task()
+    task = KernelTask()
     task.parallel_for = parallel_for()
     for i, value in enumerate(parameters(group.terms)):
         task.parameters[i] = value
     tables: list[Tensor] = []
-    rules: list[tuple[Rule, library.Rule]] = []
+    rules: list[tuple[CostRule, CostProgram]] = []
     by_sample: list[tuple[int, CostMatrix]] = []
     for i, costs in enumerate(group.costs):
         if isinstance(costs, Dense):
             table = costs.to(dtype=dtype).tables["table"]
             tables.append(table if table.stride(1) == 1 else table.contiguous())
             task.costs[i], task.costs_stride[i] = tables[-1].data_ptr(), tables[-1].stride(0)
-        elif (made := rule(costs, dtype)) is not None:
+        elif (made := cost_rule(costs, dtype)) is not None:
             rules.append((made, made.filled_in()))
             task.rule[i] = ctypes.pointer(rules[-1][1])
         else:
             by_sample.append((i, costs))
-    return [Call(compiled, task, (tables, rules), tuple(by_sample))]
+    return [KernelCall(compiled, task, (tables, rules), tuple(by_sample))]
 
 
-def _group(terms: tuple[Term, ...]) -> Group:
+def _group(terms: tuple[Term, ...]) -> TermGroup:
     matrices: dict[int, CostMatrix] = {}
     for term, stream in zip(terms, streams(terms), strict=True):
         if stream is not None and term.costs is not None:
-            small = term.costs.num_samples is None and term.costs.num_classes <= TABULATED
+            small = term.costs.num_samples is None and term.costs.num_classes <= MAX_TABLE_CLASSES
             write_out = small and not isinstance(term.costs, Dense)
             matrices[stream] = Dense(term.costs.to_dense()) if write_out else term.costs
-    return Group(terms, _formula(terms), tuple(matrices[i] for i in range(len(matrices))))
+    return TermGroup(terms, _formula(terms), tuple(matrices[i] for i in range(len(matrices))))
 
 
 _formulas: dict[tuple[object, ...], Formula] = {}
@@ -138,71 +141,67 @@ def _formula(terms: tuple[Term, ...]) -> Formula:
     return _formulas[key]
 
 
-def refuses(problem: Problem) -> str | None:
-    """Why this engine cannot run a problem, or None."""
+def prepare(problem: Problem) -> CpuKernels | str:
+    """The kernels of a problem, or why this engine cannot run it."""
     if not problem.given.is_cpu:
         return f"the logits are on {problem.given.device}, and its kernels run on the CPU"
-    reason = fused.refuses(problem)
-    if reason is not None or torch.compiler.is_compiling():
-        return reason
-    if transforms.active(problem) and (reason := transforms.refuses(problem)) is not None:
+    reason = plans.refuses(problem)
+    if reason is not None:
         return reason
     try:
-        kernels = calls(cast(Plan, plan(problem)), problem.compute_dtype)
+        if torch.compiler.is_compiling():
+            plan_of(problem.bound)
+            return CpuKernels()
+        calls(problem.bound, problem.compute_dtype)
     except NoKernelError as error:
         return str(error)
-    if not (problem.inplace_gradient and problem.wants_gradient):
-        return None
-    if problem.given.is_leaf:
-        return "the logits are a leaf, which has to outlive its gradient (inplace_gradient)"
-    if len(kernels) > 1:
-        return "the terms take several kernels, and the first would overwrite the logits"
-    return None
+    return CpuKernels()
 
 
-def run(problem: Problem, higher: Callable[[Problem], Tensor]) -> Tensor:
-    """The reduced loss of a problem; ``higher`` is asked where second derivatives are wanted."""
-    if torch.compiler.is_compiling():
-        return as_asked(problem, _traced(problem, problem.wants_gradient))
-    if transforms.active(problem):
-        return transforms.run(problem, _rows_of(problem, higher))
-    if problem.wants_gradient:
-        return cast(Tensor, Native.apply(problem.given, problem, higher))  # pyright: ignore
-    return compute(problem, None)
+class CpuKernels:
+    """Compiled kernels that are ready to run a problem."""
+
+    def loss(self, problem: Problem) -> Tensor:
+        """The reduced loss; its gradient is made in the same visit."""
+        if torch.compiler.is_compiling():
+            value, _ = traced(*_arguments(problem), problem.wants_gradient)
+            return cast_output(problem, value)
+        if problem.wants_gradient:
+            return cast(Tensor, WithGradient.apply(problem.given, problem))  # pyright: ignore
+        return compute(problem, None)
+
+    def loss_and_gradient(
+        self, problem: Problem, out: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The reduced loss and its gradient."""
+        gradient = torch.empty_like(problem.given) if out is None else out
+        kernel_view = gradient.reshape(visited(problem).shape)
+        value = compute(problem, kernel_view)
+        if kernel_view.data_ptr() != gradient.data_ptr():
+            gradient.copy_(kernel_view.reshape(gradient.shape))
+        return value, gradient
 
 
-class Native(torch.autograd.Function):
+class WithGradient(torch.autograd.Function):
     """The loss, with its gradient made in the same visit and handed out in backward."""
 
     @staticmethod
-    def forward(  # noqa: D102
-        ctx: Any, given: Tensor, problem: Problem, higher: Callable[[Problem], Tensor]
-    ) -> Tensor:
-        if problem.inplace_gradient:
-            gradient = problem.logits
-            value = as_asked(problem, _overwrite(*_arguments(problem)))
-        else:
-            gradient = torch.empty_like(visited(problem))
-            value = compute(problem, gradient)
+    def forward(ctx: Any, given: Tensor, problem: Problem) -> Tensor:  # noqa: D102
+        gradient = torch.empty_like(visited(problem))
+        value = compute(problem, gradient)
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
-        ctx.problem, ctx.higher = problem, higher
-        ctx.gradient, ctx.version = gradient, given._version
+        ctx.problem, ctx.gradient, ctx.version = problem, gradient, given._version
         return value
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:  # noqa: D102
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # noqa: D102
         (upstream,) = grad_outputs
         problem, gradient, ctx.gradient = ctx.problem, ctx.gradient, None
         given = problem.given
-        per_row = problem.reduction == "none"
+        per_row = problem.options.reduction == "none"
         scaled = per_row or upstream.item() != 1.0
-        if problem.inplace_gradient and (torch.is_grad_enabled() or gradient is None):
-            raise RuntimeError(
-                "the logits gave way to their gradient, and their loss is needed again (for a "
-                "second backward or a second derivative): leave inplace_gradient out."
-            )
-        halved = given.dtype in (torch.float16, torch.bfloat16) and not problem.inplace_gradient
-        again = torch.is_grad_enabled() or gradient is None or (scaled and halved)
+        half = given.dtype in (torch.float16, torch.bfloat16)
+        again = torch.is_grad_enabled() or gradient is None or (scaled and half)
         if again and given._version != ctx.version:
             raise RuntimeError(
                 "the logits were changed in place after the loss, and their loss is needed again "
@@ -210,7 +209,7 @@ class Native(torch.autograd.Function):
                 "precision): change a copy instead."
             )
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
-            return differentiable(problem, ctx.higher, given, upstream), None, None
+            return reference.gradient(problem, upstream), None
         if again or gradient is None:
             # A second backward through a retained graph; or a half precision gradient, which is
             # scaled before it is rounded: the small ones that a loss scale saves would be gone.
@@ -221,42 +220,15 @@ class Native(torch.autograd.Function):
             gradient = gradient.reshape(given.shape)
         if scaled:
             gradient.mul_(upstream.unsqueeze(min(1, upstream.dim())) if per_row else upstream)
-        return gradient, None, None
-
-
-def _rows_of(problem: Problem, higher: Callable[[Problem], Tensor]) -> transforms.Rows:
-    """A problem as transforms take it: its loss of any rows."""
-    made = cast(Plan, plan(problem))
-
-    def visit(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        gradient = torch.empty_like(logits)
-        losses = _compute(made, logits, target, None, None, problem.ignore_index, "none", gradient)
-        return cast(Tensor, losses), gradient
-
-    def formula(logits: Tensor, target: Tensor) -> Tensor:
-        rows = replace(
-            problem,
-            terms=tuple(itertools.chain(*made.groups)),
-            given=logits,
-            shape=logits.shape,
-            given_target=target,
-            weight=None,
-            given_sample_weight=None,
-            reduction="none",
-            row_shape=target.shape,
-            output_dtype=logits.dtype,
-        )
-        return higher(rows)
-
-    return transforms.Rows(visit, formula)
+        return gradient, None
 
 
 def _scaled(problem: Problem, upstream: Tensor) -> Problem:
     """The problem whose rows weigh as much as the gradient that comes from above."""
     weight = upstream.to(problem.compute_dtype).expand(problem.row_shape)
-    if problem.given_sample_weight is not None:
-        weight = weight * problem.given_sample_weight
-    return replace(problem, given_sample_weight=weight)
+    if problem.options.sample_weight is not None:
+        weight = weight * problem.options.sample_weight
+    return replace(problem, options=replace(problem.options, sample_weight=weight))
 
 
 def visited(problem: Problem) -> Tensor:
@@ -266,16 +238,15 @@ def visited(problem: Problem) -> Tensor:
 
 def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
     """Run the kernels of a problem; ``gradient``, if given, is filled, shaped as ``visited``."""
-    made = cast(Plan, plan(problem))
+    options = problem.options
     if len(problem.row_shape) == 1:
-        target, sample_weight = problem.given_target, problem.given_sample_weight
+        target, sample_weight = problem.given_target, options.sample_weight
     else:
         target, sample_weight = problem.target, problem.sample_weight
-    weight, ignore_index, reduction = problem.weight, problem.ignore_index, problem.reduction
-    given = visited(problem), target, weight, sample_weight, ignore_index, reduction
-    value = _compute(made, *given, gradient)
+    given = visited(problem), target, options.weight, sample_weight
+    value = _compute(problem.bound, *given, options.ignore_index, options.reduction, gradient)
     if isinstance(value, Tensor):
-        return as_asked(problem, value)
+        return cast_output(problem, value)
     return _scalar(value, problem.output_dtype)
 
 
@@ -288,24 +259,9 @@ def _scalar(value: float, dtype: torch.dtype) -> Tensor:
 
 def _arguments(problem: Problem) -> tuple[Any, ...]:
     """A problem as operators take it, which know no Python objects."""
-    target, weight, sample_weight, ignore_index, reduction = options(problem)
-    number = cast(Plan, plan(problem)).number
+    target, weight, sample_weight, ignore_index, reduction = arguments(problem)
+    number = problem.bound.number
     return problem.logits, target, weight, sample_weight, number, ignore_index, reduction
-
-
-@torch.library.custom_op("lossmatrix::native_", mutates_args=("logits",))
-def _overwrite(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    sample_weight: Tensor | None,
-    plan_number: int,
-    ignore_index: int,
-    reduction: str,
-) -> Tensor:
-    """The loss; its gradient takes the place of the logits."""
-    given = logits, target, weight, sample_weight, ignore_index, reduction
-    return _tensor(_compute(plans[plan_number], *given, logits), logits.dtype)
 
 
 def _tensor(value: float | Tensor, dtype: torch.dtype) -> Tensor:
@@ -320,7 +276,7 @@ def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def _compute(
-    made: Plan,
+    bound: Bound,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -340,7 +296,7 @@ def _compute(
     if sample_weight is not None:
         sample_weight = sample_weight.to(dtype).contiguous()
     total, started = 0.0, False
-    for call in calls(made, dtype):
+    for call in calls(bound, dtype):
         if call.by_sample and logits.dim() == 2:  # samples are counted by batch and position
             logits, target = logits.unsqueeze(2), target.unsqueeze(1)
             gradient = None if gradient is None else gradient.unsqueeze(2)
@@ -348,22 +304,22 @@ def _compute(
             losses = None if losses is None else losses.unsqueeze(1)
         one = () if logits.dim() == 3 else (1,)
         _, classes, positions = shape = (*logits.shape, *one)
-        blocks = _blocks(logits.shape) if call.by_sample else [WHOLE]
+        blocks = _blocks(logits.shape) if call.by_sample else [ALL_ROWS]
         denominator = 0.0
         if reduction == "mean" and len(blocks) > 1:
             denominator = _denominator(target, weight, ignore_index)
         for b, p in blocks:
-            task = Task.from_buffer_copy(call.task)  # several threads may be here at once
-            whole = b is p  # slicing takes as long as a small loss
-            z, y = (logits, target) if whole else (logits[b, :, p], target[b, p])
-            g = gradient if whole or gradient is None else gradient[b, :, p]
+            task = KernelTask.from_buffer_copy(call.task)  # several threads may be here at once
+            all_rows = b is p  # slicing takes as long as a small loss
+            z, y = (logits, target) if all_rows else (logits[b, :, p], target[b, p])
+            g = gradient if all_rows or gradient is None else gradient[b, :, p]
             strides = (*z.stride(), *one)
             TENSORS.pack_into(
                 task,
                 0,
                 z.data_ptr(),
                 0 if g is None else g.data_ptr(),
-                *(shape if whole else z.shape),
+                *(shape if all_rows else z.shape),
                 *strides,
                 *(strides if g is None else (*g.stride(), *one)),
                 TYPES[z.dtype],
@@ -373,7 +329,7 @@ def _compute(
                 *one,
                 ignore_index,
             )
-            task.gradient_dense = whole
+            task.gradient_dense = all_rows
             task.mean, task.denominator = reduction == "mean", denominator
             task.threads = torch.get_num_threads()
             task.accumulate = started
@@ -381,11 +337,11 @@ def _compute(
             if weight is not None:
                 task.weight = weight.data_ptr()
             if sample_weight is not None:
-                alive.append(sample_weight if whole else sample_weight[b, p].contiguous())
+                alive.append(sample_weight if all_rows else sample_weight[b, p].contiguous())
                 task.sample_weight = alive[-1].data_ptr()
             part = None
             if losses is not None:
-                part = losses if whole else losses[b, p].contiguous()
+                part = losses if all_rows else losses[b, p].contiguous()
                 task.losses = part.data_ptr()
             for stream, costs in call.by_sample:
                 alive.append(_rows(costs, y, ignore_index, dtype, b, p, positions))
@@ -406,7 +362,7 @@ def _blocks(shape: torch.Size) -> list[tuple[slice, slice]]:
     batch, classes, positions = shape
     rows = max(1, BLOCK // max(1, classes))
     if batch * positions <= rows:
-        return [WHOLE]
+        return [ALL_ROWS]
     step_b, step_p = max(1, rows // positions), min(positions, rows)
     return [
         (slice(b, b + step_b), slice(p, p + step_p))
@@ -441,18 +397,13 @@ def _rows(
 # --- one opaque operator for traced graphs -------------------------------------------------------
 
 
-def _traced(problem: Problem, wants_gradient: bool) -> Tensor:
-    value, _ = traced(*_arguments(problem), wants_gradient)
-    return value
-
-
 @torch.library.custom_op("lossmatrix::native", mutates_args=())
 def traced(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
     sample_weight: Tensor | None,
-    plan_number: int,
+    bound_number: int,
     ignore_index: int,
     reduction: str,
     wants_gradient: bool,
@@ -460,7 +411,7 @@ def traced(
     """The loss, and its gradient (empty if it is not wanted)."""
     gradient = torch.empty_like(logits) if wants_gradient else None
     given = logits, target, weight, sample_weight, ignore_index, reduction
-    value = _tensor(_compute(plans[plan_number], *given, gradient), logits.dtype)
+    value = _tensor(_compute(numbered[bound_number], *given, gradient), logits.dtype)
     return value, logits.new_empty(0) if gradient is None else gradient
 
 
@@ -470,7 +421,7 @@ def _(
     target: Tensor,
     weight: Tensor | None,
     sample_weight: Tensor | None,
-    plan_number: int,
+    bound_number: int,
     ignore_index: int,
     reduction: str,
     wants_gradient: bool,
@@ -480,12 +431,12 @@ def _(
     return value, torch.empty_like(logits) if wants_gradient else logits.new_empty(0)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(output[1])
     ctx.reduction = inputs[6]
 
 
-def _hand_out(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     (gradient,) = ctx.saved_tensors
     if ctx.reduction == "none":
         upstream = upstream.reshape(gradient.shape[0], 1, gradient.shape[2])
@@ -493,5 +444,5 @@ def _hand_out(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...
 
 
 traced.register_autograd(  # pyright: ignore[reportUnknownMemberType]
-    _hand_out, setup_context=_keep
+    _backward, setup_context=_setup_context
 )
