@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix, Dense
+from lossmatrix.costs import CostMatrix
 from lossmatrix.losses.base import (
     DecisionRule,
     Loss,
@@ -213,15 +213,8 @@ class SimilarityLikelihood(Loss):
         return (Term(1.0 / tau, EntropicRisk(-1.0 / tau), costs),)
 
 
-def off_the_truth(rows: Tensor, is_truth: Tensor) -> Tensor:
-    """The row with the cost of the truth itself left out."""
-    return rows.masked_fill(is_truth, 0.0)
-
-
 def mistakes(loss: Loss, costs: CostMatrix) -> CostMatrix:
     """The costs of wrong decisions, refused when one is negative; 0 for the right decision."""
-    if isinstance(costs, Dense) and not costs.tables["table"].diagonal().any():
-        return non_negative(loss, costs)  # as it is: a large table need not be there twice
-    mistakes = costs.map_rows(off_the_truth)
-    # the matrix knows its own minimum, a mapped one has to look at every entry
-    return mistakes if costs.minimum >= 0 else non_negative(loss, mistakes)
+    wrong = costs.zero_diagonal()
+    # the matrix knows its own minimum, a transformed one has to look at every entry
+    return wrong if costs.minimum >= 0 else non_negative(loss, wrong)

@@ -33,21 +33,14 @@ SETS = {
 
 
 class CostProgram(ctypes.Structure):
-    """``struct Rule`` of engines/cpu/task.h, field by field."""
+    """``struct CostProgram`` of engines/cpu/task.h, field by field."""
 
     _fields_ = [
-        ("kind", ctypes.c_int32),
-        ("off_the_truth", ctypes.c_int32),
-        ("factor", ctypes.c_double),
-        ("offset", ctypes.c_void_p),
-        ("number", ctypes.c_double),
-        ("numbers", ctypes.c_void_p),
-        ("parent", ctypes.c_void_p),
-        ("begin", ctypes.c_void_p),
-        ("end", ctypes.c_void_p),
-        ("leaf", ctypes.c_void_p),
-        ("order", ctypes.c_void_p),
-        ("decision", ctypes.c_void_p),
+        ("make_row", ctypes.c_void_p),
+        ("base", ctypes.c_void_p),
+        ("type", ctypes.c_int32),
+        ("table", ctypes.c_void_p * 8),
+        ("number", ctypes.c_double * 8),
     ]
 
 
@@ -150,44 +143,70 @@ def kernel(formula: Formula, isa: str) -> Kernel:
 @functools.cache
 def _kernel(formula: Formula, isa: str) -> Kernel | str:
     """The kernel, or why there is none; asked once."""
-    symbol = f"{formula.name}_{isa}"
-    library = shipped()
-    if library is not None and hasattr(library, symbol):
-        return Kernel(library, symbol)
     try:
-        return Kernel(ctypes.CDLL(str(_compiled(formula, isa))), symbol)
+        return Kernel(_library(formula.name, source(formula, isa), isa), f"{formula.name}_{isa}")
     except CannotCompileError as error:
         return str(error)
+
+
+def row_maker(name: str, text: str, isa: str) -> int:
+    """The address of what makes or changes a row of costs: shipped, or compiled now and kept."""
+    found = _row_maker(name, text, isa)
+    if isinstance(found, str):
+        raise CannotCompileError(found)
+    return found
+
+
+@functools.cache
+def _row_maker(name: str, text: str, isa: str) -> int | str:
+    """The address, or why there is none; asked once."""
+    try:
+        library = _library(name, source_of_costs(name, text, isa), isa)
+    except CannotCompileError as error:
+        return str(error)
+    return ctypes.cast(getattr(library, f"{name}_{isa}"), ctypes.c_void_p).value or 0
 
 
 def forget() -> None:
     """Ask again for every kernel: a compiler or another cache may be there now."""
     _kernel.cache_clear()
+    _row_maker.cache_clear()
 
 
-def _compiled(formula: Formula, isa: str) -> Path:
-    """The library of one formula in the user's cache, compiled if it is not there."""
-    text = source(formula, isa)
+def _library(name: str, text: str, isa: str) -> ctypes.CDLL:
+    """The shipped library where it has this name; or that of one text, from the user's cache."""
+    library = shipped()
+    if library is not None and hasattr(library, f"{name}_{isa}"):
+        return library
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
     digest = hashlib.sha256(headers + text.encode() + repr((FLAGS, SETS[isa])).encode())
-    target = _cache() / f"{formula.name}_{isa}_{digest.hexdigest()[:12]}.so"
+    target = _cache() / f"{name}_{isa}_{digest.hexdigest()[:12]}.so"
     if not target.exists():
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
         if compiler is None:
             raise CannotCompileError("no C++ compiler (c++ or g++, or name one in CXX)")
         build(compiler, text, isa, target)
-    return target
+    return ctypes.CDLL(str(target))
 
 
 def source(formula: Formula, isa: str) -> str:
     """The C++ file of a formula for one instruction set."""
+    run = f"{formula.name}_{isa}(Task* task) {{ lossmatrix_{isa}::run<lossmatrix_{isa}::"
+    return _source("kernels.hpp", formula.text, isa, f"{run}{formula.name}>(task); }}")
+
+
+def source_of_costs(name: str, text: str, isa: str) -> str:
+    """The C++ file of a printed matrix for one instruction set."""
+    signature = f"{name}_{isa}(const CostProgram* program, int64_t truth, int64_t count, void* row)"
+    call = f"lossmatrix_{isa}::make_row<lossmatrix_{isa}::{name}>(program, truth, count, row);"
+    return _source("costs.hpp", text, isa, f"{signature} {{ {call} }}")
+
+
+def _source(header: str, text: str, isa: str, entry: str) -> str:
     space = f"lossmatrix_{isa}"
-    lines = [f"#define LOSSMATRIX_ISA {space}", '#include "kernels.hpp"', f"namespace {space} {{"]
-    lines += [formula.text, "}"]
-    lines += [
-        f'extern "C" __attribute__((visibility("default"))) void {formula.name}_{isa}(Task* task) '
-        f"{{ {space}::run<{space}::{formula.name}>(task); }}"
-    ]
+    lines = [f"#define LOSSMATRIX_ISA {space}", f'#include "{header}"', f"namespace {space} {{"]
+    lines += [text, "}"]
+    lines += [f'extern "C" __attribute__((visibility("default"))) void {entry}']
     return "\n".join(lines) + "\n"
 
 

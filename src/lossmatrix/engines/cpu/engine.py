@@ -22,14 +22,13 @@ from lossmatrix.engines import reference
 from lossmatrix.engines.cpu.compile import (
     TENSORS,
     CannotCompileError,
-    CostProgram,
     Kernel,
     KernelTask,
     instruction_set,
     kernel,
     parallel_for,
 )
-from lossmatrix.engines.cpu.rules import CostRule, cost_rule
+from lossmatrix.engines.cpu.costs import RowProgram, row_program
 from lossmatrix.engines.plan import NoKernelError, arguments, cast_output, plan_of
 from lossmatrix.losses import Term
 from lossmatrix.problem import Bound, Problem, numbered, out_of_bounds
@@ -57,14 +56,14 @@ class TermGroup:
 class KernelCall:
     """A kernel and a ``KernelTask`` in which all that stays from call to call has been filled in.
 
-    ``kept`` are the tables and rules whose addresses are in the task; ``by_sample`` are the streams
-    whose rows of costs are looked up in every call: those that belong to samples, and kinds that
-    kernels do not know.
+    ``kept`` are the tables and programs whose addresses are in the task; ``by_sample`` are the
+    streams whose rows of costs are looked up in every call: those that belong to samples, and kinds
+    that kernels do not know.
     """
 
     kernel: Kernel
     task: KernelTask
-    kept: tuple[list[Tensor], list[tuple[CostRule, CostProgram]]]
+    kept: tuple[list[Tensor], list[RowProgram]]
     by_sample: tuple[tuple[int, CostMatrix], ...]
 
 
@@ -106,16 +105,16 @@ def _calls(group: TermGroup, dtype: torch.dtype) -> list[KernelCall]:
     for i, value in enumerate(parameters(group.terms)):
         task.parameters[i] = value
     tables: list[Tensor] = []
-    rules: list[tuple[CostRule, CostProgram]] = []
+    rules: list[RowProgram] = []
     by_sample: list[tuple[int, CostMatrix]] = []
     for i, costs in enumerate(group.costs):
         if isinstance(costs, Dense):
             table = costs.to(dtype=dtype).tables["table"]
             tables.append(table if table.stride(1) == 1 else table.contiguous())
             task.costs[i], task.costs_stride[i] = tables[-1].data_ptr(), tables[-1].stride(0)
-        elif (made := cost_rule(costs, dtype)) is not None:
-            rules.append((made, made.filled_in()))
-            task.rule[i] = ctypes.pointer(rules[-1][1])
+        elif (made := row_program(costs, dtype)) is not None:
+            rules.append(made)
+            task.rule[i] = ctypes.pointer(made.program)
         else:
             by_sample.append((i, costs))
     return [KernelCall(compiled, task, (tables, rules), tuple(by_sample))]

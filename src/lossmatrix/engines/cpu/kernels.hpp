@@ -527,39 +527,10 @@ INLINE int64_t target_at(const Task& t, int64_t b, int64_t p) {
     return static_cast<const uint8_t*>(t.target)[i];
 }
 
-// --- costs that no table holds -------------------------------------------------------------------
-
-// The costs of one truth into n numbers.
-template <class T> static void make_costs(const Rule& rule, int64_t n, int64_t y, T* to) {
-    const T* x = static_cast<const T*>(rule.numbers);
-    T usual = T(rule.kind == LOSSMATRIX_SPARSE ? rule.number : 1);
-    switch (rule.kind) {
-        case LOSSMATRIX_ORDINAL:
-            for (int64_t j = 0; j < n; ++j) to[j] = x[j] > x[y] ? x[j] - x[y] : x[y] - x[j];
-            if (rule.number == 2) for (int64_t j = 0; j < n; ++j) to[j] *= to[j];
-            else if (rule.number != 1)
-                for (int64_t j = 0; j < n; ++j) to[j] = power(to[j], T(rule.number));
-            break;
-        case LOSSMATRIX_TREE: {  // from the leaf up: what a node holds beyond the one below it
-            int64_t node = rule.leaf[y], begin = rule.begin[node], end = begin;
-            for (;; node = rule.parent[node]) {
-                int64_t first = rule.begin[node], last = rule.end[node];
-                for (int64_t k = first; k < begin; ++k) to[rule.order[k]] = x[node];
-                for (int64_t k = end; k < last; ++k) to[rule.order[k]] = x[node];
-                begin = first, end = last;
-                if (begin == 0 && end == n) break;
-            }
-            break;
-        }
-        default:
-            for (int64_t j = 0; j < n; ++j) to[j] = usual;
-            to[y] = T(0);
-            if (rule.kind == LOSSMATRIX_SPARSE)
-                for (int64_t k = rule.begin[y]; k < rule.begin[y + 1]; ++k) to[rule.decision[k]] = x[k];
-    }
-    T factor = T(rule.factor), offset = rule.offset ? static_cast<const T*>(rule.offset)[y] : T(0);
-    if (factor != 1 || offset != 0) for (int64_t j = 0; j < n; ++j) to[j] = factor * to[j] + offset;
-    if (rule.off_the_truth) to[y] = T(0);
+// The costs of one truth that no table holds, into n numbers.
+static void make_costs(const CostProgram& program, int64_t n, int64_t y, void* to) {
+    if (program.base) make_costs(*program.base, n, y, to);
+    program.make_row(&program, y, n, to);
 }
 
 // --- the drivers: blocks of rows, shared among threads -------------------------------------------

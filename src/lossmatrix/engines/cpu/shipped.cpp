@@ -6,7 +6,9 @@
 
 #include "kernels.hpp"
 
+#include "costs.hpp"
 #include "formulas.hpp"
+#include "matrices.hpp"
 
 #define KERNEL(formula)                                                                    \
     extern "C" __attribute__((visibility("default"))) void JOINED(formula##_, LOSSMATRIX_SET)( \
@@ -14,3 +16,13 @@
         LOSSMATRIX_ISA::run<LOSSMATRIX_ISA::formula>(task);                                \
     }
 LOSSMATRIX_FORMULAS(KERNEL)
+
+#define MATRIX(costs)                                                                      \
+    extern "C" __attribute__((visibility("default"))) void JOINED(costs##_, LOSSMATRIX_SET)( \
+        const CostProgram* program, int64_t truth, int64_t count, void* row) {             \
+        LOSSMATRIX_ISA::make_row<LOSSMATRIX_ISA::costs>(program, truth, count, row);       \
+    }
+MATRIX(costs_tree)
+MATRIX(costs_sparse)
+MATRIX(costs_soft_targets)
+LOSSMATRIX_MATRICES(MATRIX)
