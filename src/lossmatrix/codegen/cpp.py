@@ -8,7 +8,7 @@ kernels.hpp says already is not printed.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lossmatrix.codegen.derive import DECISIONS, SOFT, Arithmetic
 from lossmatrix.codegen.symbols import Symbol
@@ -18,29 +18,27 @@ FLAGS = ("has_margin", "linear", "expensive_grad", "zero_at_p0", "only_target")
 
 @dataclass(frozen=True)
 class Formula:
-    """A kernel's formula: its name, its text, and how many rows of costs it reads."""
+    """A kernel's formula: its name, and the structs that kernels.hpp is put together with."""
 
     name: str
-    text: str
-    streams: int
-    structs: str  # what kernels.hpp is put together with: the struct, or two
+    structs: dict[str, str] = field(hash=False)
+    title: str = field(default="a loss", compare=False)  # what it is called when it is compiled
 
 
-def print_cpp(formula: Arithmetic) -> Formula:
-    """The formula as C++."""
+def print_cpp(formula: Arithmetic, title: str = "a loss") -> Formula:
+    """The formula as C++; ``title`` is what it is called when it is compiled."""
     body = _body(formula)
-    title = f"formula_{hashlib.sha256(body.encode()).hexdigest()[:12]}"
-    text = f"struct {title} : Defaults<{title}> {{\n{body}}};\n"
-    return Formula(title, text, formula.streams, title)
+    name = f"formula_{hashlib.sha256(body.encode()).hexdigest()[:12]}"
+    text = f"struct {name} : Defaults<{name}> {{\n{body}}};\n"
+    return Formula(name, {name: text}, title)
 
 
 def joined(classes: Formula, decisions: Formula) -> Formula:
     """Formulas over classes and over decisions as one kernel."""
     return Formula(
         f"{classes.name}_{decisions.name.removeprefix('formula_')}",
-        classes.text + decisions.text,
-        classes.streams,
-        f"{classes.name}, {decisions.name}",
+        classes.structs | decisions.structs,
+        " + ".join(each for each in (classes.title, decisions.title) if each),
     )
 
 

@@ -14,7 +14,7 @@ def print_triton(formula: Arithmetic) -> Formula:
     """The formula in Triton's language, named by a digest of its text."""
     body = _body(formula)
     digest = hashlib.sha256(body.encode()).hexdigest()[:12]
-    return Formula(f"formula_{digest}", body, formula.streams, "")
+    return Formula(f"formula_{digest}", {"": body})
 
 
 def _body(formula: Arithmetic) -> str:

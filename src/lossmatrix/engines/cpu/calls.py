@@ -31,11 +31,12 @@ from lossmatrix.codegen.symbols import name
 from lossmatrix.costs import CostMatrix, Dense
 from lossmatrix.costs.base import multiply
 from lossmatrix.engines.cpu.compile import (
+    ROWS,
     TENSORS,
+    TILES,
     CannotCompileError,
     Kernel,
     KernelTask,
-    instruction_set,
     kernel,
     parallel_for,
 )
@@ -47,6 +48,7 @@ from lossmatrix.problem import Bound, out_of_bounds
 
 # Sizes at which the way changes, each with what set it (Intel Xeon with AVX-512, two threads).
 MAX_TABLE_CLASSES = 2048  # a structured matrix is written out as a table: 16 MB, near the L2 cache
+MAX_NARROW = 48  # rows side by side: beyond, transposing takes longer than the ends of rows
 MAX_FUSED = 128  # classes and decisions: D then takes 64 KB beside a tile of rows
 BLOCK_COSTS = 2**22  # numbers in memory at a time where costs are looked up row by row
 BLOCK_RISK = 2**20  # numbers of a block of rows between kernels and products
@@ -72,22 +74,44 @@ class _LogScore(Loss):
 
 @dataclass
 class KernelCall:
-    """A kernel and a ``KernelTask`` in which all that stays from call to call has been filled in.
+    """A formula with its kernels, and a ``KernelTask`` with all that stays from call to call.
 
     ``looked_up`` are the streams whose rows of costs are made for every row before the kernel
     runs: costs of samples, and kinds that kernels do not know. With class probabilities these are
     all streams but tables of few classes.
     """
 
-    kernel: Kernel
+    formula: Formula
+    dtype: torch.dtype
     task: KernelTask
     kind: CellKind
     costs: tuple[CostMatrix, ...]
     looked_up: tuple[int, ...]
     few: bool  # whether expected costs are made inside the kernel
-    linear_in_truth: bool
+    has_rules: bool  # whether costs are made inside the kernel
+    fused: bool  # whether risks are made inside the kernel
     alive: list[object] = field(default_factory=list[object])
     smooth: dict[float, list[Tensor]] = field(default_factory=dict[float, list[Tensor]])
+    kernels: dict[int, Kernel] = field(default_factory=dict[int, Kernel])
+
+    def kernel(self, layout: int) -> Kernel:
+        """Its kernel for one loop over rows; compiled where it has none yet."""
+        known = self.kernels.get(layout)
+        if known is None:
+            known = self.kernels[layout] = kernel(self.formula, self.dtype, layout)
+        return known
+
+    def layout(self, logits: Tensor, soft: bool) -> int:
+        """Which loop visits the rows.
+
+        Costs that are made by a rule are made for rows; expected costs and risks for tiles. Rows
+        side by side pay off while transposing them costs less than the ends of a row alone.
+        """
+        if self.fused or (soft and self.few and self.costs):
+            return TILES
+        classes = logits.shape[1]
+        narrow = classes < MAX_NARROW or (logits.stride(1) != 1 and classes <= MAX_TABLE_CLASSES)
+        return TILES if narrow and not self.has_rules else ROWS
 
 
 @dataclass
@@ -104,13 +128,15 @@ class RiskCalls:
 Calls = list["KernelCall | RiskCalls"]
 
 
-def prepared_calls(bound: Bound, dtype: torch.dtype, smoothed: bool) -> Calls:
+def prepared_calls(
+    bound: Bound, dtype: torch.dtype, smoothed: bool, logits: Tensor, soft: bool
+) -> Calls:
     """The calls of a plan for one dtype of the computation; compiles what has no kernel yet."""
     key = ("cpu", dtype, smoothed)
     calls: Calls | str | None = bound.cache.get(key)
     if calls is None:
         try:
-            calls = _make_calls(bound, dtype, smoothed)
+            calls = _make_calls(bound, dtype, smoothed, logits, soft)
         except (NoKernelError, CannotCompileError) as error:
             calls = str(error)
         bound.cache[key] = calls
@@ -119,7 +145,9 @@ def prepared_calls(bound: Bound, dtype: torch.dtype, smoothed: bool) -> Calls:
     return calls
 
 
-def _make_calls(bound: Bound, dtype: torch.dtype, smoothed: bool) -> Calls:
+def _make_calls(
+    bound: Bound, dtype: torch.dtype, smoothed: bool, logits: Tensor, soft: bool
+) -> Calls:
     groups = plan_of(bound)
     for term in bound.terms:
         if smoothed and term.costs is not None and term.costs.num_samples is not None:
@@ -133,7 +161,7 @@ def _make_calls(bound: Bound, dtype: torch.dtype, smoothed: bool) -> Calls:
     for group in groups:
         kind = SOFT if smoothed and group.linear_in_truth else HARD
         try:
-            calls += _calls_of(group, kind, dtype)
+            calls += _compiled(_calls_of(group, kind, dtype), logits, soft)
         except CannotCompileError as error:
             parts = _parts(group)
             if len(parts) == 1:
@@ -141,7 +169,21 @@ def _make_calls(bound: Bound, dtype: torch.dtype, smoothed: bool) -> Calls:
                     f"its kernel is not among those shipped, and {error}"
                 ) from error
             for part in parts:
-                calls += _calls_of(part, kind, dtype)
+                calls += _compiled(_calls_of(part, kind, dtype), logits, soft)
+    return calls
+
+
+def _compiled(calls: Calls, logits: Tensor, soft: bool) -> Calls:
+    """The calls with the kernels that these logits need."""
+    for call in calls:
+        if isinstance(call, RiskCalls):
+            wide = logits.unsqueeze(2) if logits.dim() == 2 else logits
+            call.error.kernel(call.error.layout(wide, soft))
+            call.classes.kernel(call.classes.layout(wide, soft))
+            if call.decisions is not None:
+                call.decisions.kernel(ROWS if call.costs.num_decisions >= MAX_NARROW else TILES)
+        else:
+            call.kernel(call.layout(logits, soft))
     return calls
 
 
@@ -153,18 +195,24 @@ def _parts(group: TermGroup) -> list[TermGroup]:
     return [*others, TermGroup(() if group.decisions else (group.risk,), group.risk)]
 
 
-def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
+def formulas_of(group: TermGroup, kind: CellKind) -> list[Formula]:
+    """The formulas that a group may be run by: in one kernel; and its parts, beyond MAX_FUSED."""
     classes = _formula(group.terms, kind, group.risk is not None)
+    if group.decisions is None:
+        return [classes]
+    decisions = _formula((group.decisions,), DECISIONS, False)
+    return [joined(classes, decisions), classes, decisions]
+
+
+def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
+    whole, *parts = formulas_of(group, kind)
     if group.risk is None:
-        return [_call(classes, group.terms, kind, dtype)]
+        return [_call(whole, group.terms, kind, dtype)]
     costs = group.risk.costs
-    assert costs is not None
-    decisions = None
-    if group.decisions is not None:
-        decisions = _formula((group.decisions,), DECISIONS, False)
-    if max(costs.shape) <= MAX_FUSED and costs.num_samples is None:
-        formula = classes if decisions is None else joined(classes, decisions)
-        call = _call(formula, group.terms, kind, dtype)
+    if costs is None or costs.num_samples is not None:
+        raise NoKernelError("it reads risks of costs that every sample has of its own")
+    if max(costs.shape) <= MAX_FUSED:
+        call = _call(whole, group.terms, kind, dtype)
         table = costs.to(dtype=dtype).to_dense().contiguous()
         call.alive.append(table)
         call.task.risk_costs, call.task.risk_stride = table.data_ptr(), table.stride(0)
@@ -172,15 +220,14 @@ def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
         if group.decisions is not None:
             for i, value in enumerate(parameters((group.decisions,))):
                 call.task.decision_parameters[i] = value
-        call.costs = (*call.costs, Dense(table))
+        call.costs, call.fused = (*call.costs, Dense(table)), True
         return [call]
-    if costs.num_samples is not None:
-        raise NoKernelError("it reads risks of costs that every sample has of its own")
-    error_terms = (Term(1.0, _LogScore(), None),)
+    error = (Term(1.0, _LogScore(), None),)
+    classes, decisions = (whole, None) if group.decisions is None else (parts[0], parts[1])
     return [
         RiskCalls(
             costs.to(dtype=dtype),
-            _call(_formula(error_terms, kind, False), error_terms, kind, dtype),
+            _call(_formula(error, kind, False), error, kind, dtype),
             None
             if decisions is None or group.decisions is None
             else _call(decisions, (group.decisions,), DECISIONS, dtype),
@@ -202,7 +249,6 @@ def _error_factor(group: TermGroup) -> float:
 def _call(
     formula: Formula, terms: tuple[Term, ...], kind: CellKind, dtype: torch.dtype
 ) -> KernelCall:
-    compiled = kernel(formula, instruction_set(dtype))
     task = KernelTask()
     task.parallel_for = parallel_for()
     for i, value in enumerate(parameters(terms)):
@@ -229,8 +275,8 @@ def _call(
             task.rule[i] = ctypes.pointer(program)
         else:
             looked_up.append(i)
-    linear = all(term.loss.linear_in_truth for term in terms)
-    return KernelCall(compiled, task, kind, costs, tuple(looked_up), few, linear, alive)
+    rules = any(bool(task.rule[i]) for i in range(len(costs)))
+    return KernelCall(formula, dtype, task, kind, costs, tuple(looked_up), few, rules, False, alive)
 
 
 _formulas: dict[tuple[object, ...], Formula] = {}
@@ -239,7 +285,8 @@ _formulas: dict[tuple[object, ...], Formula] = {}
 def _formula(terms: tuple[Term, ...], kind: CellKind, risk: bool) -> Formula:
     key = (structure(terms), kind, risk)
     if key not in _formulas:
-        _formulas[key] = print_cpp(derive(terms, kind, risk))
+        title = " + ".join(type(term.loss).__name__ for term in terms)
+        _formulas[key] = print_cpp(derive(terms, kind, risk), title)
     return _formulas[key]
 
 
@@ -311,7 +358,7 @@ def run_visits(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor
             return _widened(bound, visit, dtype)
     total, started = 0.0, False
     smoothed = visit.soft or visit.label_smoothing > 0
-    for call in prepared_calls(bound, dtype, smoothed):
+    for call in prepared_calls(bound, dtype, smoothed, visit.logits, visit.soft):
         if isinstance(call, RiskCalls):
             total += _run_risk(call, visit.with_positions(), dtype, started)
         elif smoothed and call.kind is HARD:
@@ -414,7 +461,9 @@ def _run_block(
         task.rule[stream] = None
     for field_name, table in (rows or {}).items():
         setattr(task, field_name, table.data_ptr())
-    call.kernel.run(ctypes.addressof(task))
+    layout = call.layout(z, soft)
+    task.tiled = layout == TILES
+    call.kernel(layout).run(ctypes.addressof(task))
     if task.is_outside:
         raise out_of_bounds(task.outside, visit.sizes[1])
     if losses is not None and visit.losses is not None and losses is not visit.losses:

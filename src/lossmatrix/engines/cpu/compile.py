@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -12,6 +13,8 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
@@ -21,7 +24,7 @@ from lossmatrix.codegen.derive import PARAMETERS, STREAMS
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = [
-    *("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-O2", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
     *("-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math"),
     "-ffp-contract=fast",
 ]
@@ -90,6 +93,7 @@ class KernelTask(ctypes.Structure):
         ("weight", ctypes.c_void_p),
         ("sample_weight", ctypes.c_void_p),
         ("parameters", ctypes.c_double * PARAMETERS),
+        ("tiled", ctypes.c_int32),
         ("accumulate", ctypes.c_int32),
         ("gradient_dense", ctypes.c_int32),
         ("losses", ctypes.c_void_p),
@@ -153,23 +157,27 @@ class CannotCompileError(RuntimeError):
     """Why a formula has no kernel here."""
 
 
-def kernel(formula: Formula, isa: str) -> Kernel:
+ROWS, TILES = 1, 2  # the two loops over rows, as LOSSMATRIX_LAYOUTS of kernels.hpp counts them
+
+
+def kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel:
     """The kernel of a formula: shipped, or compiled now and kept for the next time."""
-    found = _kernel(formula, isa)
+    found = _kernel(formula, dtype, layout)
     if isinstance(found, str):
         raise CannotCompileError(found)
     return found
 
 
 @functools.cache
-def _kernel(formula: Formula, isa: str) -> Kernel | str:
+def _kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel | str:
     """The kernel, or why there is none; asked once."""
+    isa = instruction_set(dtype)
     symbol = f"{formula.name}_{isa}"
     library = shipped()
     if library is not None and hasattr(library, symbol):
         return Kernel(library, symbol)
     try:
-        return Kernel(ctypes.CDLL(str(_compiled(formula, isa))), symbol)
+        return Kernel(ctypes.CDLL(str(_compiled(formula, isa, dtype, layout))), symbol)
     except CannotCompileError as error:
         return str(error)
 
@@ -179,9 +187,15 @@ def forget() -> None:
     _kernel.cache_clear()
 
 
-def _compiled(formula: Formula, isa: str) -> Path:
-    """The library of one formula in the user's cache, compiled if it is not there."""
-    text = source(formula, isa)
+def _compiled(formula: Formula, isa: str, dtype: torch.dtype, layout: int) -> Path:
+    """The library of one formula in the user's cache, compiled if it is not there.
+
+    It holds one loop over rows and one type of the computation: what the call at hand needs.
+    """
+    defined = f"#define LOSSMATRIX_LAYOUTS {layout}\n"
+    if dtype == torch.float64:
+        defined += "#define LOSSMATRIX_DOUBLE\n"
+    text = defined + source(formula, isa)
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
     digest = hashlib.sha256(headers + text.encode() + repr((FLAGS, SETS[isa])).encode())
     target = _cache() / f"{formula.name}_{isa}_{digest.hexdigest()[:12]}.so"
@@ -189,18 +203,34 @@ def _compiled(formula: Formula, isa: str) -> Path:
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
         if compiler is None:
             raise CannotCompileError("no C++ compiler (c++ or g++, or name one in CXX)")
-        build(compiler, text, isa, target)
+        with _announced(formula, target):
+            build(compiler, text, isa, target)
     return target
+
+
+@contextlib.contextmanager
+def _announced(formula: Formula, target: Path) -> Generator[None]:
+    """Says on standard error what is being compiled, where that takes more than a second."""
+    words = (
+        f"lossmatrix: compiling a kernel for {formula.title}, once; it is kept in {target.parent}"
+    )
+    timer = threading.Timer(1.0, lambda: print(words, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def source(formula: Formula, isa: str) -> str:
     """The C++ file of a formula for one instruction set."""
     space = f"lossmatrix_{isa}"
     lines = [f"#define LOSSMATRIX_ISA {space}", '#include "kernels.hpp"', f"namespace {space} {{"]
-    lines += [formula.text, "}"]
+    lines += [*formula.structs.values(), "}"]
     lines += [
         f'extern "C" __attribute__((visibility("default"))) void {formula.name}_{isa}(Task* task) '
-        f"{{ using namespace {space}; run<{formula.structs}>(task); }}"
+        f"{{ using namespace {space}; run<{', '.join(formula.structs)}>(task); }}"
     ]
     return "\n".join(lines) + "\n"
 

@@ -38,7 +38,8 @@ def prepare(problem: Problem) -> CpuKernels | str:
         if torch.compiler.is_compiling():
             plan_of(problem.bound)
         else:
-            prepared_calls(problem.bound, problem.compute_dtype, smoothed)
+            view = kernel_view(problem)
+            prepared_calls(problem.bound, problem.compute_dtype, smoothed, view, problem.soft)
     except NoKernelError as error:
         return str(error)
     return KERNELS

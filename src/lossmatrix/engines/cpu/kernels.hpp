@@ -1269,17 +1269,6 @@ template <class F, class G, class T> struct Run {
         for (int i = 0; i < F::streams; ++i) any |= t.rule[i] || t.smooth_costs[i];
         return any;
     }
-    // Costs that are made by a rule are made for rows; expected costs and risks are made for tiles. Rows
-    // side by side pay off while transposing them costs less than the ends of a row alone.
-    bool tiled() const {
-        bool rules = false, products = fused();
-        for (int i = 0; i < F::streams; ++i) {
-            rules |= t.rule[i] != nullptr;
-            products |= F::soft && t.probs && !t.per_sample[i];
-        }
-        bool few = t.classes < 48 || (t.logits_stride[1] != 1 && t.classes <= 2048);
-        return products || (few && !rules);
-    }
     // As many rows as the nearest cache holds with their costs and gradients.
     int64_t rows_together() const {
         int64_t fitting = 2700 / (t.classes > 0 ? t.classes : 1);
@@ -1297,7 +1286,13 @@ template <class F, class G, class T> struct Run {
         for (int64_t block = begin; block < end; ++block) {
             int64_t first = block * run.per_block, last = first + run.per_block;
             if (last > run.rows) last = run.rows;
-            run.partial[block] = run.tiled() ? run.by_tile(first, last) : run.by_row(first, last);
+#if LOSSMATRIX_LAYOUTS == 1
+            run.partial[block] = run.by_row(first, last);
+#elif LOSSMATRIX_LAYOUTS == 2
+            run.partial[block] = run.by_tile(first, last);
+#else
+            run.partial[block] = run.t.tiled ? run.by_tile(first, last) : run.by_row(first, last);
+#endif
         }
     }
 
@@ -1376,7 +1371,7 @@ template <class F, class G, class T> struct Run {
         Scratch<T> laid(F::streams && t.classes <= 2 * W ? F::streams * t.classes * 2 * W : 0);
         transpose_costs(laid.data);
         // Blocks of equal size, some 32,768 numbers each, in a number that threads can share evenly.
-        int64_t width = tiled() ? tile_width() : 1, shares = (rows * t.classes + 32767) / 32768;
+        int64_t width = t.tiled ? tile_width() : 1, shares = (rows * t.classes + 32767) / 32768;
         if (shares > 1) shares = (shares + 7) / 8 * 8;
         per_block = shares > 0 ? (rows + shares - 1) / shares : 1;
         per_block = (per_block + width - 1) / width * width;
@@ -1396,9 +1391,11 @@ template <class F, class G, class T> struct Run {
 // baseline has it.
 template <class F, class G = NoDecisions> void run(Task* task) {
     switch (task->type) {
+#ifndef LOSSMATRIX_DOUBLE
         case 0: return Run<F, G, float>(*task, access<Float32, float>()).all();
         case 2: return Run<F, G, float>(*task, access<BFloat16, float>()).all();
         case 3: return Run<F, G, float>(*task, access<Float16, float>()).all();
+#endif
 #if LOSSMATRIX_BYTES == 16
         case 1: return Run<F, G, double>(*task, access<Float64, double>()).all();
 #endif

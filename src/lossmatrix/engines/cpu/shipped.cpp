@@ -8,9 +8,9 @@
 
 #include "formulas.hpp"
 
-#define KERNEL(formula)                                                                    \
+#define KERNEL(formula, ...)                                                                    \
     extern "C" __attribute__((visibility("default"))) void JOINED(formula##_, LOSSMATRIX_SET)( \
         Task * task) {                                                                     \
-        LOSSMATRIX_ISA::run<LOSSMATRIX_ISA::formula>(task);                                \
+        using namespace LOSSMATRIX_ISA; run<__VA_ARGS__>(task);                                \
     }
 LOSSMATRIX_FORMULAS(KERNEL)

@@ -60,6 +60,7 @@ struct Task {
     const void* weight;         // (classes), or null
     const void* sample_weight;  // (batch · positions), or null
     double parameters[LOSSMATRIX_PARAMETERS];
+    int32_t tiled;       // rows side by side, or classes side by side
     int32_t accumulate;  // add to gradient and losses instead of writing them
     int32_t gradient_dense;  // the gradient is one block of memory without gaps
     void* losses;            // (batch · positions), or null

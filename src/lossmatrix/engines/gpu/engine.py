@@ -225,7 +225,7 @@ def _formula(terms: tuple[Term, ...]) -> KernelFormula:
         if any(each.startswith("k.tc[") for each in arithmetic.names):
             raise NoKernelError("a loss reads the cost of the top class")
         printed = print_triton(arithmetic)
-        _formulas[key] = formula(printed.name, printed.text)
+        _formulas[key] = formula(printed.name, printed.structs[""])
     return _formulas[key]
 
 
