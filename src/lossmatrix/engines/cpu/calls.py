@@ -285,7 +285,7 @@ _formulas: dict[tuple[object, ...], Formula] = {}
 def _formula(terms: tuple[Term, ...], kind: CellKind, risk: bool) -> Formula:
     key = (structure(terms), kind, risk)
     if key not in _formulas:
-        title = " + ".join(type(term.loss).__name__ for term in terms)
+        title = " + ".join(type(term.loss).__name__ for term in terms) or "a loss"
         _formulas[key] = print_cpp(derive(terms, kind, risk), title)
     return _formulas[key]
 
