@@ -4,7 +4,6 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import os
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -17,9 +16,10 @@ import torch
 from pyarrow import Table
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
-from lossmatrix.compare.reading import numbers, read, read_probs, read_table, separator
-from lossmatrix.compare.task import Indices, Numbers, UserInputError, shown
+from lossmatrix.compare.io import read, read_frame, read_probs, separator, to_numbers
+from lossmatrix.compare.task import Indices, Numbers, UserInputError, quoted
 from lossmatrix.costs import CostMatrix
+from lossmatrix.costs.io import write_atomically
 from lossmatrix.decide import conditional_risk, shift_priors
 
 BLOCK = 2**21  # numbers of one block of rows, which bounds memory
@@ -29,7 +29,7 @@ ADDED = ("decision", "expected_cost")
 def decide_file(
     source: Path, costs: CostMatrix, priors: tuple[Numbers, Numbers] | None, out: Path | None
 ) -> Indices:
-    """Write the least expensive decision of every row, and count (K,) how often each is taken.
+    """WriteRows the least expensive decision of every row, and count (K,) how often each is taken.
 
     `source` has a column of probabilities for each class; the other columns are passed on, with
     `decision` and `expected_cost` behind them, to the CSV or Parquet file `out`, or as CSV to the
@@ -43,7 +43,7 @@ def decide_file(
     with writer(out) as write:
         for rows in blocks(source, costs):
             probs = torch.from_numpy(
-                read_probs(numbers(rows[list(costs.classes)]), source, first_row)
+                read_probs(to_numbers(rows[list(costs.classes)]), source, first_row)
             )
             if priors is not None:
                 probs = shift_priors(probs, *map(torch.from_numpy, priors))
@@ -82,8 +82,8 @@ def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
     absent = [name for name in costs.classes if name not in names]
     if absent:
         raise UserInputError(
-            f"{path} has no column {shown(absent)}: it needs one for each class of the costs, and "
-            f"has {shown(names)}."
+            f"{path} has no column {quoted(absent)}: it needs one for each class of the costs, and "
+            f"has {quoted(names)}."
         )
     if taken := [name for name in ADDED if name in names]:
         raise UserInputError(f"{path} has a column {taken[0]!r} already: rename it.")
@@ -91,44 +91,40 @@ def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
 
 def read_priors(path: Path, costs: CostMatrix) -> tuple[Numbers, Numbers]:
     """Old and new class frequencies from a CSV file with the columns class, old and new."""
-    rows = read_table(path, text=["class"])
+    rows = read_frame(path, text=["class"])
     if not {"class", "old", "new"} <= set(rows) or set(rows["class"]) != set(costs.classes):
         raise UserInputError(
             f"{path} needs the columns class, old and new and a row for each of "
-            f"{shown(costs.classes)}: what share each class had, and has now."
+            f"{quoted(costs.classes)}: what share each class had, and has now."
         )
     ordered = rows.set_index("class").loc[list(costs.classes), ["old", "new"]]
-    old, new = numbers(ordered).T
+    old, new = to_numbers(ordered).T
     return old.copy(), new.copy()
 
 
-class Write(Protocol):
+class WriteRows(Protocol):
     """Writes one block of rows."""
 
     def __call__(self, rows: pandas.DataFrame) -> None: ...  # noqa: D102
 
 
 @contextmanager
-def writer(out: Path | None) -> Generator[Write]:
+def writer(out: Path | None) -> Generator[WriteRows]:
     """Blocks become a CSV or Parquet file that appears when it is complete, or lines on stdout."""
     if out is None:
         yield csv_writer(sys.stdout)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with write_atomically(out) as draft:
         if out.suffix == ".parquet":
-            with parquet_writer(unfinished) as write:
+            with parquet_writer(draft) as write:
                 yield write
         else:
-            with unfinished.open("w", newline="", encoding="utf-8") as file:
+            with draft.open("w", newline="", encoding="utf-8") as file:
                 yield csv_writer(file)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
-def csv_writer(file: Any) -> Write:
+def csv_writer(file: Any) -> WriteRows:
     """The first block brings the header."""
     begun: list[bool] = []
 
@@ -140,7 +136,7 @@ def csv_writer(file: Any) -> Write:
 
 
 @contextmanager
-def parquet_writer(path: Path) -> Generator[Write]:
+def parquet_writer(path: Path) -> Generator[WriteRows]:
     """The first block brings the schema, which the others must fit."""
     opened: list[ParquetWriter] = []
 
