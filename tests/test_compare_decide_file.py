@@ -51,6 +51,19 @@ def test_decisions_are_those_of_decide_and_other_columns_pass(
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("source", ["p.csv", "p.parquet"])
+@pytest.mark.parametrize("out", ["o.csv", "o.parquet"])
+def test_a_file_without_rows_has_the_columns_and_no_decisions(
+    tmp_path: Path, source: str, out: str
+) -> None:
+    make(tmp_path / source, rows=0)
+    assert decide_file(tmp_path / source, COSTS, None, tmp_path / out).tolist() == [0, 0, 0]
+    reader = pandas.read_parquet if out.endswith("parquet") else pandas.read_csv
+    written = reader(tmp_path / out)
+    assert list(written) == ["id", "note", "decision", "expected_cost"]
+    assert len(written) == 0
+
+
 def test_abstaining_and_other_priors_change_decisions(tmp_path: Path) -> None:
     frame = make(tmp_path / "p.csv")
     (tmp_path / "priors.csv").write_text(

@@ -178,11 +178,11 @@ def test_the_recommendation_follows_the_interval_and_its_verdict(
     assert format_cost(control.average_cost) in sentence
     assert format_cost(argmax.average_cost) in sentence
     assert ("these rows do not tell" in sentence) is (0.005 in (abs(low), abs(high)))
-    assert training.startswith("No loss that was trained with the costs is better: 1 combinations")
-    assert "are worse in 1 (margin 0.01" in training
+    assert training.startswith("No loss that was trained with the costs is better.")
+    assert "1 combinations of loss and rule: worse in 1 (margin 0.01" in training
     rival = replace(rival, verdict="better", average_cost=0.0123)
     _, training = recommendation(replace(comparison, results=(argmax, control, rival)))
-    assert training.startswith("Trained with Rival (argmax), 0.01230: 1 combinations")
+    assert training.startswith("Trained with Rival (argmax), a decision costs 0.01230.")
 
 
 def test_the_recommendation_names_the_share_of_needless_cost_that_deciding_by_cost_saves(
@@ -243,6 +243,19 @@ def test_the_report_shows_every_row_and_the_recommendation(
     others = [result for result in comparison.results if result.verdict != "control"]
     assert text.count('class="interval"') == len(others)
     assert all(sentence in text for sentence in recommendation(comparison))
+
+
+def test_a_report_that_cannot_be_made_leaves_the_old_one(
+    comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> str:
+        raise OSError(name)
+
+    (tmp_path / "report.html").write_text("old")
+    monkeypatch.setattr("lossmatrix.compare.report.packaged", broken)
+    with pytest.raises(OSError, match=r"charts\.js"):
+        write_report(comparison, tmp_path / "report.html")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
 def test_the_page_allows_its_own_three_scripts_and_loads_nothing(comparison: Comparison) -> None:

@@ -82,11 +82,11 @@ def compare(
     >>> from lossmatrix.compare import compare
     >>> x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
     >>> rows = x, (x[:, 0] > 0).long()
-    >>> found = compare(
+    >>> comparison = compare(
     ...     lambda: torch.nn.Linear(2, 2), rows, rows, [[0, 1], [5, 0]], [lm.ExpectedCost()],
     ...     seeds=1, epochs=2, tune=1,
     ... )
-    >>> [result.method for result in found.results]
+    >>> [result.method for result in comparison.results]
     ['CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'ExpectedCost()']
     """
     matrix = as_costs(costs)

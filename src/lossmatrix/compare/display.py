@@ -16,7 +16,7 @@ def format_cost(cost: float) -> str:
 def format_interval(low: float, high: float) -> str:
     """An interval of a difference, each end with its sign.
 
-    >>> format_interval(-0.0104, 0.0195)
+    >>> format_interval(-0.0104, 0.0196)
     '[−0.010, +0.020]'
     """
     return f"[{low:+.3f}, {high:+.3f}]".replace("-", "−")

@@ -19,7 +19,7 @@ Content = TypeVar("Content")
 ROUNDING = 0.01  # what probabilities written with few digits may miss a sum of 1 by
 
 
-def read_probs(array: Numbers, path: Path, first_row: int = 1) -> Numbers:
+def normalized_probs(array: Numbers, path: Path, first_row: int = 1) -> Numbers:
     """Probabilities (n, C), each row divided by its sum, which their digits may miss 1 by a bit.
 
     Raises `UserInputError` with the number of the first row that is no distribution over classes.
@@ -37,7 +37,7 @@ def read_probs(array: Numbers, path: Path, first_row: int = 1) -> Numbers:
 def log_probs(array: Numbers, path: Path) -> Numbers:
     """Logarithms of probabilities, −∞ of 0."""
     with numpy.errstate(divide="ignore"):
-        return numpy.log(read_probs(array, path))
+        return numpy.log(normalized_probs(array, path))
 
 
 def to_numbers(columns: Any) -> Numbers:

@@ -55,10 +55,11 @@ def training(comparison: Comparison) -> str:
     found = (
         "No loss that was trained with the costs is better"
         if best is None
-        else f"Trained with {best.method} ({best.rule}), {format_cost(best.average_cost)}"
+        else f"Trained with {best.method} ({best.rule}), a decision costs "
+        f"{format_cost(best.average_cost)}"
     )
     return (
-        f"{found}: {len(verdicts)} combinations of loss and rule against that control are {tally} "
+        f"{found}. Against that control, {len(verdicts)} combinations of loss and rule: {tally} "
         f"(margin {MARGIN} of normalised cost)."
     )
 
