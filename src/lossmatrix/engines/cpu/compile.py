@@ -155,7 +155,7 @@ def _kernel(formula: Formula, isa: str) -> Kernel | str:
     if library is not None and hasattr(library, symbol):
         return Kernel(library, symbol)
     try:
-        return Kernel(ctypes.CDLL(str(_compiled(formula, isa))), symbol)
+        return Kernel(compiled(formula.name, source(formula, isa), isa), symbol)
     except CannotCompileError as error:
         return str(error)
 
@@ -165,18 +165,17 @@ def forget() -> None:
     _kernel.cache_clear()
 
 
-def _compiled(formula: Formula, isa: str) -> Path:
-    """The library of one formula in the user's cache, compiled if it is not there."""
-    text = source(formula, isa)
+def compiled(name: str, text: str, isa: str) -> ctypes.CDLL:
+    """The library of a source, from the user's cache, where it is put if it is not there."""
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
     digest = hashlib.sha256(headers + text.encode() + repr((FLAGS, SETS[isa])).encode())
-    target = _cache() / f"{formula.name}_{isa}_{digest.hexdigest()[:12]}.so"
+    target = _cache() / f"{name}_{isa}_{digest.hexdigest()[:12]}.so"
     if not target.exists():
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
         if compiler is None:
             raise CannotCompileError("no C++ compiler (c++ or g++, or name one in CXX)")
         build(compiler, text, isa, target)
-    return target
+    return ctypes.CDLL(str(target))
 
 
 def source(formula: Formula, isa: str) -> str:
