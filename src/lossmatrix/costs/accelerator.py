@@ -26,10 +26,13 @@ class Accelerator(Protocol):
         """Whether ``least_cost`` knows the matrix, for probabilities of this dtype."""
         ...
 
-    def least_cost(self, costs: CostMatrix, probs: Tensor, tolerance: float) -> Tensor | None:
-        """The least expensive decision for each row of probabilities (N, C), ties to the lowest.
+    def least_cost(
+        self, costs: CostMatrix, given: Tensor, tolerance: float, is_logits: bool
+    ) -> Tensor | None:
+        """The least expensive decision for each row of probabilities or logits, (N, C) → (N,).
 
-        None where a row has a negative entry or a sum that is not within ``tolerance`` of 1.
+        Ties go to the lowest. None where a row of probabilities has a negative entry or a sum that
+        is not within ``tolerance`` of 1, or where the softmax of a row is none.
         """
         ...
 

@@ -201,6 +201,33 @@ template <class T> INLINE bool is_distribution(int64_t n, const T* p, double tol
     return bits<T>(fit) == (1u << W) - 1 && total >= 1 - tolerance && total <= 1 + tolerance;
 }
 
+// The softmax of a row; whether it is one: logits that are NaN, or all −∞, or +∞ have none.
+template <class T> INLINE bool softmax(int64_t n, const T* z, T* p) {
+    using P = Pack<T>;
+    constexpr int64_t W = P::lanes, RUN_OF_PACKS = 64 * W;
+    P top{T(-INF)};
+    each_pack<true, T>(n, [&](int64_t j, int64_t count) {
+        top = maximum(P::load(z + j, count, T(-INF)), top);
+    });
+    P origin{largest(top)};
+    double total = 0;
+    for (int64_t first = 0; first < n; first += RUN_OF_PACKS) {
+        P sum(T(0));
+        each_pack<true, T>(n - first < RUN_OF_PACKS ? n - first : RUN_OF_PACKS,
+                           [&](int64_t j, int64_t count) {
+            P x = decay(P::load(z + first + j, count, T(-INF)) - origin);
+            x.store(p + first + j, count);
+            sum = sum + x;
+        });
+        total += double(folded<W / 2, T>(sum, [](P a, P b) { return a + b; }));
+    }
+    P inverse{T(1 / total)};
+    each_pack<true, T>(n, [&](int64_t j, int64_t count) {
+        (P::load(p + j, count, T(0)) * inverse).store(p + j, count);
+    });
+    return total > 0;
+}
+
 // The lowest index of the least of some numbers that are not NaN.
 template <class T> INLINE int64_t least(int64_t n, const T* costs) {
     using P = Pack<T>;
@@ -229,24 +256,27 @@ struct ProductCall {
     const Product& matrix;
     const void* weights;
     void* out;          // (rows, classes): the products, or null where decisions are wanted …
-    int64_t* decision;  // … with their costs, whose rows of weights have to be probabilities
+    int64_t* decision;  // … with their costs, by rows of probabilities, or of logits
     void* cost;
     double tolerance;
+    bool logits;
     int32_t refused;
 
     template <class T> void rows(int64_t begin, int64_t end) {
         const Product m = matrix;  // a copy that no store can change
         int64_t n = m.classes;
-        Scratch<T> scratch(product_scratch(m) + n), products(out ? 0 : n);
-        const T* w = static_cast<const T*>(weights);
+        Scratch<T> scratch(product_scratch(m)), costs(out ? 0 : n), probs(logits ? n : 0);
         for (int64_t r = begin; r < end; ++r) {
-            T* to = out ? static_cast<T*>(out) + r * n : products.data;
-            if (!out && !is_distribution<T>(n, w + r * n, tolerance))
+            const T* w = static_cast<const T*>(weights) + r * n;
+            if (out) {
+                product_of_row<T>(m, w, static_cast<T*>(out) + r * n, scratch.data);
+                continue;
+            }
+            if (!(logits ? softmax<T>(n, w, probs.data) : is_distribution<T>(n, w, tolerance)))
                 return __atomic_store_n(&refused, 1, __ATOMIC_RELAXED);
-            product_of_row<T>(m, w + r * n, to, scratch.data);
-            if (out) continue;
-            decision[r] = least<T>(n, to);
-            static_cast<T*>(cost)[r] = to[decision[r]];
+            product_of_row<T>(m, logits ? probs.data : w, costs.data, scratch.data);
+            decision[r] = least<T>(n, costs.data);
+            static_cast<T*>(cost)[r] = costs.data[decision[r]];
         }
     }
     static void body(int64_t begin, int64_t end, void* context) {
@@ -268,18 +298,19 @@ struct ProductCall {
 }  // namespace LOSSMATRIX_ISA
 
 // What Python calls, for one instruction set. `multiply` writes the products of (rows, classes) weights;
-// `least_cost` decides by rows of probabilities and answers whether they all were such.
-#define LOSSMATRIX_PRODUCTS(multiply, least_cost)                                                     \
-    extern "C" __attribute__((visibility("default"))) void multiply(                                  \
-        const Product* matrix, const void* weights, void* out, int64_t rows, int32_t threads,         \
-        ParallelFor parallel_for) {                                                                   \
-        LOSSMATRIX_ISA::ProductCall call{*matrix, weights, out, nullptr, nullptr, 0, 0};              \
-        call.run(rows, threads, parallel_for);                                                        \
-    }                                                                                                 \
-    extern "C" __attribute__((visibility("default"))) int32_t least_cost(                             \
-        const Product* matrix, const void* probs, int64_t* decision, void* cost, double tolerance,    \
-        int64_t rows, int32_t threads, ParallelFor parallel_for) {                                    \
-        LOSSMATRIX_ISA::ProductCall call{*matrix, probs, nullptr, decision, cost, tolerance, 0};      \
-        call.run(rows, threads, parallel_for);                                                        \
-        return !call.refused;                                                                         \
+// `least_cost` decides by rows of probabilities or logits, and answers whether all rows were such.
+#define LOSSMATRIX_PRODUCTS(multiply, least_cost)                                                    \
+    extern "C" __attribute__((visibility("default"))) void multiply(                                 \
+        const Product* matrix, const void* weights, void* out, int64_t rows, int32_t threads,        \
+        ParallelFor parallel_for) {                                                                  \
+        LOSSMATRIX_ISA::ProductCall call{*matrix, weights, out, nullptr, nullptr, 0, false, 0};      \
+        call.run(rows, threads, parallel_for);                                                       \
+    }                                                                                                \
+    extern "C" __attribute__((visibility("default"))) int32_t least_cost(                            \
+        const Product* matrix, const void* given, int32_t logits, int64_t* decision, void* cost,     \
+        double tolerance, int64_t rows, int32_t threads, ParallelFor parallel_for) {                 \
+        LOSSMATRIX_ISA::ProductCall call{*matrix,   given,       nullptr, decision, cost,            \
+                                         tolerance, logits != 0, 0};                                 \
+        call.run(rows, threads, parallel_for);                                                       \
+        return !call.refused;                                                                        \
     }

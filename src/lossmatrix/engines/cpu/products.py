@@ -25,6 +25,7 @@ from lossmatrix.engines.cpu.rules import ORDINAL, SPARSE, TREE, ZERO_ONE
 from lossmatrix.engines.plan import in_memory
 
 TYPES = {torch.float32: 0, torch.float64: 1}
+SOFTMAX_ENTRIES = 2**20  # probabilities in memory at a time where they have to be written out
 
 
 class Product(ctypes.Structure):
@@ -167,7 +168,7 @@ LOSSMATRIX_PRODUCTS(lossmatrix_multiply_{isa}, lossmatrix_least_cost_{isa})
 
 @functools.cache
 def kernels() -> tuple[Callable[..., None], Callable[..., int], int] | None:
-    """``multiply`` and ``least_cost`` of products.hpp and PyTorch's parallel loop, if they exist."""
+    """``multiply`` and ``least_cost`` of products.hpp, and PyTorch's parallel loop."""
     isa = compiling.instruction_set(torch.float32)
     library = compiling.shipped()
     if library is None or not hasattr(library, f"lossmatrix_multiply_{isa}"):
@@ -180,7 +181,8 @@ def kernels() -> tuple[Callable[..., None], Callable[..., int], int] | None:
     pointer, count, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
     multiply.argtypes = [pointer, pointer, pointer, count, threads, pointer]
     multiply.restype = None
-    least_cost.argtypes = [*[pointer] * 4, ctypes.c_double, count, threads, pointer]
+    given = [pointer, pointer, ctypes.c_int32, pointer, pointer, ctypes.c_double]
+    least_cost.argtypes = [*given, count, threads, pointer]
     least_cost.restype = ctypes.c_int32
     return multiply, least_cost, compiling.parallel_for()
 
@@ -269,54 +271,66 @@ def decides(costs: CostMatrix, dtype: torch.dtype) -> bool:
     return _program(costs, dtype, False) is not None
 
 
-def least_cost(costs: CostMatrix, probs: Tensor, tolerance: float) -> Tensor | None:
-    """The least expensive decision for each row of probabilities (N, C), ties to the lowest.
+def least_cost(
+    costs: CostMatrix, given: Tensor, tolerance: float, is_logits: bool = False
+) -> Tensor | None:
+    """The least expensive decision for each row of probabilities or logits (N, C).
 
-    None where a row has a negative entry or a sum that is not within ``tolerance`` of 1. Each row
-    is checked, multiplied and decided while it is in the cache.
+    Ties go to the lowest. None where a row of probabilities has a negative entry or a sum that is
+    not within ``tolerance`` of 1, or where the softmax of a row is none. Each row is checked,
+    multiplied and decided while it is in the cache.
     """
-    found = _least_cost(costs, probs.contiguous(), tolerance)
+    given = given.contiguous()
+    # Neither a factor nor an offset of a row changes which decision costs least.
+    while type(costs) is Adjusted and "extra" not in costs.tables:
+        costs = costs.base
+    if is_logits and type(costs) is Adjusted:  # the extra decisions ask for the probabilities
+        step = max(1, SOFTMAX_ENTRIES // costs.num_classes)
+        blocks = (given[start : start + step] for start in range(0, len(given), step))
+        parts = [_least_cost(costs, z.softmax(-1), tolerance, False) for z in blocks]
+        found = [part[0] for part in parts if part is not None]
+        none = given.new_empty(0, dtype=torch.int64)
+        return torch.cat([none, *found]) if len(found) == len(parts) else None
+    found = _least_cost(costs, given, tolerance, is_logits)
     return None if found is None else found[0]
 
 
 def _least_cost(
-    costs: CostMatrix, probs: Tensor, tolerance: float
+    costs: CostMatrix, given: Tensor, tolerance: float, is_logits: bool
 ) -> tuple[Tensor, Tensor] | None:
     """Decisions (N,) and what they are expected to cost (N,)."""
     if type(costs) is Adjusted:
-        # Neither a factor nor an offset of a row changes which decision of the base costs least.
-        found = _least_cost(costs.base, probs, tolerance)
-        if found is None or "extra" not in costs.tables:
-            return found if found is None else (found[0], _adjusted(costs, probs, found[1]))
-        decision, cost = found[0], _adjusted(costs, probs, found[1])
-        extra = _weighed(probs, costs.tables["extra"])
-        decision = torch.where(extra < cost, costs.base.num_decisions, decision)
-        return decision, torch.minimum(extra, cost)
-    program, found = _program(costs, probs.dtype, False), kernels()
-    assert program is not None and found is not None, "asked before by `decides`"
-    decision = probs.new_empty(len(probs), dtype=torch.int64)
-    cost = probs.new_empty(len(probs))
+        found, own = _least_cost(costs.base, given, tolerance, is_logits), costs.tables
+        if found is None:
+            return None
+        decision, cost = found
+        if "factor" in own:
+            cost = cost * own["factor"].to(cost.dtype)
+        if "offset" in own:
+            cost = cost - _weighed(given, own["offset"])
+        if "extra" in own:
+            extra = _weighed(given, own["extra"])
+            decision = torch.where(extra < cost, costs.base.num_decisions, decision)
+            cost = torch.minimum(extra, cost)
+        return decision, cost
+    program, found = _program(costs, given.dtype, False), kernels()
+    if program is None or found is None:
+        raise ValueError(f"there is no kernel for {costs!r}: ask `decides` first.")
+    decision = given.new_empty(len(given), dtype=torch.int64)
+    cost = given.new_empty(len(given))
     _, call, loop = found
     fits = call(
         program.address,
-        probs.data_ptr(),
+        given.data_ptr(),
+        is_logits,
         decision.data_ptr(),
         cost.data_ptr(),
         tolerance,
-        len(probs),
+        len(given),
         torch.get_num_threads(),
         loop,
     )
     return (decision, cost) if fits else None
-
-
-def _adjusted(costs: Adjusted, probs: Tensor, cost: Tensor) -> Tensor:
-    """Expected costs of the base after the factor and the offset."""
-    if "factor" in costs.tables:
-        cost = cost * costs.tables["factor"].to(cost.dtype)
-    if "offset" in costs.tables:
-        cost = cost - _weighed(probs, costs.tables["offset"])
-    return cost
 
 
 def _weighed(probs: Tensor, costs: Tensor) -> Tensor:
