@@ -27,7 +27,9 @@ def final_losses() -> list[type[lm.Loss]]:
     def walk(cls: type[lm.Loss]) -> None:
         for sub in cls.__subclasses__():
             walk(sub)
-            public = not sub.__name__.startswith("_") and sub.__module__ .startswith("lossmatrix.losses.")
+            public = not sub.__name__.startswith("_") and sub.__module__.startswith(
+                "lossmatrix.losses."
+            )
             if public and not inspect.isabstract(sub) and sub not in found:
                 found.append(sub)
 
