@@ -177,7 +177,7 @@ def _kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel | str:
     if library is not None and hasattr(library, symbol):
         return Kernel(library, symbol)
     try:
-        return Kernel(ctypes.CDLL(str(_compiled(formula, isa, dtype, layout))), symbol)
+        return Kernel(_compiled(formula, isa, dtype, layout), symbol)
     except CannotCompileError as error:
         return str(error)
 
@@ -187,33 +187,32 @@ def forget() -> None:
     _kernel.cache_clear()
 
 
-def _compiled(formula: Formula, isa: str, dtype: torch.dtype, layout: int) -> Path:
-    """The library of one formula in the user's cache, compiled if it is not there.
-
-    It holds one loop over rows and one type of the computation: what the call at hand needs.
-    """
+def _compiled(formula: Formula, isa: str, dtype: torch.dtype, layout: int) -> ctypes.CDLL:
+    """A library of one formula, one loop over rows and one type: what the call at hand needs."""
     defined = f"#define LOSSMATRIX_LAYOUTS {layout}\n"
     if dtype == torch.float64:
         defined += "#define LOSSMATRIX_DOUBLE\n"
-    text = defined + source(formula, isa)
+    return compiled(formula.name, defined + source(formula, isa), isa, formula.title)
+
+
+def compiled(name: str, text: str, isa: str, title: str) -> ctypes.CDLL:
+    """The library of a source, from the user's cache, where it is put if it is not there."""
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
     digest = hashlib.sha256(headers + text.encode() + repr((FLAGS, SETS[isa])).encode())
-    target = _cache() / f"{formula.name}_{isa}_{digest.hexdigest()[:12]}.so"
+    target = _cache() / f"{name}_{isa}_{digest.hexdigest()[:12]}.so"
     if not target.exists():
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
         if compiler is None:
             raise CannotCompileError("no C++ compiler (c++ or g++, or name one in CXX)")
-        with _announced(formula, target):
+        with _announced(title, target):
             build(compiler, text, isa, target)
-    return target
+    return ctypes.CDLL(str(target))
 
 
 @contextlib.contextmanager
-def _announced(formula: Formula, target: Path) -> Generator[None]:
+def _announced(title: str, target: Path) -> Generator[None]:
     """Says on standard error what is being compiled, where that takes more than a second."""
-    words = (
-        f"lossmatrix: compiling a kernel for {formula.title}, once; it is kept in {target.parent}"
-    )
+    words = f"lossmatrix: compiling a kernel for {title}, once; it is kept in {target.parent}"
     timer = threading.Timer(1.0, lambda: print(words, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()

@@ -13,14 +13,11 @@
 #pragma once
 
 #include "elements.hpp"
+#include "memory.hpp"
 #include "pack.hpp"
 #include "task.h"
 
 #include <type_traits>
-
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
 namespace LOSSMATRIX_ISA {
 
@@ -755,16 +752,6 @@ template <class T> static void make_costs(const Rule& rule, int64_t n, int64_t y
 
 // --- the drivers: blocks of rows, shared among threads -------------------------------------------
 
-template <class T> struct Scratch {  // numbers from the beginning of a cache line, freed at the end
-    void* memory;
-    T* data;
-    explicit Scratch(int64_t count) : memory(__builtin_malloc(size_t(count) * sizeof(T) + 128)) {
-        data = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory) + 63) & ~uintptr_t(63));
-    }
-    ~Scratch() { __builtin_free(memory); }
-    Scratch(const Scratch&) = delete;
-};
-
 // The costs that a risk is made of, and what a formula over decisions is told.
 template <class F, class G, class T> struct Run {
     static constexpr int W = Pack<T>::lanes;
@@ -1347,19 +1334,9 @@ template <class F, class G, class T> struct Run {
         return t.weight ? sum : double(counted);
     }
 
-    // A fresh gradient of many megabytes costs more in page faults than in arithmetic.
-    void ask_for_huge_pages() const {
-#ifdef MADV_HUGEPAGE
-        int64_t bytes = t.batch * t.classes * t.positions * tensor.size;
-        if (!t.gradient || bytes < (4 << 20) || !t.gradient_dense) return;
-        uintptr_t first = (reinterpret_cast<uintptr_t>(t.gradient) + 4095) & ~uintptr_t(4095);
-        uintptr_t last = (reinterpret_cast<uintptr_t>(t.gradient) + bytes) & ~uintptr_t(4095);
-        madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#endif
-    }
-
     void all() {
-        ask_for_huge_pages();
+        int64_t bytes = t.batch * t.classes * t.positions * tensor.size;
+        if (t.gradient_dense) ask_for_huge_pages(t.gradient, bytes);
         rows = t.batch * t.positions;
         collapse_dims();
         out.total = 0;

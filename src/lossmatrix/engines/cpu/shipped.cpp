@@ -7,6 +7,7 @@
 #include "kernels.hpp"
 
 #include "formulas.hpp"
+#include "products.hpp"
 
 #define KERNEL(formula, ...)                                                                    \
     extern "C" __attribute__((visibility("default"))) void JOINED(formula##_, LOSSMATRIX_SET)( \
@@ -14,3 +15,5 @@
         using namespace LOSSMATRIX_ISA; run<__VA_ARGS__>(task);                                \
     }
 LOSSMATRIX_FORMULAS(KERNEL)
+LOSSMATRIX_PRODUCTS(JOINED(lossmatrix_multiply_, LOSSMATRIX_SET),
+                    JOINED(lossmatrix_least_cost_, LOSSMATRIX_SET))
