@@ -53,6 +53,10 @@ class Wrapper(CostMatrix):
         """That of the matrix it was made from."""
         return self.base.num_samples
 
+    @property
+    def _num_rows(self) -> int:
+        return self.base._num_rows  # one for each sample where the base has such
+
     def check_values(self) -> None:
         """Refuse values of the base that are no costs."""
         self.base.check_values()

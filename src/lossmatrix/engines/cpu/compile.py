@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -12,15 +13,18 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
 
-from lossmatrix.codegen.derive import PARAMETERS, STREAMS, Formula
+from lossmatrix.codegen.cpp import Formula
+from lossmatrix.codegen.derive import PARAMETERS, STREAMS
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = [
-    *("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-O2", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
     *("-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math"),
     "-ffp-contract=fast",
 ]
@@ -64,11 +68,25 @@ class KernelTask(ctypes.Structure):
         ("costs_stride", ctypes.c_int64 * STREAMS),
         ("per_sample", ctypes.c_int32 * STREAMS),
         ("rule", ctypes.POINTER(CostProgram) * STREAMS),
+        ("probs", ctypes.c_void_p),
+        ("probs_stride", ctypes.c_int64 * 3),
+        ("probs_type", ctypes.c_int32),
+        ("keep", ctypes.c_void_p),
+        ("base", ctypes.c_void_p),
+        ("smooth_costs", ctypes.c_void_p * STREAMS),
+        ("decisions", ctypes.c_int64),
+        ("risk_costs", ctypes.c_void_p),
+        ("risk_stride", ctypes.c_int64),
+        ("smooth_risk_costs", ctypes.c_void_p),
+        ("excess", ctypes.c_void_p),
+        ("risk_grad", ctypes.c_void_p),
+        ("decision_parameters", ctypes.c_double * PARAMETERS),
         ("mean", ctypes.c_int32),
         ("denominator", ctypes.c_double),
         ("weight", ctypes.c_void_p),
         ("sample_weight", ctypes.c_void_p),
         ("parameters", ctypes.c_double * PARAMETERS),
+        ("tiled", ctypes.c_int32),
         ("accumulate", ctypes.c_int32),
         ("gradient_dense", ctypes.c_int32),
         ("losses", ctypes.c_void_p),
@@ -132,39 +150,50 @@ class CannotCompileError(RuntimeError):
     """Why a formula has no kernel here."""
 
 
-def kernel(formula: Formula, isa: str) -> Kernel:
+ROWS, TILES = 1, 2  # the two loops over rows, as LOSSMATRIX_LAYOUTS of kernels.hpp counts them
+
+
+def kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel:
     """The kernel of a formula: shipped, or compiled now and kept for the next time."""
-    found = _kernel(formula, isa)
+    found = _kernel(formula, dtype, layout)
     if isinstance(found, str):
         raise CannotCompileError(found)
     return found
 
 
 @functools.cache
-def _kernel(formula: Formula, isa: str) -> Kernel | str:
+def _kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel | str:
     """The kernel, or why there is none; asked once."""
+    isa = instruction_set(dtype)
+    symbol = f"{formula.name}_{isa}"
+    library = shipped()
+    if library is not None and hasattr(library, symbol):
+        return Kernel(library, symbol)
     try:
-        return Kernel(_library(formula.name, source(formula, isa), isa), f"{formula.name}_{isa}")
+        return Kernel(_compiled(formula, isa, dtype, layout), symbol)
     except CannotCompileError as error:
         return str(error)
 
 
-def row_maker(name: str, text: str, isa: str) -> int:
+def row_maker(name: str, text: str, isa: str, title: str) -> int:
     """The address of what makes or changes a row of costs: shipped, or compiled now and kept."""
-    found = _row_maker(name, text, isa)
+    found = _row_maker(name, text, isa, title)
     if isinstance(found, str):
         raise CannotCompileError(found)
     return found
 
 
 @functools.cache
-def _row_maker(name: str, text: str, isa: str) -> int | str:
+def _row_maker(name: str, text: str, isa: str, title: str) -> int | str:
     """The address, or why there is none; asked once."""
-    try:
-        library = _library(name, source_of_costs(name, text, isa), isa)
-    except CannotCompileError as error:
-        return str(error)
-    return ctypes.cast(getattr(library, f"{name}_{isa}"), ctypes.c_void_p).value or 0
+    symbol = f"{name}_{isa}"
+    library = shipped()
+    if library is None or not hasattr(library, symbol):
+        try:
+            library = compiled(name, source_of_costs(name, text, isa), isa, title)
+        except CannotCompileError as error:
+            return str(error)
+    return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
 
 
 def forget() -> None:
@@ -173,11 +202,16 @@ def forget() -> None:
     _row_maker.cache_clear()
 
 
-def _library(name: str, text: str, isa: str) -> ctypes.CDLL:
-    """The shipped library where it has this name; or that of one text, from the user's cache."""
-    library = shipped()
-    if library is not None and hasattr(library, f"{name}_{isa}"):
-        return library
+def _compiled(formula: Formula, isa: str, dtype: torch.dtype, layout: int) -> ctypes.CDLL:
+    """A library of one formula, one loop over rows and one type: what the call at hand needs."""
+    defined = f"#define LOSSMATRIX_LAYOUTS {layout}\n"
+    if dtype == torch.float64:
+        defined += "#define LOSSMATRIX_DOUBLE\n"
+    return compiled(formula.name, defined + source(formula, isa), isa, formula.title)
+
+
+def compiled(name: str, text: str, isa: str, title: str) -> ctypes.CDLL:
+    """The library of a source, from the user's cache, where it is put if it is not there."""
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
     digest = hashlib.sha256(headers + text.encode() + repr((FLAGS, SETS[isa])).encode())
     target = _cache() / f"{name}_{isa}_{digest.hexdigest()[:12]}.so"
@@ -185,28 +219,47 @@ def _library(name: str, text: str, isa: str) -> ctypes.CDLL:
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
         if compiler is None:
             raise CannotCompileError("no C++ compiler (c++ or g++, or name one in CXX)")
-        build(compiler, text, isa, target)
+        with _announced(title, target):
+            build(compiler, text, isa, target)
     return ctypes.CDLL(str(target))
+
+
+@contextlib.contextmanager
+def _announced(title: str, target: Path) -> Generator[None]:
+    """Says on standard error what is being compiled, where that takes more than a second."""
+    words = f"lossmatrix: compiling a kernel for {title}, once; it is kept in {target.parent}"
+    timer = threading.Timer(1.0, lambda: print(words, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def source(formula: Formula, isa: str) -> str:
     """The C++ file of a formula for one instruction set."""
-    run = f"{formula.name}_{isa}(Task* task) {{ lossmatrix_{isa}::run<lossmatrix_{isa}::"
-    return _source("kernels.hpp", formula.text, isa, f"{run}{formula.name}>(task); }}")
+    space = f"lossmatrix_{isa}"
+    lines = [f"#define LOSSMATRIX_ISA {space}", '#include "kernels.hpp"', f"namespace {space} {{"]
+    lines += [*formula.structs.values(), "}"]
+    lines += [
+        f'extern "C" __attribute__((visibility("default"))) void {formula.name}_{isa}(Task* task) '
+        f"{{ using namespace {space}; run<{', '.join(formula.structs)}>(task); }}"
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def source_of_costs(name: str, text: str, isa: str) -> str:
     """The C++ file of a printed matrix for one instruction set."""
-    signature = f"{name}_{isa}(const CostProgram* program, int64_t truth, int64_t count, void* row)"
-    call = f"lossmatrix_{isa}::make_row<lossmatrix_{isa}::{name}>(program, truth, count, row);"
-    return _source("costs.hpp", text, isa, f"{signature} {{ {call} }}")
-
-
-def _source(header: str, text: str, isa: str, entry: str) -> str:
     space = f"lossmatrix_{isa}"
-    lines = [f"#define LOSSMATRIX_ISA {space}", f'#include "{header}"', f"namespace {space} {{"]
-    lines += [text, "}"]
-    lines += [f'extern "C" __attribute__((visibility("default"))) void {entry}']
+    lines = [f"#define LOSSMATRIX_ISA {space}", '#include "costs.hpp"', f"namespace {space} {{"]
+    lines += [
+        text,
+        "}",
+        f'extern "C" __attribute__((visibility("default"))) void {name}_{isa}('
+        "const CostProgram* program, int64_t truth, int64_t count, void* row) "
+        f"{{ {space}::make_row<{space}::{name}>(program, truth, count, row); }}",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -20,6 +20,12 @@ template <class T, class Body> INLINE void each_pack(int64_t n, Body body) {
     if (first < n) body(first, n - first);
 }
 
+template <class T> INLINE void filled(T* to, int64_t n, T value) {
+    each_pack<T>(n, [&](int64_t first, int64_t count) ALWAYS_INLINE {
+        Pack<T>(value).store(to + first, count);
+    });
+}
+
 template <class T> INLINE Pack<T> numbers_of_lanes() {
     Pack<T> numbers;
     for (int l = 0; l < Pack<T>::lanes; ++l) numbers.v[l] = T(l);
@@ -121,7 +127,7 @@ struct costs_tree {
         const int64_t *parent = index(1), *begin = index(2), *end = index(3), *order = index(5);
         auto fill = [&](int64_t first, int64_t last, T value) {
             if (order) for (int64_t k = first; k < last; ++k) row[order[k]] = value;
-            else for (int64_t k = first; k < last; ++k) row[k] = value;
+            else filled(row + first, last - first, value);
         };
         int64_t node = index(4)[truth], from = begin[node], to = from;
         for (;; node = parent[node]) {
@@ -141,7 +147,7 @@ struct costs_sparse {
         const T* cost = static_cast<const T*>(program.table[0]);
         const int64_t* begin = static_cast<const int64_t*>(program.table[1]);
         const int64_t* decision = static_cast<const int64_t*>(program.table[2]);
-        for (int64_t j = 0; j < n; ++j) row[j] = T(program.number[0]);
+        filled(row, n, T(program.number[0]));
         row[truth] = T(0);
         for (int64_t k = begin[truth]; k < begin[truth + 1]; ++k) row[decision[k]] = cost[k];
     }
@@ -163,7 +169,7 @@ struct costs_soft_targets {
             V run(T(0));
             each_pack<T>(n - begin < 512 ? n - begin : 512, [&](int64_t k, int64_t count) ALWAYS_INLINE {
                 V cost = V::load(row + begin + k, count, T(INF));
-                V x = decay((lowest - cost) / V(temperature));
+                V x = exp_nonpositive((lowest - cost) / V(temperature));
                 x.store(row + begin + k, count);
                 run = run + x;
             });

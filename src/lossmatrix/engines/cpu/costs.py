@@ -24,6 +24,9 @@ from lossmatrix.engines.cpu.compile import (
 )
 
 TABLES, NUMBERS = 8, 8  # what one program reads, as in engines/cpu/task.h
+TREE, SPARSE, SOFT_TARGETS = (  # made by hand in engines/cpu/costs.hpp
+    CostFormula(f"costs_{name}", "", (), (), ()) for name in ("tree", "sparse", "soft_targets")
+)
 EXACT = 2**24  # whole numbers up to which float32 is exact
 
 
@@ -58,14 +61,14 @@ def _program(costs: CostMatrix, dtype: torch.dtype) -> RowProgram | None:
             order = t["order"]
             in_order = torch.equal(order, torch.arange(len(order)))
             tables = [t[name] for name in ("cost", "parent", "start", "stop", "leaf")]
-            return _by_hand("costs_tree", tables + ([] if in_order else [order]), (), base, dtype)
+            return _filled_in(TREE, tables + ([] if in_order else [order]), (), base, dtype)
         case Sparse():
             t = costs.tables
             begin = torch.nn.functional.pad(t["per_truth"].cumsum(0), (1, 0))
             tables = [t["cost"], begin, t["decision"]]
-            return _by_hand("costs_sparse", tables, [t["default"].item()], base, dtype)
+            return _filled_in(SPARSE, tables, [t["default"].item()], base, dtype)
         case SoftTargets():
-            return _by_hand("costs_soft_targets", [], [costs.temperature], base, dtype)
+            return _filled_in(SOFT_TARGETS, [], [costs.temperature], base, dtype)
         case Wrapper() if not costs.has_change:
             return None
         case _ if not (isinstance(costs, Wrapper) or costs.has_formula):
@@ -75,16 +78,6 @@ def _program(costs: CostMatrix, dtype: torch.dtype) -> RowProgram | None:
             tables = [costs.tables[name] for name in printed.tables]
             numbers = (*printed.numbers, *printed.exponents)
             return _filled_in(printed, tables, numbers, base, dtype)
-
-
-def _by_hand(
-    name: str,
-    tables: list[Tensor],
-    numbers: Sequence[float],
-    base: RowProgram | None,
-    dtype: torch.dtype,
-) -> RowProgram | None:
-    return _filled_in(CostFormula(name, "", (), (), ()), tables, numbers, base, dtype)
 
 
 def _filled_in(
@@ -100,7 +93,9 @@ def _filled_in(
         each.to(dtype if each.is_floating_point() else torch.int64).contiguous() for each in tables
     )
     program = CostProgram(type=int(dtype == torch.float64))
-    program.make_row = row_maker(formula.name, formula.text, instruction_set(dtype))
+    program.make_row = row_maker(
+        formula.name, formula.text, instruction_set(dtype), "rows of costs"
+    )
     for k, table in enumerate(kept):
         program.table[k] = table.data_ptr()
     for k, value in enumerate(numbers):

@@ -8,11 +8,16 @@ ships; a test finds a file that is out of date.
 from __future__ import annotations
 
 from lossmatrix import losses
-from lossmatrix.codegen.costs import CostFormula, print_cpp
-from lossmatrix.codegen.derive import Formula, print_formula
+from lossmatrix.codegen.costs import CostFormula
+from lossmatrix.codegen.costs import print_cpp as print_costs
+from lossmatrix.codegen.cpp import Formula
+from lossmatrix.codegen.derive import HARD, SOFT
 from lossmatrix.costs import CostMatrix, Dense, Ordinal, Sparse, ZeroOne
+from lossmatrix.engines.cpu.calls import formulas_of
 from lossmatrix.engines.cpu.compile import SOURCES
+from lossmatrix.engines.plan import plan_of
 from lossmatrix.losses import Loss
+from lossmatrix.problem import Bound
 
 FILE = SOURCES / "formulas.hpp"
 MATRICES = SOURCES / "matrices.hpp"
@@ -26,16 +31,34 @@ SHIPPED: tuple[Loss, ...] = (
     losses.SoftmaxMargin(log=True),
     losses.CostFocal(),
     losses.CostFocal(detach=True),
+    losses.EntropicRisk(),
+    losses.EnergyScore(),
+    losses.DecisionScore(),
     losses.CrossEntropy() + losses.ExpectedCost(),
     losses.CrossEntropy() + losses.Unlikelihood(),
     losses.CrossEntropy() + losses.CostSensitiveCrossEntropy(),
+    losses.CrossEntropy() + losses.EnergyScore(),
+    losses.CrossEntropy() + losses.DecisionScore(),
+)
+SHIPPED_SMOOTHED: tuple[Loss, ...] = (  # for class probabilities and label smoothing
+    losses.CrossEntropy(),
+    losses.ExpectedCost(),
+    losses.CrossEntropy() + losses.ExpectedCost(),
+    losses.CrossEntropy() + losses.DecisionScore(),
 )
 
 
 def formulas() -> dict[str, Formula]:
-    """The shipped formulas by the loss that they were printed from."""
-    any_costs = Dense([[0.0, 1.0], [2.0, 0.0]])
-    return {repr(loss): print_formula(loss.bind(any_costs)) for loss in SHIPPED}
+    """The shipped formulas by their names."""
+    costs = Dense([[0.0, 1.0], [1.0, 0.0]])  # any that all losses accept
+    ways = [(HARD, SHIPPED), (SOFT, SHIPPED_SMOOTHED)]
+    return {
+        formula.name: formula
+        for kind, shipped in ways
+        for loss in shipped
+        for group in plan_of(Bound(loss.bind(costs)))
+        for formula in formulas_of(group, kind)
+    }
 
 
 # One for each text: every kind, and every way to change what a kind has made.
@@ -53,20 +76,25 @@ SHIPPED_COSTS: tuple[CostMatrix, ...] = (
 
 def matrices() -> dict[str, CostFormula]:
     """The shipped formulas of matrices by what they were printed from."""
-    return {repr(costs): print_cpp(costs) for costs in SHIPPED_COSTS}
+    return {repr(costs): print_costs(costs) for costs in SHIPPED_COSTS}
 
 
 def text() -> str:
     """The content of formulas.hpp."""
-    return _header("losses", "FORMULAS", {k: (f.name, f.text) for k, f in formulas().items()})
+    printed = formulas().values()
+    structs = {struct: body for each in printed for struct, body in each.structs.items()}
+    names = [f"{each.name}, {', '.join(each.structs)}" for each in printed]
+    return _header("losses", list(structs.values()), "FORMULAS", names)
 
 
 def text_of_matrices() -> str:
     """The content of matrices.hpp."""
-    return _header("matrices", "MATRICES", {k: (f.name, f.text) for k, f in matrices().items()})
+    printed = matrices()
+    structs = [f"// {origin}\n{each.text}" for origin, each in printed.items()]
+    return _header("matrices", structs, "MATRICES", [each.name for each in printed.values()])
 
 
-def _header(what: str, macro: str, printed: dict[str, tuple[str, str]]) -> str:
+def _header(what: str, structs: list[str], macro: str, names: list[str]) -> str:
     lines = [
         "// SPDX-License-Identifier: BSD-3-Clause",
         f"// Printed by lossmatrix.engines.cpu.generate from the {what}' methods; do not edit.",
@@ -74,12 +102,12 @@ def _header(what: str, macro: str, printed: dict[str, tuple[str, str]]) -> str:
         "",
         "namespace LOSSMATRIX_ISA {",
         "",
+        *structs,
+        "}  // namespace LOSSMATRIX_ISA",
+        "",
+        f"#define LOSSMATRIX_{macro}(each) {' '.join(f'each({name})' for name in names)}",
     ]
-    for origin, (_, body) in printed.items():
-        lines += [f"// {origin}", body]
-    lines += ["}  // namespace LOSSMATRIX_ISA", ""]
-    names = " ".join(f"each({name})" for name, _ in printed.values())
-    return "\n".join(lines) + f"\n#define LOSSMATRIX_{macro}(each) {names}\n"
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
