@@ -227,7 +227,16 @@ def test_the_operator_meets_pytorchs_checks() -> None:
     logits, target = problem(5, "planes", 1.0)
     z = logits.float().reshape(3, 5, 35).requires_grad_()
     for reduction in ("mean", "none"):
-        arguments = (z, target.reshape(3, 35), None, None, criterion.bound.number, -100, reduction, True)
+        arguments = (
+            z,
+            target.reshape(3, 35),
+            None,
+            None,
+            criterion.bound.number,
+            -100,
+            reduction,
+            True,
+        )
         torch.library.opcheck(native.traced, arguments)
 
 
