@@ -32,6 +32,7 @@ lint: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/cpu.py
+	@$(BIN)/python benchmarks/options.py
 
 mutate: $(READY)
 	@$(BIN)/mutmut run

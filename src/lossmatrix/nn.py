@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmatrix.costs import CostMatrix
-from lossmatrix.decide import decide
+from lossmatrix.decide import decide_from_logits
 from lossmatrix.engines import bind, choose
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
 from lossmatrix.problem import Bound, Options, check_options, read
@@ -121,8 +121,7 @@ class Criterion(nn.Module):
         class_dim = 0 if logits.dim() == 1 else 1
         if rule == "argmax" or self.costs is None:
             return logits.argmax(class_dim)
-        probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(class_dim)
-        return decide(probs, self.costs)
+        return decide_from_logits(logits, self.costs)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""

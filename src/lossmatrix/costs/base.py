@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lossmatrix.costs import accelerator
 from lossmatrix.costs.check import Finding, find_all
 from lossmatrix.costs.display import describe, shown
 from lossmatrix.costs.labels import extend_labels, find_label
@@ -350,6 +351,10 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def forward(weights: Tensor, costs: CostMatrix, transposed: bool) -> Tensor:  # noqa: D102
+        given = accelerator.installed
+        found = None if given is None else given.multiply(costs, weights, transposed)
+        if found is not None:
+            return found
         return costs._product(weights, transposed)  # pyright: ignore[reportPrivateUsage]
 
     @staticmethod

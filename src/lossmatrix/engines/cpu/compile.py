@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -12,15 +13,18 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
 
-from lossmatrix.codegen.derive import PARAMETERS, STREAMS, Formula
+from lossmatrix.codegen.cpp import Formula
+from lossmatrix.codegen.derive import PARAMETERS, STREAMS
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = [
-    *("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-O2", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
     *("-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math"),
     "-ffp-contract=fast",
 ]
@@ -71,11 +75,25 @@ class KernelTask(ctypes.Structure):
         ("costs_stride", ctypes.c_int64 * STREAMS),
         ("per_sample", ctypes.c_int32 * STREAMS),
         ("rule", ctypes.POINTER(CostProgram) * STREAMS),
+        ("probs", ctypes.c_void_p),
+        ("probs_stride", ctypes.c_int64 * 3),
+        ("probs_type", ctypes.c_int32),
+        ("keep", ctypes.c_void_p),
+        ("base", ctypes.c_void_p),
+        ("smooth_costs", ctypes.c_void_p * STREAMS),
+        ("decisions", ctypes.c_int64),
+        ("risk_costs", ctypes.c_void_p),
+        ("risk_stride", ctypes.c_int64),
+        ("smooth_risk_costs", ctypes.c_void_p),
+        ("excess", ctypes.c_void_p),
+        ("risk_grad", ctypes.c_void_p),
+        ("decision_parameters", ctypes.c_double * PARAMETERS),
         ("mean", ctypes.c_int32),
         ("denominator", ctypes.c_double),
         ("weight", ctypes.c_void_p),
         ("sample_weight", ctypes.c_void_p),
         ("parameters", ctypes.c_double * PARAMETERS),
+        ("tiled", ctypes.c_int32),
         ("accumulate", ctypes.c_int32),
         ("gradient_dense", ctypes.c_int32),
         ("losses", ctypes.c_void_p),
@@ -139,23 +157,27 @@ class CannotCompileError(RuntimeError):
     """Why a formula has no kernel here."""
 
 
-def kernel(formula: Formula, isa: str) -> Kernel:
+ROWS, TILES = 1, 2  # the two loops over rows, as LOSSMATRIX_LAYOUTS of kernels.hpp counts them
+
+
+def kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel:
     """The kernel of a formula: shipped, or compiled now and kept for the next time."""
-    found = _kernel(formula, isa)
+    found = _kernel(formula, dtype, layout)
     if isinstance(found, str):
         raise CannotCompileError(found)
     return found
 
 
 @functools.cache
-def _kernel(formula: Formula, isa: str) -> Kernel | str:
+def _kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel | str:
     """The kernel, or why there is none; asked once."""
+    isa = instruction_set(dtype)
     symbol = f"{formula.name}_{isa}"
     library = shipped()
     if library is not None and hasattr(library, symbol):
         return Kernel(library, symbol)
     try:
-        return Kernel(ctypes.CDLL(str(_compiled(formula, isa))), symbol)
+        return Kernel(_compiled(formula, isa, dtype, layout), symbol)
     except CannotCompileError as error:
         return str(error)
 
@@ -165,28 +187,49 @@ def forget() -> None:
     _kernel.cache_clear()
 
 
-def _compiled(formula: Formula, isa: str) -> Path:
-    """The library of one formula in the user's cache, compiled if it is not there."""
-    text = source(formula, isa)
+def _compiled(formula: Formula, isa: str, dtype: torch.dtype, layout: int) -> ctypes.CDLL:
+    """A library of one formula, one loop over rows and one type: what the call at hand needs."""
+    defined = f"#define LOSSMATRIX_LAYOUTS {layout}\n"
+    if dtype == torch.float64:
+        defined += "#define LOSSMATRIX_DOUBLE\n"
+    return compiled(formula.name, defined + source(formula, isa), isa, formula.title)
+
+
+def compiled(name: str, text: str, isa: str, title: str) -> ctypes.CDLL:
+    """The library of a source, from the user's cache, where it is put if it is not there."""
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
     digest = hashlib.sha256(headers + text.encode() + repr((FLAGS, SETS[isa])).encode())
-    target = _cache() / f"{formula.name}_{isa}_{digest.hexdigest()[:12]}.so"
+    target = _cache() / f"{name}_{isa}_{digest.hexdigest()[:12]}.so"
     if not target.exists():
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
         if compiler is None:
             raise CannotCompileError("no C++ compiler (c++ or g++, or name one in CXX)")
-        build(compiler, text, isa, target)
-    return target
+        with _announced(title, target):
+            build(compiler, text, isa, target)
+    return ctypes.CDLL(str(target))
+
+
+@contextlib.contextmanager
+def _announced(title: str, target: Path) -> Generator[None]:
+    """Says on standard error what is being compiled, where that takes more than a second."""
+    words = f"lossmatrix: compiling a kernel for {title}, once; it is kept in {target.parent}"
+    timer = threading.Timer(1.0, lambda: print(words, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def source(formula: Formula, isa: str) -> str:
     """The C++ file of a formula for one instruction set."""
     space = f"lossmatrix_{isa}"
     lines = [f"#define LOSSMATRIX_ISA {space}", '#include "kernels.hpp"', f"namespace {space} {{"]
-    lines += [formula.text, "}"]
+    lines += [*formula.structs.values(), "}"]
     lines += [
         f'extern "C" __attribute__((visibility("default"))) void {formula.name}_{isa}(Task* task) '
-        f"{{ {space}::run<{space}::{formula.name}>(task); }}"
+        f"{{ using namespace {space}; run<{', '.join(formula.structs)}>(task); }}"
     ]
     return "\n".join(lines) + "\n"
 

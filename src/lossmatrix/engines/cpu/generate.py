@@ -8,10 +8,14 @@ finds a file that is out of date.
 from __future__ import annotations
 
 from lossmatrix import losses
-from lossmatrix.codegen.derive import Formula, print_formula
+from lossmatrix.codegen.cpp import Formula
+from lossmatrix.codegen.derive import HARD, SOFT
 from lossmatrix.costs import Dense
+from lossmatrix.engines.cpu.calls import formulas_of
 from lossmatrix.engines.cpu.compile import SOURCES
+from lossmatrix.engines.plan import plan_of
 from lossmatrix.losses import Loss
+from lossmatrix.problem import Bound
 
 FILE = SOURCES / "formulas.hpp"
 
@@ -24,16 +28,34 @@ SHIPPED: tuple[Loss, ...] = (
     losses.SoftmaxMargin(log=True),
     losses.CostFocal(),
     losses.CostFocal(detach=True),
+    losses.EntropicRisk(),
+    losses.EnergyScore(),
+    losses.DecisionScore(),
     losses.CrossEntropy() + losses.ExpectedCost(),
     losses.CrossEntropy() + losses.Unlikelihood(),
     losses.CrossEntropy() + losses.CostSensitiveCrossEntropy(),
+    losses.CrossEntropy() + losses.EnergyScore(),
+    losses.CrossEntropy() + losses.DecisionScore(),
+)
+SHIPPED_SMOOTHED: tuple[Loss, ...] = (  # for class probabilities and label smoothing
+    losses.CrossEntropy(),
+    losses.ExpectedCost(),
+    losses.CrossEntropy() + losses.ExpectedCost(),
+    losses.CrossEntropy() + losses.DecisionScore(),
 )
 
 
 def formulas() -> dict[str, Formula]:
-    """The shipped formulas by the loss that they were printed from."""
-    any_costs = Dense([[0.0, 1.0], [2.0, 0.0]])
-    return {repr(loss): print_formula(loss.bind(any_costs)) for loss in SHIPPED}
+    """The shipped formulas by their names."""
+    costs = Dense([[0.0, 1.0], [1.0, 0.0]])  # any that all losses accept
+    ways = [(HARD, SHIPPED), (SOFT, SHIPPED_SMOOTHED)]
+    return {
+        formula.name: formula
+        for kind, shipped in ways
+        for loss in shipped
+        for group in plan_of(Bound(loss.bind(costs)))
+        for formula in formulas_of(group, kind)
+    }
 
 
 def text() -> str:
@@ -46,10 +68,14 @@ def text() -> str:
         "namespace LOSSMATRIX_ISA {",
         "",
     ]
-    for loss, formula in formulas().items():
-        lines += [f"// {loss}", formula.text]
+    structs = {
+        struct: body for formula in formulas().values() for struct, body in formula.structs.items()
+    }
+    lines += structs.values()
     lines += ["}  // namespace LOSSMATRIX_ISA", ""]
-    names = " ".join(f"each({formula.name})" for formula in formulas().values())
+    names = " ".join(
+        f"each({formula.name}, {', '.join(formula.structs)})" for formula in formulas().values()
+    )
     return "\n".join(lines) + f"\n#define LOSSMATRIX_FORMULAS(each) {names}\n"
 
 

@@ -7,10 +7,13 @@
 #include "kernels.hpp"
 
 #include "formulas.hpp"
+#include "products.hpp"
 
-#define KERNEL(formula)                                                                    \
+#define KERNEL(formula, ...)                                                                    \
     extern "C" __attribute__((visibility("default"))) void JOINED(formula##_, LOSSMATRIX_SET)( \
         Task * task) {                                                                     \
-        LOSSMATRIX_ISA::run<LOSSMATRIX_ISA::formula>(task);                                \
+        using namespace LOSSMATRIX_ISA; run<__VA_ARGS__>(task);                                \
     }
 LOSSMATRIX_FORMULAS(KERNEL)
+LOSSMATRIX_PRODUCTS(JOINED(lossmatrix_multiply_, LOSSMATRIX_SET),
+                    JOINED(lossmatrix_least_cost_, LOSSMATRIX_SET))

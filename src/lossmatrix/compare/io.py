@@ -1,27 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Files of tables, arrays and costs; what cannot be read is one sentence with the remedy."""
+"""Files of tables, probabilities and costs; what cannot be read is one sentence with the remedy."""
 # pandas carries no types:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy
 import pandas
-from numpy.typing import NDArray
 
-from lossmatrix.compare.task import Numbers, UserInputError, shown
+from lossmatrix.compare.task import Numbers, UserInputError, quoted
 from lossmatrix.costs import Dense
 
 Content = TypeVar("Content")
-Columns = Mapping[str, NDArray[Any]]
 ROUNDING = 0.01  # what probabilities written with few digits may miss a sum of 1 by
 
 
-def read_probs(array: Numbers, path: Path, first_row: int = 1) -> Numbers:
+def normalized_probs(array: Numbers, path: Path, first_row: int = 1) -> Numbers:
     """Probabilities (n, C), each row divided by its sum, which their digits may miss 1 by a bit.
 
     Raises `UserInputError` with the number of the first row that is no distribution over classes.
@@ -39,10 +37,10 @@ def read_probs(array: Numbers, path: Path, first_row: int = 1) -> Numbers:
 def log_probs(array: Numbers, path: Path) -> Numbers:
     """Logarithms of probabilities, −∞ of 0."""
     with numpy.errstate(divide="ignore"):
-        return numpy.log(read_probs(array, path))
+        return numpy.log(normalized_probs(array, path))
 
 
-def numbers(columns: Any) -> Numbers:
+def to_numbers(columns: Any) -> Numbers:
     """Columns as numbers (n, k); what is none becomes NaN, for the checks that follow."""
     return columns.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
 
@@ -52,24 +50,23 @@ def check_finite(array: Numbers, path: Path) -> None:
     wrong = int((~numpy.isfinite(array)).any(1).sum())
     if wrong:
         raise UserInputError(
-            f"{wrong} of {len(array)} rows of {path} hold NaN or infinity: arrays are used "
-            "as they are, so fill them in; only empty cells of a CSV table are "
-            "replaced by the column's median."
+            f"{wrong} of {len(array)} rows of {path} hold infinity: give finite numbers, or leave "
+            "cells empty, which are replaced by the column's median."
         )
 
 
-def read_costs(path: Path, classes: Sequence[str] | None = None) -> Dense:
+def read_cost_csv(path: Path) -> Dense:
     """The labelled costs of a CSV file, decisions in the order of the classes, others after."""
-    costs = read(path, lambda file: Dense.from_csv(file, classes))
+    costs = read(path, Dense.from_csv)
     if not set(costs.classes) <= set(costs.decisions):
         odd = sorted(set(costs.classes) - set(costs.decisions))
         raise UserInputError(
-            f"{path} has no column for {shown(odd)}: every class needs a column, for deciding it."
+            f"{path} has no column for {quoted(odd)}: every class needs a column, for deciding it."
         )
     return costs.reorder(costs.classes)
 
 
-def read_table(path: Path, text: Sequence[str]) -> pandas.DataFrame:
+def read_frame(path: Path, text: Sequence[str]) -> pandas.DataFrame:
     """A table; the columns in `text` are kept as written, and only empty cells are missing.
 
     A Parquet file, or a CSV file in UTF-8 with commas, semicolons or tabs between its cells and
@@ -101,12 +98,6 @@ def separator(path: Path) -> str:
     return max(",;\t", key=header.count)
 
 
-def load_arrays(path: Path) -> Columns:
-    """The arrays of a numpy archive by name."""
-    with numpy.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
 def read(path: Path, reader: Callable[[Path], Content]) -> Content:
     """What `reader` makes of a file, or one sentence on why it cannot."""
     if not path.is_file():
@@ -117,6 +108,6 @@ def read(path: Path, reader: Callable[[Path], Content]) -> Content:
         raise UserInputError(
             f"{path} is not in UTF-8, as byte {error.start + 1} shows: save it in that encoding."
         ) from error
-    except (ValueError, OSError) as error:  # what json, numpy, pandas and costs raise for bad files
+    except (ValueError, OSError) as error:  # what pandas and costs raise for bad files
         reason = " ".join(str(error).split())
         raise UserInputError(f"{path} cannot be read: {reason}") from error

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import lossmatrix as lm
-from lossmatrix.compare import stream
-from lossmatrix.compare.stream import decide_file, read_priors
+from lossmatrix.compare.decide_file import decide_file, read_priors
 from lossmatrix.compare.task import UserInputError
 
 CLASSES = ["cat", "lynx", "truck"]
@@ -36,7 +35,7 @@ def make(path: Path, rows: int = 500) -> pandas.DataFrame:
 def test_decisions_are_those_of_decide_and_other_columns_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, out: str, block: int
 ) -> None:
-    monkeypatch.setattr(stream, "BLOCK", block)
+    monkeypatch.setattr("lossmatrix.compare.decide_file.BLOCK", block)
     frame = make(tmp_path / source)
     counts = decide_file(tmp_path / source, COSTS, None, tmp_path / out)
     reader = pandas.read_parquet if out.endswith("parquet") else pandas.read_csv
@@ -50,6 +49,19 @@ def test_decisions_are_those_of_decide_and_other_columns_pass(
     numpy.testing.assert_allclose(written["expected_cost"], risk.amin(1))
     assert counts.tolist() == risk.argmin(1).bincount(minlength=3).tolist()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("source", ["p.csv", "p.parquet"])
+@pytest.mark.parametrize("out", ["o.csv", "o.parquet"])
+def test_a_file_without_rows_has_the_columns_and_no_decisions(
+    tmp_path: Path, source: str, out: str
+) -> None:
+    make(tmp_path / source, rows=0)
+    assert decide_file(tmp_path / source, COSTS, None, tmp_path / out).tolist() == [0, 0, 0]
+    reader = pandas.read_parquet if out.endswith("parquet") else pandas.read_csv
+    written = reader(tmp_path / out)
+    assert list(written) == ["id", "note", "decision", "expected_cost"]
+    assert len(written) == 0
 
 
 def test_abstaining_and_other_priors_change_decisions(tmp_path: Path) -> None:
@@ -70,7 +82,7 @@ def test_abstaining_and_other_priors_change_decisions(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "BLOCK", 5_000)
+    monkeypatch.setattr("lossmatrix.compare.decide_file.BLOCK", 5_000)
     peaks: list[int] = []
     for rows in (2_000, 2_000, 40_000):  # the first warms up
         make(tmp_path / "p.csv", rows)
@@ -104,7 +116,9 @@ def test_many_classes_and_rows_are_decided(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_decided_is_one_sentence_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
 ) -> None:
-    monkeypatch.setattr(stream, "BLOCK", 3)  # a row at a time: the first one is written already
+    monkeypatch.setattr(
+        "lossmatrix.compare.decide_file.BLOCK", 3
+    )  # a row at a time: the first one is written already
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(UserInputError, match=sentence) as error:
         decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv")

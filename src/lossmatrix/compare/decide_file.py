@@ -4,12 +4,10 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import os
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy
 import pandas
@@ -17,9 +15,10 @@ import torch
 from pyarrow import Table
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
-from lossmatrix.compare.reading import numbers, read, read_probs, read_table, separator
-from lossmatrix.compare.task import Indices, Numbers, UserInputError, shown
+from lossmatrix.compare.io import normalized_probs, read, read_frame, separator, to_numbers
+from lossmatrix.compare.task import Indices, Numbers, UserInputError, quoted
 from lossmatrix.costs import CostMatrix
+from lossmatrix.costs.io import write_atomically
 from lossmatrix.decide import conditional_risk, shift_priors
 
 BLOCK = 2**21  # numbers of one block of rows, which bounds memory
@@ -39,21 +38,36 @@ def decide_file(
     Raises `UserInputError` for a file without these columns and for rows that are no probabilities.
     """
     counts = numpy.zeros(costs.num_decisions, numpy.int64)
-    names, first_row = numpy.array(costs.decisions), 1
-    with writer(out) as write:
-        for rows in blocks(source, costs):
-            probs = torch.from_numpy(
-                read_probs(numbers(rows[list(costs.classes)]), source, first_row)
-            )
-            if priors is not None:
-                probs = shift_priors(probs, *map(torch.from_numpy, priors))
-            risk = conditional_risk(probs, costs).numpy()
-            chosen = risk.argmin(1)
-            counts += numpy.bincount(chosen, minlength=len(counts))
-            first_row += len(rows)
-            added = dict(zip(ADDED, (names[chosen], risk.min(1)), strict=True))
-            write(rows.drop(columns=list(costs.classes)).assign(**added))
+    rows = decided_blocks(source, costs, priors, counts)
+    if out is None:
+        write_csv(rows, sys.stdout)
+        return counts
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(out) as draft:
+        if out.suffix == ".parquet":
+            write_parquet(rows, draft)
+        else:
+            with draft.open("w", newline="", encoding="utf-8") as file:
+                write_csv(rows, file)
     return counts
+
+
+def decided_blocks(
+    source: Path, costs: CostMatrix, priors: tuple[Numbers, Numbers] | None, counts: Indices
+) -> Iterator[pandas.DataFrame]:
+    """The rows of a file with their decisions, which are added to `counts` (K,)."""
+    names, first_row = numpy.array(costs.decisions), 1
+    for rows in blocks(source, costs):
+        array = to_numbers(rows[list(costs.classes)])
+        probs = torch.from_numpy(normalized_probs(array, source, first_row))
+        if priors is not None:
+            probs = shift_priors(probs, *map(torch.from_numpy, priors))
+        risk = conditional_risk(probs, costs).numpy()
+        chosen = risk.argmin(1)
+        counts += numpy.bincount(chosen, minlength=len(counts))
+        first_row += len(rows)
+        added = dict(zip(ADDED, (names[chosen], risk.min(1)), strict=True))
+        yield rows.drop(columns=list(costs.classes)).assign(**added)
 
 
 def blocks(path: Path, costs: CostMatrix) -> Iterator[pandas.DataFrame]:
@@ -62,7 +76,8 @@ def blocks(path: Path, costs: CostMatrix) -> Iterator[pandas.DataFrame]:
         file = read(path, ParquetFile)
         check_columns(file.schema_arrow.names, path, costs)
         size = max(1, BLOCK // len(file.schema_arrow.names))
-        for batch in file.iter_batches(size):
+        empty = file.schema_arrow.empty_table()  # has the columns, where there are no rows to tell
+        for batch in file.iter_batches(size) if file.metadata.num_rows else [empty]:
             yield batch.to_pandas()
         return
     options: dict[str, Any] = {"sep": read(path, separator), "keep_default_na": False}
@@ -82,8 +97,8 @@ def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
     absent = [name for name in costs.classes if name not in names]
     if absent:
         raise UserInputError(
-            f"{path} has no column {shown(absent)}: it needs one for each class of the costs, and "
-            f"has {shown(names)}."
+            f"{path} has no column {quoted(absent)}: it needs one for each class of the costs, and "
+            f"has {quoted(names)}."
         )
     if taken := [name for name in ADDED if name in names]:
         raise UserInputError(f"{path} has a column {taken[0]!r} already: rename it.")
@@ -91,67 +106,27 @@ def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
 
 def read_priors(path: Path, costs: CostMatrix) -> tuple[Numbers, Numbers]:
     """Old and new class frequencies from a CSV file with the columns class, old and new."""
-    rows = read_table(path, text=["class"])
+    rows = read_frame(path, text=["class"])
     if not {"class", "old", "new"} <= set(rows) or set(rows["class"]) != set(costs.classes):
         raise UserInputError(
             f"{path} needs the columns class, old and new and a row for each of "
-            f"{shown(costs.classes)}: what share each class had, and has now."
+            f"{quoted(costs.classes)}: what share each class had, and has now."
         )
     ordered = rows.set_index("class").loc[list(costs.classes), ["old", "new"]]
-    old, new = numbers(ordered).T
+    old, new = to_numbers(ordered).T
     return old.copy(), new.copy()
 
 
-class Write(Protocol):
-    """Writes one block of rows."""
-
-    def __call__(self, rows: pandas.DataFrame) -> None: ...  # noqa: D102
-
-
-@contextmanager
-def writer(out: Path | None) -> Generator[Write]:
-    """Blocks become a CSV or Parquet file that appears when it is complete, or lines on stdout."""
-    if out is None:
-        yield csv_writer(sys.stdout)
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        if out.suffix == ".parquet":
-            with parquet_writer(unfinished) as write:
-                yield write
-        else:
-            with unfinished.open("w", newline="", encoding="utf-8") as file:
-                yield csv_writer(file)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def write_csv(blocks: Iterator[pandas.DataFrame], file: Any) -> None:
+    """Write all blocks; the first brings the header."""
+    for number, rows in enumerate(blocks):
+        rows.to_csv(file, index=False, header=number == 0, lineterminator="\n")
 
 
-def csv_writer(file: Any) -> Write:
-    """The first block brings the header."""
-    begun: list[bool] = []
-
-    def write(rows: pandas.DataFrame) -> None:
-        rows.to_csv(file, index=False, header=not begun, lineterminator="\n")
-        begun.append(True)
-
-    return write
-
-
-@contextmanager
-def parquet_writer(path: Path) -> Generator[Write]:
-    """The first block brings the schema, which the others must fit."""
-    opened: list[ParquetWriter] = []
-
-    def write(rows: pandas.DataFrame) -> None:
-        if not opened:
-            table = Table.from_pandas(rows, preserve_index=False)
-            opened.append(ParquetWriter(path, table.schema))
-        opened[0].write_table(Table.from_pandas(rows, opened[0].schema, preserve_index=False))
-
-    try:
-        yield write
-    finally:
-        for each in opened:
-            each.close()
+def write_parquet(blocks: Iterator[pandas.DataFrame], path: Path) -> None:
+    """Write all blocks; the first brings the schema, which the others must fit."""
+    first = Table.from_pandas(next(blocks), preserve_index=False)
+    with ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for rows in blocks:
+            writer.write_table(Table.from_pandas(rows, first.schema, preserve_index=False))

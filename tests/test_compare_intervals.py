@@ -4,7 +4,7 @@
 import numpy
 import pytest
 
-from lossmatrix.compare.statistics import corrected_interval, paired_intervals, verdict
+from lossmatrix.compare.intervals import corrected_interval, paired_intervals, verdict
 
 
 def half_width(intervals: numpy.ndarray, index: int = 0) -> float:
@@ -62,7 +62,7 @@ def test_blocks_of_resamples_do_not_change_their_distribution(
     differences = numpy.random.default_rng(4).normal(size=(1, 2, 100))
     arguments = (differences, numpy.zeros(100, int), numpy.ones(100))
     whole = paired_intervals(*arguments)
-    monkeypatch.setattr("lossmatrix.compare.statistics.BLOCK", 12_345)
+    monkeypatch.setattr("lossmatrix.compare.intervals.BLOCK", 12_345)
     assert half_width(paired_intervals(*arguments)) == pytest.approx(half_width(whole), rel=0.05)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which rows train, which stop and calibrate, which judge: stored splits first, else new ones."""
+"""Which rows train, which stop and calibrate, which test: stored splits first, else new ones."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy
 from sklearn.model_selection import StratifiedKFold  # pyright: ignore[reportMissingTypeStubs]
 
-from lossmatrix.compare.task import Indices, Task, UserInputError, shown
+from lossmatrix.compare.task import Indices, Task, UserInputError, quoted
 
 SplitKind: TypeAlias = Literal["stored parts", "stored folds", "new folds"]
 FOLDS = 5  # where the data come with neither folds nor parts
@@ -18,7 +18,7 @@ HELD_OUT = 5  # one row in five of a training part stops early and calibrates
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers: `fit` trains, `validation` stops early and calibrates, `test` judges."""
+    """Row numbers: `fit` trains, `validation` stops early and calibrates, `test` measures."""
 
     seed: int
     fit: Indices
@@ -27,18 +27,18 @@ class Split:
 
 
 def split_kind(task: Task) -> SplitKind:
-    """Where the judged rows come from: one stored part, or every fold in turn."""
+    """Where the test rows come from: one stored part, or every fold in turn."""
     if task.parts is not None:
         return "stored parts"
     return "new folds" if task.folds is None else "stored folds"
 
 
 def splits(task: Task, seeds: int) -> Iterator[Split]:
-    """Every split of every seed; within one seed each judged row is in exactly one test part.
+    """Every split of every seed; within one seed each test row is in exactly one test part.
 
     Stored parts are the same for all seeds. Stored folds are seed 0; the other seeds, and all
     seeds where nothing is stored, are stratified folds shuffled by the seed. A task that has only
-    scores calibrates on everything that does not judge.
+    scores calibrates on everything that is no test row.
 
     Raises `UserInputError` where a part, or a class of the training part, has no row.
     """
@@ -56,8 +56,8 @@ def splits(task: Task, seeds: int) -> Iterator[Split]:
                     name for name, n in zip(task.costs.classes, counts, strict=True) if n == 0
                 ]
                 raise UserInputError(
-                    f"A training part of {task.name} has no row of class {shown(absent)}: each "
-                    "class needs rows to train, to calibrate and to judge; add some, or merge it "
+                    f"A training part of {task.name} has no row of class {quoted(absent)}: each "
+                    "class needs rows to train, to calibrate and to test; add some, or merge it "
                     "with another class."
                 )
             yield Split(seed, fit, validation, test)
@@ -72,7 +72,7 @@ def outer_splits(task: Task, seed: int) -> Iterator[tuple[Indices, Indices, Indi
         )
         if not len(test) or not len(train) + (len(validation) if task.features is None else 0):
             raise UserInputError(
-                f"The split of {task.name} names {shown(sorted(set(task.parts.tolist())))}, but "
+                f"The split of {task.name} names {quoted(sorted(set(task.parts.tolist())))}, but "
                 "needs 'train' and 'test', or 'cal' and 'test' for scores of a model."
             )
         yield train, validation, test
@@ -94,7 +94,7 @@ def stratified_folds(target: Indices, count: int, seed: int) -> Indices:
     folds = numpy.empty(len(target), numpy.int64)
     splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about rare classes, which splits() judges
+        warnings.simplefilter("ignore", UserWarning)  # about rare classes, which splits() refuses
         for fold, (_, rows) in enumerate(splitter.split(target, target)):  # pyright: ignore[reportUnknownMemberType]
             folds[rows] = fold
     return folds

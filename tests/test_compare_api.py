@@ -135,6 +135,6 @@ def test_probabilities_of_each_row_follow_its_own_costs() -> None:
     result = comparison.results[2]
     expected = numpy.einsum("nc,nck->nk", result.probs, cubes[120:].numpy()).argmin(1)
     assert result.decisions[0].tolist() == expected.tolist()
-    paid = cubes[120:].numpy()[numpy.arange(61), TEST[1], result.decisions]
-    assert result.average_cost == pytest.approx(paid.mean())
+    realised = cubes[120:].numpy()[numpy.arange(61), TEST[1], result.decisions]
+    assert result.average_cost == pytest.approx(realised.mean())
     numpy.testing.assert_array_equal(comparison.row_costs, cubes[120:])

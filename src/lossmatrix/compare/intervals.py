@@ -14,7 +14,7 @@ Verdict: TypeAlias = Literal["better", "worse", "no difference", "undecided"]
 
 MARGIN = 0.01  # in normalised cost: a smaller difference does not matter
 RESAMPLES = 10_000
-FEW_ROWS = 30  # a class with fewer judged rows is resampled on its own, so it never vanishes
+FEW_ROWS = 30  # a class with fewer test rows is resampled on its own, so it never vanishes
 BLOCK = 4_000_000  # entries of one block of resamples, which bounds memory
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Trainings as cells: tuned alike, run anywhere, resumed where they stopped."""
+"""Trials: tuned alike, run anywhere, resumed where they stopped."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ import numpy
 import pytest
 
 import lossmatrix as lm
-from lossmatrix.compare import cells
+from lossmatrix.compare import trial as trials
+from lossmatrix.compare.experiment import cheapest, compare_task
 from lossmatrix.compare.methods import Configuration, Method, default_methods
 from lossmatrix.compare.results import Comparison
-from lossmatrix.compare.run import cheapest, compare_task
-from lossmatrix.compare.splitting import Split
+from lossmatrix.compare.splits import Split
 from lossmatrix.compare.task import Task, UserInputError
 from lossmatrix.compare.training import Schedule
 
@@ -60,31 +60,31 @@ def test_four_configurations_are_the_four_weights_or_four_steps() -> None:
     assert sorted(each.loss.temperature for each in soft) == [0.1, 0.3, 1.0]
 
 
-def scored(validation: numpy.ndarray, target: list[int]) -> tuple[Task, list[cells.Cell]]:
+def scored(validation: numpy.ndarray, target: list[int]) -> tuple[Task, list[trials.Trial]]:
     """Candidates whose validation logits are given: one task of scores for each of them."""
     rows = numpy.arange(len(target))
     split = Split(0, rows[:0], rows, rows[:0])
     names = [f"candidate {i}" for i in range(len(validation))]
     scores = dict(zip(names, validation, strict=True))
     task = Task("t", "t", lm.Dense([[0, 10], [1, 0]]), numpy.array(target), scores=scores)
-    made = [
-        cells.Cell(split, replace(COSTLY, name=name), Configuration(lm.ExpectedCost()), Path())
+    candidates = [
+        trials.Trial(split, replace(COSTLY, name=name), Configuration(lm.ExpectedCost()), Path())
         for name in names
     ]
-    return task, made
+    return task, candidates
 
 
 def test_the_configuration_is_chosen_by_cost_not_by_accuracy() -> None:
-    accurate_but_dear = [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    accurate_but_costly = [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
     cheap = [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
-    task, candidates = scored(numpy.array([accurate_but_dear, cheap, cheap]), [0, 1, 1, 1])
+    task, candidates = scored(numpy.array([accurate_but_costly, cheap, cheap]), [0, 1, 1, 1])
     assert cheapest(task, candidates) is candidates[1]
     light = replace(task, weight=numpy.array([0.1, 1.0, 1.0, 1.0]))
     assert cheapest(light, candidates) is candidates[0]
 
 
 def test_the_configuration_is_chosen_by_the_rule_that_the_loss_decides_by() -> None:
-    # By argmax the second is dearer; its probabilities, decided by cost, never miss class 0.
+    # By argmax the second costs more; its probabilities, decided by cost, never miss class 0.
     sure = [[0.0, 4.0], [4.0, 0.0], [0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]
     unsure = [[0.0, 1.0], [0.0, 1.0], [0.0, 40.0], [0.0, 40.0], [0.0, 40.0]]
     task, candidates = scored(numpy.array([sure, unsure]), [0, 0, 1, 1, 1])
@@ -99,7 +99,7 @@ def test_the_untuned_cost_is_that_of_a_run_without_tuning() -> None:
     plain = compare_task(blobs(150), methods, seeds=1, tune=1).results
     for mine, other in zip(tuned, plain, strict=True):
         assert mine.untuned_cost == pytest.approx(other.normalized_cost)
-    assert any(run.configuration.step != 1 for run in tuned[0].runs)
+    assert any(fit.configuration.step != 1 for fit in tuned[0].fits)
 
 
 # --- running -------------------------------------------------------------------------------------
@@ -123,14 +123,14 @@ def test_a_second_run_trains_only_what_the_first_did_not(
     first = compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=2, keep=tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert len(before) == 10
-    trained: list[cells.Cell] = []
-    real = cells.train_cell
+    trained: list[trials.Trial] = []
+    real = trials.run_trial
 
-    def counted(cell: cells.Cell, data: cells.Data) -> None:
-        trained.append(cell)
-        real(cell, data)
+    def counted(trial: trials.Trial, data: trials.TrialData) -> None:
+        trained.append(trial)
+        real(trial, data)
 
-    monkeypatch.setattr("lossmatrix.compare.run.train_cell", counted)
+    monkeypatch.setattr("lossmatrix.compare.backend.run_trial", counted)
     next(iter(before)).unlink()
     again = compare_task(blobs(), [CROSS_ENTROPY, COSTLY], seeds=1, tune=2, keep=tmp_path)
     assert len(trained) == 1 + 10
@@ -149,12 +149,12 @@ def test_a_second_run_trains_only_what_the_first_did_not(
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_cells_of_another_task_are_not_taken_for_ones_own(change: dict[str, object]) -> None:
+def test_trials_of_another_task_are_not_taken_for_ones_own(change: dict[str, object]) -> None:
     schedule = Schedule()
-    mine = cells.fingerprint(blobs(), schedule)
-    assert cells.fingerprint(replace(blobs(), **change), schedule) != mine
-    assert cells.fingerprint(blobs(), Schedule(epochs=41)) != mine
-    assert cells.fingerprint(replace(blobs(), name="other"), schedule) == mine
+    mine = trials.fingerprint(blobs(), schedule)
+    assert trials.fingerprint(replace(blobs(), **change), schedule) != mine
+    assert trials.fingerprint(blobs(), Schedule(epochs=41)) != mine
+    assert trials.fingerprint(replace(blobs(), name="other"), schedule) == mine
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class KilledOnce(lm.CrossEntropy):
         return super().bind(costs)
 
 
-def test_a_killed_worker_loses_no_finished_cell(tmp_path: Path) -> None:
+def test_a_killed_worker_loses_no_finished_trial(tmp_path: Path) -> None:
     methods = [CROSS_ENTROPY, Method("killed", KilledOnce(tmp_path / "mark"))]
     done: list[int] = []
     comparison = compare_task(

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Cells: one split, one method, one configuration, trained anywhere and kept in one file.
+"""A trial: one split, one method, one configuration, trained anywhere and kept in one file.
 
-A cell is named by a hash of all that its outcome depends on, so a run that was interrupted goes on
-where it stopped, and a run with one loss more trains that loss only.
+Its file is named by a hash of all that the outcome depends on, so a comparison that was interrupted
+goes on where it stopped, and one with one loss more trains that loss only.
 """
 # joblib and pandas carry no types:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -26,15 +25,16 @@ from torch import Tensor
 
 from lossmatrix.compare.encoding import encode
 from lossmatrix.compare.methods import Configuration, Method
-from lossmatrix.compare.splitting import Split
+from lossmatrix.compare.splits import Split
 from lossmatrix.compare.task import Indices, ModelFactory, Network, Task, of_rows
 from lossmatrix.compare.training import Part, Schedule, build, predict, train
 from lossmatrix.costs import CostMatrix
+from lossmatrix.costs.io import write_atomically
 from lossmatrix.nn import Criterion
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """One training and the file of its outcome."""
 
     split: Split
@@ -44,12 +44,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Data:
-    """What the cells of one split train on, in arrays, which travel well between processes."""
+class TrialData:
+    """What the trials of one split train on, in arrays, which travel well between processes.
+
+    `costs` are regrets in units of their mean.
+    """
 
     network: Network | ModelFactory
     schedule: Schedule
-    prices: CostMatrix
+    costs: CostMatrix
     features: NDArray[Any]
     target: Indices
     weight: NDArray[Any]
@@ -58,11 +61,11 @@ class Data:
         """Some of the rows as tensors."""
         arrays = self.features[rows], self.target[rows], self.weight[rows]
         features, target, weight = map(torch.from_numpy, arrays)
-        return Part(features, target, weight, of_rows(self.prices, rows))
+        return Part(features, target, weight, of_rows(self.costs, rows))
 
 
-def prepare(task: Task, split: Split, schedule: Schedule) -> Data:
-    """Encoded rows, and prices as regrets in units of their mean; a user's model reads raw rows."""
+def prepare(task: Task, split: Split, schedule: Schedule) -> TrialData:
+    """Encoded rows, and costs as regrets in units of their mean; a user's model reads raw rows."""
     assert task.features is not None
     if callable(task.network):
         features = numpy.asarray(task.features)
@@ -70,20 +73,20 @@ def prepare(task: Task, split: Split, schedule: Schedule) -> Data:
         dtype = numpy.float64 if task.network == "linear" else numpy.float32
         features = encode(task.features, split.fit).astype(dtype)
     regret = task.costs.regret()
-    prices = regret.scaled(1 / regret.unit)
     kind = features.dtype if features.dtype.kind == "f" else numpy.float32
     weight = (task.row_weight / task.row_weight[split.fit].mean()).astype(kind)
-    return Data(task.network, schedule, prices, features, task.target, weight)
+    costs = regret.scaled(1 / regret.unit)
+    return TrialData(task.network, schedule, costs, features, task.target, weight)
 
 
-def train_cell(cell: Cell, data: Data) -> None:
+def run_trial(trial: Trial, data: TrialData) -> None:
     """Train a network, alike for all losses in everything but the criterion; keep its outcome."""
-    split, chosen = cell.split, cell.configuration
+    split, chosen = trial.split, trial.configuration
     fit, validation = data.part(split.fit), data.part(split.validation)
     criterion = Criterion(chosen.loss, fit.costs)
     with one_thread_and_own_randomness():
         start = time.perf_counter()
-        size, num_classes = data.features[0].size, data.prices.num_classes
+        size, num_classes = data.features[0].size, data.costs.num_classes
         network = build(data.network, size, num_classes, split.seed)
         succeeded = train(network, criterion, fit, validation, data.schedule, chosen.step)
         arrays: dict[str, Any] = {"seconds": numpy.array(time.perf_counter() - start)}
@@ -91,26 +94,24 @@ def train_cell(cell: Cell, data: Data) -> None:
             test = torch.from_numpy(data.features[split.test])
             arrays["validation"] = predict(network, validation.features).numpy()
             arrays["test"] = predict(network, test).numpy()
-    unfinished = cell.path.with_name(f".{cell.path.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
+    with write_atomically(trial.path) as draft, draft.open("wb") as file:
         numpy.savez(file, **arrays)
-    unfinished.replace(cell.path)
 
 
-def load(task: Task, cell: Cell, part: Literal["validation", "test"]) -> Tensor | None:
-    """Logits (n, C) of a finished cell in float64, None where training failed."""
+def load_logits(task: Task, trial: Trial, part: Literal["validation", "test"]) -> Tensor | None:
+    """Logits (n, C) of a finished trial in float64, None where training failed."""
     if task.features is None:
-        rows = cell.split.validation if part == "validation" else cell.split.test
-        return torch.from_numpy(task.scores[cell.method.name][rows]).double()
-    with numpy.load(cell.path, allow_pickle=False) as file:
+        rows = trial.split.validation if part == "validation" else trial.split.test
+        return torch.from_numpy(task.scores[trial.method.name][rows]).double()
+    with numpy.load(trial.path, allow_pickle=False) as file:
         return torch.from_numpy(file[part]).double() if part in file else None
 
 
-def seconds(task: Task, cell: Cell) -> float:
+def training_seconds(task: Task, trial: Trial) -> float:
     """How long the training took; nothing where scores were given."""
     if task.features is None:
         return 0.0
-    with numpy.load(cell.path, allow_pickle=False) as file:
+    with numpy.load(trial.path, allow_pickle=False) as file:
         return float(file["seconds"])
 
 
@@ -118,7 +119,7 @@ def seconds(task: Task, cell: Cell) -> float:
 def one_thread_and_own_randomness() -> Generator[None]:
     """Neither the caller's random numbers nor the number of his threads change."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # cells run side by side; in networks this small, threads only wait
+    torch.set_num_threads(1)  # trials run side by side; in networks this small, threads only wait
     try:
         with torch.random.fork_rng(devices=[]):
             yield
@@ -127,7 +128,7 @@ def one_thread_and_own_randomness() -> Generator[None]:
 
 
 def fingerprint(task: Task, schedule: Schedule) -> str:
-    """A hash of all content that the cells of a task have in common, and of the versions."""
+    """A hash of all content that the trials of a task have in common, and of the versions."""
     features: Any = task.features
     network: Any = task.network
     if isinstance(features, pandas.DataFrame):
@@ -136,12 +137,12 @@ def fingerprint(task: Task, schedule: Schedule) -> str:
         with one_thread_and_own_randomness():
             model = build(task.network, 0, task.costs.num_classes, seed=0)
         network = repr(model), {name: t.numpy() for name, t in model.state_dict().items()}
-    prices = repr(task.costs), {name: t.numpy() for name, t in task.costs.tables.items()}
-    content = features, task.target, task.weight, prices, network, repr(schedule)
+    costs = repr(task.costs), {name: t.numpy() for name, t in task.costs.tables.items()}
+    content = features, task.target, task.weight, costs, network, repr(schedule)
     return str(joblib.hash((content, version("lossmatrix"), torch.__version__)))
 
 
-def cell_path(folder: Path, common: str, split: Split, configuration: Configuration) -> Path:
-    """The file of a cell; the name of its method plays no part."""
+def trial_path(folder: Path, common: str, split: Split, configuration: Configuration) -> Path:
+    """The file of a trial; the name of its method plays no part."""
     rows = split.seed, split.fit, split.validation, split.test
     return folder / f"{joblib.hash((common, rows, repr(configuration)))}.npz"

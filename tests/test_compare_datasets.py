@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Reading tasks: what is understood, and the sentence for everything that is not."""
 
-import gzip
-import json
 import re
 from pathlib import Path
 
@@ -10,10 +8,10 @@ import numpy
 import pandas
 import pytest
 
-from lossmatrix.compare.data import digits, folder, scores_table, table
+from lossmatrix.compare.datasets import digits, scores_table, table
 from lossmatrix.compare.encoding import encode
-from lossmatrix.compare.reading import read_costs
-from lossmatrix.compare.splitting import splits
+from lossmatrix.compare.io import read_cost_csv
+from lossmatrix.compare.splits import splits
 from lossmatrix.compare.task import Task, UserInputError
 
 COSTS = "true\\pred,bad,good\nbad,0,5\ngood,1,0\n"
@@ -27,18 +25,7 @@ def write(folder: Path, **files: str) -> dict[str, Path]:
     return paths
 
 
-def make_folder(
-    path: Path, *, classes: list[str] | None = None, costs: str = COSTS, **arrays: numpy.ndarray
-) -> Path:
-    meta = {"title": "A set", "classes": classes or ["bad", "good"], "modality": "scores"}
-    (path / "meta.json").write_text(json.dumps(meta))
-    (path / "cost.csv").write_text(costs)
-    if arrays:
-        numpy.savez(path / "arrays.npz", **arrays)
-    return path
-
-
-def test_digits_are_dearer_when_too_much_is_paid() -> None:
+def test_digits_cost_more_when_too_much_is_paid() -> None:
     costs = digits().costs
     assert costs.entry("3", "5") == 8
     assert costs.entry("5", "3") == 2
@@ -92,95 +79,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         table(tmp_path / "absent.csv", "risk", paths["costs"])
     with pytest.raises(UserInputError, match=r"no file .*absent\.csv"):
         table(paths["costs"], "risk", tmp_path / "absent.csv")
-    with pytest.raises(UserInputError, match=r"no file .*meta\.json"):
-        folder(tmp_path)
 
 
 def test_columns_of_costs_are_put_in_the_order_of_the_classes(tmp_path: Path) -> None:
     text = "true\\pred,good,wait,bad\nbad,5,2,0\ngood,0,2,1\n"
-    costs = read_costs(write(tmp_path, costs=text)["costs"])
+    costs = read_cost_csv(write(tmp_path, costs=text)["costs"])
     assert list(costs.decisions) == ["bad", "good", "wait"]
     assert costs.entry("bad", "good") == 5
-
-
-def test_a_folder_of_scores_is_read_as_logits(tmp_path: Path) -> None:
-    probs = numpy.array([[0.25, 0.75], [0.5, 0.5], [0.9, 0.1]])
-    path = make_folder(
-        tmp_path,
-        y=numpy.array([1, 0, 0]),
-        probs_net=probs,
-        logits=probs,
-        weight=numpy.array([1, 2, 3]),
-    )
-    task = folder(path)
-    assert task.features is None
-    assert list(task.scores) == ["net", "given logits"]
-    numpy.testing.assert_allclose(task.scores["net"], numpy.log(probs))
-    assert task.row_weight.tolist() == [1, 2, 3]
-
-
-def test_a_folder_reads_a_packed_table_with_stored_folds_and_words(tmp_path: Path) -> None:
-    path = make_folder(tmp_path)
-    meta = json.loads((path / "meta.json").read_text()) | {
-        "modality": "tabular",
-        "features": [{"name": "code", "kind": "categorical"}, {"name": "x", "kind": "numeric"}],
-    }
-    (path / "meta.json").write_text(json.dumps(meta))
-    with gzip.open(path / "data.csv.gz", "wt") as file:
-        file.write("y,fold,code,x,attack\n0,1,07,0.5,a\n1,0,7,,b\n")
-    task = folder(path)
-    assert isinstance(task.features, pandas.DataFrame)
-    assert task.features["code"].tolist() == ["07", "7"]
-    assert list(task.features) == ["code", "x"]
-    assert task.folds is not None
-    assert task.folds.tolist() == [1, 0]
-    assert task.network == "linear"
-
-
-def test_parts_stored_as_numbers_are_named_by_the_description(tmp_path: Path) -> None:
-    arrays = {"y": [0, 1, 0, 1], "X": [[1.0]] * 4, "split": [1, 0, 0, 1]}
-    path = make_folder(tmp_path, **{name: numpy.array(a) for name, a in arrays.items()})
-    parts = folder(path).parts
-    assert parts is not None
-    assert parts.tolist() == ["1", "0", "0", "1"]
-    meta = json.loads((path / "meta.json").read_text())
-    meta["split"] = {"values": {"0": "train", "1": "test"}}
-    (path / "meta.json").write_text(json.dumps(meta))
-    parts = folder(path).parts
-    assert parts is not None
-    assert parts.tolist() == ["test", "train", "train", "test"]
-
-
-def test_other_costs_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
-    path = make_folder(tmp_path, y=numpy.array([0, 1]), X=numpy.eye(2))
-    (path / "cost_other.csv").write_text(COSTS.replace("5", "9"))
-    assert folder(path, Path("cost_other.csv")).costs.maximum == 9
-
-
-@pytest.mark.parametrize(
-    ("arrays", "sentence"),
-    [
-        ({"y": [0, 1]}, "neither features nor arrays"),
-        ({"X": [[1.0], [2.0]]}, "no column or array 'y'"),
-        ({"y": [0, 2], "X": [[1.0], [2.0]]}, "labels y .* are '0', '2'"),
-        ({"y": ["bad", "good"], "X": [[1.0], [2.0]]}, "labels y .* are 'bad', 'good'"),
-        ({"y": [0, 1], "X": [[1.0], [numpy.nan]]}, "1 of 2 rows"),
-        ({"y": [0, 1], "X": [[1.0]]}, "differ in length"),
-        ({"y": [0, 1], "probs": [[1.0, 0.0], [0.5, 0.6]]}, "Row 2 .* no probabilities"),
-    ],
-)
-def test_arrays_that_cannot_be_used_are_refused_with_one_sentence(
-    tmp_path: Path, arrays: dict[str, list[float]], sentence: str
-) -> None:
-    path = make_folder(tmp_path, **{name: numpy.array(a) for name, a in arrays.items()})
-    with pytest.raises(UserInputError, match=sentence):
-        folder(path)
-
-
-def test_costs_of_other_classes_than_the_folder_are_refused(tmp_path: Path) -> None:
-    path = make_folder(tmp_path, classes=["bad", "fine"], y=numpy.array([0, 1]), X=numpy.eye(2))
-    with pytest.raises(UserInputError, match=r"cost.csv cannot be read: .*differ"):
-        folder(path)
 
 
 # --- formats -------------------------------------------------------------------------------------
@@ -278,7 +183,7 @@ def test_a_column_may_hold_the_costs_of_each_row(tmp_path: Path) -> None:
     task = table(tmp_path / "t.csv", "risk", costs, ["bad,good=cost"])
     assert isinstance(task.features, pandas.DataFrame)
     assert list(task.features) == ["age"]
-    assert task.paid(numpy.arange(4)).tolist() == [[1, 0], [0, 2], [1, 0], [0, 4]]
+    assert task.decision_costs(numpy.arange(4)).tolist() == [[1, 0], [0, 2], [1, 0], [0, 4]]
 
 
 @pytest.mark.parametrize(
@@ -299,26 +204,6 @@ def test_costs_per_row_that_cannot_be_used_are_one_sentence(
         table(tmp_path / "t.csv", "risk", costs, [given])
 
 
-def test_bank_marketing_prices_every_customer(data_dir: Path) -> None:
-    task = folder(data_dir / "bank_marketing")
-    rows = numpy.array([10, 25, 319])
-    expected = [[0, 1], [0, 1], [5.11141597, 1]]
-    numpy.testing.assert_allclose(task.paid(rows), expected, rtol=1e-7)
-    assert folder(data_dir / "bank_marketing", Path("cost.csv")).costs.num_samples is None
-
-
-def test_the_costs_of_a_converged_model_are_looked_up_beside_or_above(tmp_path: Path) -> None:
-    path = tmp_path / "set"
-    path.mkdir()
-    make_folder(path, y=numpy.array([0, 1]), X=numpy.eye(2))
-    assert folder(path).converged_cost is None
-    text = "dataset,model,cost,ec_bayes\nset,histgb,cost.csv,0.1\nset,logistic,cost.csv,0.3\n"
-    (tmp_path / "anchors.csv").write_text(text)
-    assert folder(path).converged_cost == 0.3
-    (path / "anchors.csv").write_text(text.replace("0.3", "0.2"))
-    assert folder(path).converged_cost == 0.2
-
-
 def test_encoding_uses_statistics_of_training_rows_only() -> None:
     features = pandas.DataFrame(
         {"x": [1.0, 3.0, None, 1000.0], "town": ["Ulm", None, "Ulm", "Rome"]}
@@ -336,12 +221,12 @@ def task_of(target: list[int], **stored: numpy.ndarray) -> Task:
     return Task("t", "t", digits().costs, numpy.array(target), features=features, **stored)
 
 
-def test_every_row_is_judged_once_a_seed_and_never_trains_there() -> None:
+def test_every_row_is_tested_once_a_seed_and_never_trains_there() -> None:
     task = task_of([*range(10)] * 12)
     for seed in (0, 1):
         plan = [split for split in splits(task, 2) if split.seed == seed]
-        judged = numpy.concatenate([split.test for split in plan])
-        assert sorted(judged) == [*range(120)]
+        tested = numpy.concatenate([split.test for split in plan])
+        assert sorted(tested) == [*range(120)]
         for split in plan:
             parts = numpy.concatenate([split.fit, split.validation, split.test])
             assert sorted(parts) == [*range(120)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The comparison from rows to report: pairing, failures, units, and what the numbers mean."""
+"""The comparison from rows to results: pairing, failures, units, and what the numbers mean."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,22 +8,15 @@ import numpy
 import pandas
 import pytest
 import torch
+from stored import stored_task
 
 import lossmatrix as lm
-from lossmatrix.compare import cells, run
-from lossmatrix.compare.data import folder
+from lossmatrix.compare import experiment, trial
+from lossmatrix.compare.evaluate import Decisions, baseline_of, evaluate
+from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods
-from lossmatrix.compare.results import (
-    Comparison,
-    Record,
-    Result,
-    Run,
-    judge,
-    stakes_of,
-    summary,
-)
-from lossmatrix.compare.run import compare_task
-from lossmatrix.compare.splitting import splits
+from lossmatrix.compare.results import Comparison, Fit, Row
+from lossmatrix.compare.splits import splits
 from lossmatrix.compare.task import Network, Task, UserInputError
 from lossmatrix.compare.training import Part, Schedule, build, predict, train
 
@@ -44,8 +37,8 @@ def blobs(rows: int = 150, costs: lm.CostMatrix | None = None) -> Task:
             ),
         }
     )
-    priced = costs or lm.Dense(COSTS, classes=["cat", "lynx", "truck"])
-    return Task("blobs", "Three blobs", priced, target, features=features, network="linear")
+    matrix = costs or lm.Dense(COSTS, classes=["cat", "lynx", "truck"])
+    return Task("blobs", "Three blobs", matrix, target, features=features, network="linear")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +80,7 @@ def test_only_cross_entropy_calibrated_and_decided_by_bayes_is_the_control(
 
 
 def test_decisions_follow_from_the_probabilities_that_are_kept(comparison: Comparison) -> None:
-    assert comparison.judged.tolist() == [*range(90)]
+    assert comparison.test_rows.tolist() == [*range(90)]
     assert comparison.target.tolist() == comparison.task.target.tolist()
     kept = [result for result in comparison.results if result.probs is not None]
     assert len(kept) == 5  # what decides by argmax after a loss with costs estimates nothing
@@ -119,7 +112,7 @@ def test_two_methods_with_one_loss_are_trained_to_the_same_network() -> None:
         assert results[5].verdict == "no difference"
 
 
-def test_the_unit_of_the_costs_changes_nothing_but_prices() -> None:
+def test_the_unit_of_the_costs_changes_nothing_but_average_costs() -> None:
     euros = compare_task(blobs(60), seeds=1, tune=1)
     cents = compare_task(blobs(60, blobs().costs.scaled(128.0)), seeds=1, tune=1)
     for mine, other in zip(euros.results, cents.results, strict=True):
@@ -128,14 +121,14 @@ def test_the_unit_of_the_costs_changes_nothing_but_prices() -> None:
         numpy.testing.assert_array_equal(mine.confusion, other.confusion)
 
 
-def test_a_price_for_being_right_changes_no_decision() -> None:
+def test_a_cost_of_being_right_changes_no_decision() -> None:
     table = lm.Dense(COSTS).to_dense()
     shifted = lm.Dense(table + torch.tensor([[4.0], [-8.0], [0.0]]))
-    free, priced = (
+    free, costly = (
         compare_task(blobs(60, lm.Dense(d)), seeds=1, tune=1).results
         for d in (table, shifted.to_dense())
     )
-    for mine, other in zip(free, priced, strict=True):
+    for mine, other in zip(free, costly, strict=True):
         numpy.testing.assert_array_equal(mine.confusion, other.confusion)
         assert other.normalized_cost == pytest.approx(mine.normalized_cost)
 
@@ -165,23 +158,23 @@ def test_the_callers_random_numbers_go_on_unchanged() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-def record(name: str, rule: Rule, decisions: list[list[int]]) -> Record:
+def decided(name: str, rule: Rule, decisions: list[list[int]]) -> Decisions:
     table = numpy.array(decisions)
-    made = Record(name, rule, "c", table, table, None)
+    method = Decisions(name, rule, "c", table, table, None)
     configuration = Configuration(lm.CrossEntropy())
-    made.runs.append(Run(0, 4, numpy.arange(table.shape[1]), configuration, 1.0, 1.5))
-    return made
+    method.fits.append(Fit(0, 4, numpy.arange(table.shape[1]), configuration, 1.0, 1.5))
+    return method
 
 
-def test_costs_are_those_of_the_metrics_with_weights_and_a_price_for_being_right() -> None:
+def test_costs_are_those_of_the_metrics_with_weights_and_a_cost_of_being_right() -> None:
     costs = lm.Dense([[1, 4, 2], [3, 1, 1]], classes=["no", "yes"])
     target, weight = numpy.array([0, 1, 1, 0, 0]), numpy.array([1.0, 2.0, 0.5, 3.0, 1.0])
     task = Task("t", "t", costs, target, weight=weight)
-    records = [
-        record("m", "argmax", [[1, 1, 0, 2, 0]]),
-        record("c", "temperature + Bayes", [[0, 2, 0, 1, 0]]),
+    methods = [
+        decided("m", "argmax", [[1, 1, 0, 2, 0]]),
+        decided("c", "temperature + Bayes", [[0, 2, 0, 1, 0]]),
     ]
-    result = judge(task, stakes_of(task, numpy.arange(5)), records, Schedule(), 1).results[0]
+    result = evaluate(task, baseline_of(task, numpy.arange(5)), methods, Schedule(), 1).results[0]
     arguments = torch.tensor([1, 1, 0, 2, 0]), torch.tensor(target)
     weights = torch.tensor(weight)
     average = lm.average_cost(*arguments, costs, sample_weight=weights)
@@ -196,12 +189,12 @@ def test_costs_are_those_of_the_metrics_with_weights_and_a_price_for_being_right
 def test_a_failed_training_costs_the_constant_answer_and_is_marked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = cells.train
+    real = trial.train
 
     def fail(network: object, criterion: lm.Criterion, *rest: object) -> bool:
         return real(network, criterion, *rest) and isinstance(criterion.loss, lm.CrossEntropy)
 
-    monkeypatch.setattr(cells, "train", fail)
+    monkeypatch.setattr(trial, "train", fail)
     methods = [CROSS_ENTROPY, Method("broken", lm.ExpectedCost())]
     comparison = compare_task(
         blobs(60, lm.Dense([[0, 3, 1], [5, 0, 1], [5, 3, 0]])), methods, seeds=1
@@ -277,7 +270,7 @@ def test_a_row_of_weight_three_calibrates_like_three_rows() -> None:
         logits.repeat_interleave(repeated, 0),
         torch.as_tensor(task.target).repeat_interleave(repeated),
     )
-    fitted = run.calibrate(heavy, logits, rows)
+    fitted = experiment.calibrate(heavy, logits, rows)
     assert fitted.temperature == pytest.approx(expected.temperature, rel=1e-3)
 
 
@@ -311,44 +304,28 @@ def test_rows_that_cost_nothing_are_decided_for_those_that_do() -> None:
     assert (control.decisions[:, task.target == 2] == 0).all()
 
 
-def test_bank_marketing_pays_for_each_customer(data_dir: Path) -> None:
+def test_bank_marketing_has_a_cost_for_each_customer(data_dir: Path) -> None:
     place = data_dir / "bank_marketing"
     shared, own = (
-        compare_task(folder(place, costs), [CROSS_ENTROPY], seeds=1, tune=1)
-        for costs in (Path("cost.csv"), None)
+        compare_task(stored_task(place, row_costs=row_costs), [CROSS_ENTROPY], seeds=1, tune=1)
+        for row_costs in (False, True)
     )
-    assert shared.task.converged_cost == 0.8347
     assert shared.results[0].average_cost == pytest.approx(1.1163, abs=0.02)
     assert shared.results[1].average_cost == pytest.approx(0.8347, abs=0.02)
-    assert own.task.converged_cost is None  # known for the mean costs only
     assert own.constant == "yes"
     assert own.constant_cost == pytest.approx(1)
-    paid = own.row_costs[numpy.arange(own.num_judged), own.target, shared.results[2].decisions]
-    assert own.results[2].average_cost < 0.75 * paid.mean()  # knowing each customer's price pays
-
-
-# --- undertraining -------------------------------------------------------------------------------
-
-
-def test_a_model_that_is_not_trained_to_its_end_is_warned_of() -> None:
-    task = replace(blobs(90), network="mlp")
-    cost = compare_task(task, [CROSS_ENTROPY], seeds=1, tune=1).results[1].average_cost
-    lazy = Schedule(epochs=1, learning_rate=1e-6)
-    for converged, schedule, warned in (
-        (None, lazy, False),
-        (cost, lazy, True),
-        (cost, Schedule(), False),
-    ):
-        known = replace(task, converged_cost=converged)
-        comparison = compare_task(known, [CROSS_ENTROPY], seeds=1, tune=1, schedule=schedule)
-        assert summary(comparison)[0].startswith("Warning: cross-entropy") is warned
+    everyone = numpy.arange(len(own.target))
+    realised = own.row_costs[everyone, own.target, shared.results[2].decisions]
+    assert (
+        own.results[2].average_cost < 0.75 * realised.mean()
+    )  # it helps to know each customer's cost
 
 
 # --- real data: what argmax costs more than the Bayes decision ------------------------------------
 
 
-def argmax_against_control(data_dir: Path, name: str, file: str, seeds: int = 1) -> Result:
-    task = folder(data_dir / name, Path(file))
+def argmax_against_control(data_dir: Path, name: str, file: str, seeds: int = 1) -> Row:
+    task = stored_task(data_dir / name, file)
     return compare_task(task, [CROSS_ENTROPY], seeds=seeds, jobs=2).results[0]
 
 
@@ -360,7 +337,7 @@ def argmax_against_control(data_dir: Path, name: str, file: str, seeds: int = 1)
         ("wine_quality", "cost_overrate3.csv"),
     ],
 )
-def test_where_prices_are_uneven_deciding_by_cost_is_better(
+def test_where_costs_are_uneven_deciding_by_cost_is_better(
     data_dir: Path, name: str, file: str
 ) -> None:
     argmax = argmax_against_control(data_dir, name, file)
@@ -368,7 +345,7 @@ def test_where_prices_are_uneven_deciding_by_cost_is_better(
     assert argmax.low > 0.1
 
 
-def test_where_prices_are_even_the_rule_makes_no_difference(data_dir: Path) -> None:
+def test_where_costs_are_even_the_rule_makes_no_difference(data_dir: Path) -> None:
     assert argmax_against_control(data_dir, "car", "cost.csv", 2).verdict == "no difference"
     assert argmax_against_control(data_dir, "chapman_ecg", "cost.csv").verdict == "no difference"
 
@@ -381,7 +358,7 @@ def test_distances_between_grades_of_wine_leave_no_clear_effect(data_dir: Path) 
 
 
 def test_german_credit_reproduces_its_reference_costs(data_dir: Path) -> None:
-    task = folder(data_dir / "german_credit")
+    task = stored_task(data_dir / "german_credit")
     assert len(list(splits(task, 1))) == 10
     argmax, bayes, _ = compare_task(task, [CROSS_ENTROPY], seeds=1, tune=1).results
     assert argmax.average_cost == pytest.approx(0.858, abs=0.04)
@@ -389,7 +366,7 @@ def test_german_credit_reproduces_its_reference_costs(data_dir: Path) -> None:
 
 
 def test_scania_scores_reproduce_their_published_totals(data_dir: Path) -> None:
-    task = folder(data_dir / "scania_cx_probs")
+    task = stored_task(data_dir / "scania_cx_probs")
     comparison = compare_task(task, seeds=1, tune=1)
     total = task.row_weight.sum()
     assert comparison.results[0].average_cost * total == pytest.approx(54907.0)

@@ -2,29 +2,24 @@
 """Losses as a person types them: `CrossEntropy + 0.5 * DecisionScore(tau=0.1)`."""
 
 import ast
-from inspect import isabstract
 
 from lossmatrix import losses
 from lossmatrix.compare.task import UserInputError
-from lossmatrix.losses import Loss
+from lossmatrix.losses import Loss, Sum
 
 KNOWN: dict[str, type[Loss]] = {
     name: each
     for name, each in vars(losses).items()
-    if isinstance(each, type)
-    and issubclass(each, Loss)
-    and each.__module__ == losses.__name__
-    and not isabstract(each)
-    and name[0] != "_"
+    if isinstance(each, type) and issubclass(each, Loss) and each not in (Loss, Sum)
 }
 
 
-def spelled(text: str) -> Loss:
+def parse_loss(text: str) -> Loss:
     """The loss that a text names: names, parameters, factors and sums.
 
     Raises `UserInputError` for anything else.
 
-    >>> spelled("CrossEntropy + 0.5 * DecisionScore(tau=0.1)")
+    >>> parse_loss("CrossEntropy + 0.5 * DecisionScore(tau=0.1)")
     CrossEntropy() + 0.5 * DecisionScore(tau=0.1)
     """
     try:

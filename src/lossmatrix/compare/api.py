@@ -16,23 +16,39 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
+from lossmatrix.compare.backend import Backend, Progress, silent
+from lossmatrix.compare.experiment import compare_task
+from lossmatrix.compare.export import write_results
 from lossmatrix.compare.methods import Method, default_methods
+from lossmatrix.compare.report import write_report
 from lossmatrix.compare.results import Comparison
-from lossmatrix.compare.run import Report, compare_task, silent
 from lossmatrix.compare.task import ModelFactory, Task, UserInputError
+from lossmatrix.compare.terminal import comparison_text
 from lossmatrix.compare.training import Schedule
-from lossmatrix.compare.workers import Backend
 from lossmatrix.costs import CostMatrix, as_costs
 from lossmatrix.costs.tables import Table
 from lossmatrix.losses import CrossEntropy, Loss
 
-Rows: TypeAlias = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
+LabelledRows: TypeAlias = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
+
+
+class PrintedComparison(Comparison):
+    """A comparison that prints as its table and writes its report."""
+
+    def __str__(self) -> str:
+        """The table and what it says, as `lossmatrix compare` prints them."""
+        return comparison_text(self)
+
+    def write_report(self, path: Path | str) -> None:
+        """Write the report, one HTML file, and results.json and results.parquet beside it."""
+        write_report(self, Path(path))
+        write_results(self, Path(path).parent)
 
 
 def compare(
     model_factory: ModelFactory,
-    train: Rows,
-    test: Rows,
+    train: LabelledRows,
+    test: LabelledRows,
     costs: CostMatrix | Table,
     losses: Sequence[Loss] | None = None,
     *,
@@ -45,8 +61,8 @@ def compare(
     backend: Backend = "loky",
     cluster: str | None = None,
     keep: Path | None = None,
-    report: Report = silent,
-) -> Comparison:
+    report: Progress = silent,
+) -> PrintedComparison:
     """Compare losses and decision rules with a model of one's own.
 
     ``model_factory()`` makes an ``nn.Module`` from features (n, …) to logits (n, C), on the CPU.
@@ -66,41 +82,41 @@ def compare(
     >>> from lossmatrix.compare import compare
     >>> x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
     >>> rows = x, (x[:, 0] > 0).long()
-    >>> found = compare(
+    >>> comparison = compare(
     ...     lambda: torch.nn.Linear(2, 2), rows, rows, [[0, 1], [5, 0]], [lm.ExpectedCost()],
     ...     seeds=1, epochs=2, tune=1,
     ... )
-    >>> [result.method for result in found.results]
+    >>> [result.method for result in comparison.results]
     ['CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'ExpectedCost()']
     """
-    prices = as_costs(costs)
-    fit, fit_target = tensors(train, "train", prices.num_classes)
-    judged, judged_target = tensors(test, "test", prices.num_classes)
-    if fit.shape[1:] != judged.shape[1:]:
+    matrix = as_costs(costs)
+    fit, fit_target = tensors(train, "train", matrix.num_classes)
+    held_out, held_out_target = tensors(test, "test", matrix.num_classes)
+    if fit.shape[1:] != held_out.shape[1:]:
         raise UserInputError(
             f"A row of train has shape {tuple(fit.shape[1:])}, one of test "
-            f"{tuple(judged.shape[1:])}: give features of one shape."
+            f"{tuple(held_out.shape[1:])}: give features of one shape."
         )
-    if prices.num_samples not in (None, len(fit) + len(judged)):
+    if matrix.num_samples not in (None, len(fit) + len(held_out)):
         raise UserInputError(
-            f"There are {prices.num_samples} matrices of costs for {len(fit)} rows of train and "
-            f"{len(judged)} of test: give one for each, in this order."
+            f"There are {matrix.num_samples} matrices of costs for {len(fit)} rows of train and "
+            f"{len(held_out)} of test: give one for each, in this order."
         )
     model = model_factory()
     task = Task(
         name=type(model).__name__,
-        title=f"{type(model).__name__} on {len(judged):,} test rows",
-        costs=prices,
-        target=torch.cat([fit_target, judged_target]).numpy(),
-        features=torch.cat([fit, judged]).numpy(),
-        parts=numpy.repeat(["train", "test"], [len(fit), len(judged)]),
+        title=f"{type(model).__name__} on {len(held_out):,} test rows",
+        costs=matrix,
+        target=torch.cat([fit_target, held_out_target]).numpy(),
+        features=torch.cat([fit, held_out]).numpy(),
+        parts=numpy.repeat(["train", "test"], [len(fit), len(held_out)]),
         network=model_factory,
     )
     methods = None
     if losses is not None:
         others = [Method(repr(loss), loss) for loss in losses if loss != CrossEntropy()]
-        methods = [default_methods(prices)[0], *others]
-    return compare_task(
+        methods = [default_methods(matrix)[0], *others]
+    comparison = compare_task(
         task,
         methods,
         seeds=seeds,
@@ -112,9 +128,10 @@ def compare(
         keep=keep,
         report=report,
     )
+    return PrintedComparison(**vars(comparison))
 
 
-def tensors(rows: Rows, name: str, num_classes: int) -> tuple[Tensor, Tensor]:
+def tensors(rows: LabelledRows, name: str, num_classes: int) -> tuple[Tensor, Tensor]:
     """Features (N, …) and class indices (N,) of a pair, a data set or a loader."""
     dataset = rows.dataset if isinstance(rows, DataLoader) else rows
     if isinstance(dataset, TensorDataset):
