@@ -2,6 +2,7 @@
 #
 #   make compare   train on digits with several losses, print the table, write out/
 #   make test      lint, types, import contract, tests, docstring and README examples
+#   make test-all  the same with every loss on every engine in every dtype, and the slow tests
 #   make bench     time the losses on this CPU; writes benchmarks/results/cpu.csv
 #   make mutate    mutation testing of losses, matrices and decisions (slow)
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare test lint bench mutate clean
+.PHONY: compare test test-all lint bench mutate clean
 .DEFAULT_GOAL := compare
 
 compare: $(READY)
@@ -18,6 +19,10 @@ compare: $(READY)
 test: lint
 	@tests/install_chromium.sh
 	@$(BIN)/python -m pytest -q -n 2
+
+test-all: lint
+	@tests/install_chromium.sh
+	@$(BIN)/python -m pytest -q -n 2 --full
 
 lint: $(READY)
 	@$(BIN)/ruff check .

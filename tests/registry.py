@@ -156,7 +156,10 @@ NO_TARGETS = {
     PROBABILITIES: "class probabilities and label smoothing have no kernel",
 }
 
+# What a test says of its targets where they are no indices, and of the losses it makes itself.
 smoothed, probabilities = pytest.mark.targets(SMOOTHED), pytest.mark.targets(PROBABILITIES)
+uses = pytest.mark.uses
+every_target = pytest.mark.parametrize("targets", [INDICES, PROBABILITIES])
 
 
 def refusal(engine: str, loss: lm.Loss, kind: str = INDICES) -> str | None:

@@ -101,6 +101,8 @@ def test_a_compiled_criterion_takes_batches_of_any_size() -> None:
 
 
 @compiles
+@pytest.mark.integration
+@pytest.mark.slow
 def test_the_default_compiler_gives_the_same_numbers_at_any_gap() -> None:
     torch._dynamo.reset()
     criterion = lm.Criterion(lm.CrossEntropy() + lm.Unlikelihood(), table_for(lm.Unlikelihood()))
@@ -413,6 +415,8 @@ def _data() -> tuple[Tensor, Tensor]:
     return torch.randn(8, 3, generator=generator), torch.arange(8) % 4
 
 
+@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed")
 def test_two_processes_train_as_one(tmp_path: Any) -> None:
     with socket.socket() as free:

@@ -119,6 +119,7 @@ def terms_with_slopes(loss: Loss, cell: Cells) -> tuple[Dual, ...]:
         **(
             vars(cell)
             | {
+                "top_cost": getattr(cell, "top_cost", None),  # a constant: which class is top stays
                 "p": Dual(cell.p, pq),
                 "q": Dual(cell.q, -pq),
                 "log_p": Dual(cell.log_p, cell.q),
