@@ -94,7 +94,7 @@ def _arithmetic(terms: tuple[Term, ...]) -> _Arithmetic:
     for term, stream in zip(terms, streams(terms), strict=True):
         loss = term.loss
         cost = number(0.0) if stream is None else name(f"k.c[{stream}]")
-        twin = _with_symbols(loss, first + 1)
+        twin = with_symbols(loss, first + 1)
         pieces.append(_Piece(twin, name(f"V(a[{first}])"), cost))
         first += 1 + len(_float_fields(loss))
     return _derived(pieces, len(set(streams(terms)) - {None}))
@@ -116,7 +116,7 @@ def _float_fields(loss: object) -> list[str]:
     ]
 
 
-def _with_symbols(loss: Loss, first: int) -> Loss:
+def with_symbols(loss: Loss, first: int) -> Loss:
     """A copy of a loss whose float fields are symbols; it skips the checks of its constructor."""
     twin = object.__new__(type(loss))
     for field in dataclasses.fields(cast(Any, loss)):

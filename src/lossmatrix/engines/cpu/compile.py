@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from lossmatrix.codegen.curvature import CurvatureFormula
 from lossmatrix.codegen.derive import PARAMETERS, STREAMS, Formula
 
 SOURCES = Path(__file__).resolve().parent
@@ -139,7 +140,10 @@ class CannotCompileError(RuntimeError):
     """Why a formula has no kernel here."""
 
 
-def kernel(formula: Formula, isa: str) -> Kernel:
+AnyFormula = Formula | CurvatureFormula
+
+
+def kernel(formula: AnyFormula, isa: str) -> Kernel:
     """The kernel of a formula: shipped, or compiled now and kept for the next time."""
     found = _kernel(formula, isa)
     if isinstance(found, str):
@@ -148,7 +152,7 @@ def kernel(formula: Formula, isa: str) -> Kernel:
 
 
 @functools.cache
-def _kernel(formula: Formula, isa: str) -> Kernel | str:
+def _kernel(formula: AnyFormula, isa: str) -> Kernel | str:
     """The kernel, or why there is none; asked once."""
     symbol = f"{formula.name}_{isa}"
     library = shipped()
@@ -165,7 +169,7 @@ def forget() -> None:
     _kernel.cache_clear()
 
 
-def _compiled(formula: Formula, isa: str) -> Path:
+def _compiled(formula: AnyFormula, isa: str) -> Path:
     """The library of one formula in the user's cache, compiled if it is not there."""
     text = source(formula, isa)
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
@@ -179,8 +183,10 @@ def _compiled(formula: Formula, isa: str) -> Path:
     return target
 
 
-def source(formula: Formula, isa: str) -> str:
+def source(formula: AnyFormula, isa: str) -> str:
     """The C++ file of a formula for one instruction set."""
+    if isinstance(formula, CurvatureFormula):
+        return formula.source(isa)
     space = f"lossmatrix_{isa}"
     lines = [f"#define LOSSMATRIX_ISA {space}", '#include "kernels.hpp"', f"namespace {space} {{"]
     lines += [formula.text, "}"]
