@@ -33,10 +33,10 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from lossmatrix.codegen.derive import parameters, streams, with_symbols
+from lossmatrix.codegen.derive import has_margin, parameters, reads_risk, streams, with_symbols
 from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
 from lossmatrix.codegen.symbols import Symbol, as_symbol, name, number
-from lossmatrix.losses.base import Loss, Term, as_tuple
+from lossmatrix.losses.base import Loss, Term
 from lossmatrix.losses.language import Cells
 
 # --- on tensors or symbols -----------------------------------------------------------------------
@@ -59,6 +59,7 @@ def terms_with_curvature(loss: Loss, cell: Cells) -> tuple[Bend, ...]:
         "q": Dual(cell.q, -pq),
         "log_p": Dual(cell.log_p, cell.q),
         "log_q": Dual(cell.log_q, -cell.p),
+        "error": Dual(cell.error, pq),
     }
     return tuple(map(_bend, terms_with_slopes(loss, Cells(**(vars(cell) | words)))))
 
@@ -98,21 +99,13 @@ def parts_of(terms: Sequence[Term]) -> list[Part]:
     for term in terms:
         if term.scale == 0:
             continue
-        if _reads_risk(term.loss):
+        if reads_risk(term.loss):
             parts.append(Part((term,), True))
-        elif type(term.loss).margin is not Loss.margin:
+        elif has_margin(term.loss):
             parts.append(Part((term,), False))
         else:
             plain.append(term)
     return [Part(tuple(plain), False), *parts] if plain else parts
-
-
-def _reads_risk(loss: Loss) -> bool:
-    if type(loss).logits is not Loss.logits:
-        return True
-    words = ("cost", "target", "p", "q", "log_p", "log_q", "top_cost", "risk", "excess")
-    found = as_tuple(loss.term(Cells(**{word: name(word) for word in words})))
-    return any({"risk", "excess"} & as_symbol(cast(Symbol, each)).names for each in found)
 
 
 # --- as C++ --------------------------------------------------------------------------------------
@@ -216,6 +209,7 @@ def _cells(stream: int | None, target: float) -> Cells:
         target=number(target),
         p=name("k.p"),
         q=name("k.q"),
+        error=-name("k.q") if target else name("k.p"),
         log_p=name("k.lp"),
         log_q=name("k.lq"),
     )
@@ -241,7 +235,7 @@ def _text(terms: tuple[Term, ...], used: Sequence[int | None], sums: _Sums) -> s
 
     everything = range(len(sums.sums))
     flags = {
-        "tilted": type(terms[0].loss).margin is not Loss.margin,
+        "tilted": has_margin(terms[0].loss),
         "linear": all(constant),
         "flat": bend("off").constant == 0 and bend("truth").constant == 0,
         "top_costs": any("k.tc" in each.text for at in ("off", "truth") for each in
@@ -253,7 +247,7 @@ def _text(terms: tuple[Term, ...], used: Sequence[int | None], sums: _Sums) -> s
         f"streams = {len(set(used) - {None})};\n",
         f"    static constexpr bool {said};\n",
     ]
-    cell = "const Cell& k, const T* a"
+    cell = "const Cell<V>& k, const T* a"
     for at, suffix in (("off", ""), ("truth", "_truth")):
         lines += [
             _function("V", f"margin{suffix}", cell, [_margin(terms[0], used[0], at == "truth")]),
@@ -292,9 +286,8 @@ def _function(returns: str, title: str, arguments: str, values: Sequence[Symbol]
         lines = [f"return {values[0].text};"]
     else:
         lines = [f"out[{i}] = {each.text};" for i, each in enumerate(values)]
-    cell = ", class Cell" if "Cell& k" in arguments else ""
     body = "".join(f"        {line}\n" for line in lines)
     return (
-        f"    template <class V, class T{cell}>\n"
+        f"    template <class V, class T>\n"
         f"    static INLINE {returns} {title}({arguments}) {{\n{body}    }}\n"
     )

@@ -1,48 +1,61 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Prints losses as C++ or Triton: their own methods, run on symbols, become a kernel's formula.
+"""What a kernel asks of losses, derived by running their own methods on symbols.
 
-Several terms without margin become one formula that visits the logits once. Hyper-parameters that
-are floats, and the scales of the terms, stay parameters of the kernel; so one kernel serves every
-value of them. Its name is a digest of its text, so that equal arithmetic is one kernel.
+Several terms become one formula that visits the logits once. Hyper-parameters that are floats, and
+the scales of the terms, stay parameters of the kernel; so one kernel serves every value of them.
+
+A formula is derived for one of three kinds of cells:
+
+- ``HARD``: a class index is the truth; target is 1 for it and 0 for all others, two texts;
+- ``SOFT``: every class has a probability t of its own to be the truth;
+- ``DECISIONS``: the cells are decisions, and the softmax is taken over logits made of their risk.
+
+What decisions are expected to cost, c = p·D, is a function of all classes. Let ρ_j = ∂ℓ/∂c_j. The
+gradient along the logits gains that of Σ_i p_i r_i with r = D ρ held fixed, as of an expected cost.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, cast
 
 from torch import Tensor
 
-from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
-from lossmatrix.codegen.symbols import Symbol, as_symbol, name, number, python
-from lossmatrix.losses.base import Loss, Term
+from lossmatrix.codegen.dual import Dual, as_dual, partials, terms_with_slopes
+from lossmatrix.codegen.symbols import Symbol, as_symbol, name, number
+from lossmatrix.losses.base import Loss, Term, as_tuple
 from lossmatrix.losses.language import Cells
 
 STREAMS, PARAMETERS = 3, 12  # what one kernel holds, as in engines/cpu/task.h
 
 
-@dataclass(frozen=True)
-class Formula:
-    """A kernel's formula: its name, its text, and how many rows of costs it reads."""
+class CellKind(Enum):
+    """What the cells of a formula are."""
 
-    name: str
-    text: str
-    streams: int  # rows of costs it reads
+    HARD = "hard"
+    SOFT = "soft"
+    DECISIONS = "decisions"
 
 
-def parameters(terms: tuple[Term, ...]) -> list[float]:
+HARD, SOFT, DECISIONS = CellKind
+
+
+# --- what identifies a formula -------------------------------------------------------------------
+
+
+def parameters(terms: Sequence[Term]) -> list[float]:
     """The parameters of the formula of ``terms``, in its order: scales and float fields."""
-    found: list[float] = []
+    values: list[float] = []
     for term in terms:
-        found.append(term.scale)
-        found += [float(getattr(term.loss, field)) for field in _float_fields(term.loss)]
-    return found
+        values.append(term.scale)
+        values += [float(getattr(term.loss, field)) for field in _float_fields(term.loss)]
+    return values
 
 
-def structure(terms: tuple[Term, ...]) -> tuple[object, ...]:
+def structure(terms: Sequence[Term]) -> tuple[object, ...]:
     """What decides which formula serves: classes, fields that are no floats, streams of costs."""
     return tuple(
         (
@@ -58,53 +71,135 @@ def structure(terms: tuple[Term, ...]) -> tuple[object, ...]:
     )
 
 
-def streams(terms: tuple[Term, ...]) -> list[int | None]:
-    """For every term the number of its stream of costs; equal matrices share one."""
+def streams(terms: Sequence[Term]) -> list[int | None]:
+    """For every term the number of its rows of costs; equal matrices share one."""
     seen: list[object] = []
-    found: list[int | None] = []
+    numbers: list[int | None] = []
     for term in terms:
         if term.costs is None or term.loss.reads is None:
-            found.append(None)
+            numbers.append(None)
             continue
         if not any(term.costs is each for each in seen):
             seen.append(term.costs)
-        found.append(next(i for i, each in enumerate(seen) if each is term.costs))
-    return found
+        numbers.append(next(i for i, each in enumerate(seen) if each is term.costs))
+    return numbers
 
 
-def print_formula(terms: tuple[Term, ...]) -> Formula:
-    """The C++ formula of ``terms``: streamed losses, either one with a margin or all without."""
-    return _named(_arithmetic(terms), _cpp, "struct {name} {{\n{body}}};\n")
+def over_decisions(loss: Loss) -> bool:
+    """Whether the cells of a loss are decisions."""
+    return type(loss).logits is not Loss.logits
 
 
-def print_triton(terms: tuple[Term, ...]) -> Formula:
-    """The same formula as functions in Triton's language."""
-    return _named(_arithmetic(terms), _triton, "{body}")
+def has_margin(loss: Loss) -> bool:
+    """Whether a loss adds to the logits."""
+    return type(loss).margin is not Loss.margin
 
 
-def _named(arithmetic: _Arithmetic, language: Callable[[_Arithmetic], str], frame: str) -> Formula:
-    body = language(arithmetic)
-    name = f"formula_{hashlib.sha256(body.encode()).hexdigest()[:12]}"
-    return Formula(name, frame.format(name=name, body=body), arithmetic.streams)
+def reads_risk(loss: Loss) -> bool:
+    """Whether a formula asks what decisions are expected to cost."""
+    if over_decisions(loss):
+        return True
+    piece = _Piece(loss, number(1.0), 0)
+    return any(
+        name("k.x").names & each.names
+        for each in _values(terms_with_slopes(loss, _cells(piece, SOFT, False)))
+    )
 
 
-def _arithmetic(terms: tuple[Term, ...]) -> _Arithmetic:
+# --- the formula on symbols ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """All that a kernel asks of a formula, as symbols; ``_truth`` where the cell is the truth."""
+
+    kind: CellKind
+    risk: bool  # whether the gradient gains that of Σ p r
+    streams: int  # rows of costs it reads
+    has_margin: bool
+    margin: Symbol
+    margin_truth: Symbol
+    terms: list[Symbol]  # what a class contributes to each sum
+    terms_truth: list[Symbol]
+    grad_term: Symbol  # h/q, h the slope along log(p/q) of Σ f · term, f the partials
+    grad_term_truth: Symbol
+    risk_grad: Symbol  # ρ, the slope of Σ f · term along the cell's risk
+    risk_grad_truth: Symbol
+    loss: Symbol
+    partials: list[Symbol]
+
+    @property
+    def slope(self) -> Symbol:
+        """h itself: at the top class 1/q is never formed."""
+        return self.grad_term * name("k.q")
+
+    @property
+    def slope_truth(self) -> Symbol:
+        """h at the truth."""
+        return self.grad_term_truth * name("k.q")
+
+    @property
+    def linear(self) -> bool:
+        """Whether the partials are known before the sums are."""
+        return all(each.constant is not None for each in self.partials)
+
+    @property
+    def only_target(self) -> bool:
+        """Whether the classes other than top and truth contribute nothing."""
+        return self.kind is HARD and all(
+            each.constant == 0 for each in (*self.terms, self.grad_term)
+        )
+
+    @property
+    def zero_at_p0(self) -> bool:
+        """Whether what the classes other than top and truth contribute is 0 at p = 0."""
+        return all(_vanishes(each) for each in (*self.terms, self.grad_term))
+
+    @property
+    def expensive_grad(self) -> bool:
+        """Whether h/q takes a division or a function, so that it is worth keeping."""
+        products = self.grad_term.products
+        return any(atom.function or power < 0 for factors, _ in products for atom, power in factors)
+
+    @property
+    def linear_in_p(self) -> bool:
+        """Whether what classes other than top and truth contribute are multiples of p."""
+        return all(_is_multiple_of_p(each) for each in (*self.terms, self.grad_term))
+
+    @property
+    def names(self) -> set[str]:
+        """Every name that the symbols mention."""
+        one = (self.margin, self.margin_truth, self.grad_term, self.grad_term_truth)
+        rest = (self.risk_grad, self.risk_grad_truth, *self.terms, *self.terms_truth)
+        return {each for symbol in (*one, *rest) for each in symbol.names}
+
+
+def derive(terms: Sequence[Term], kind: CellKind, risk: bool = False) -> Arithmetic:
+    """The formula of ``terms``: one with a margin, one over decisions, or any number of others.
+
+    With ``risk`` the gradient gains that of Σ_j p_j r_j, where r is given with every row.
+    """
     first = 0
     pieces: list[_Piece] = []
     for term, stream in zip(terms, streams(terms), strict=True):
-        loss = term.loss
-        cost = number(0.0) if stream is None else name(f"k.c[{stream}]")
-        twin = with_symbols(loss, first + 1)
-        pieces.append(_Piece(twin, name(f"V(a[{first}])"), cost))
-        first += 1 + len(_float_fields(loss))
-    return _derived(pieces, len(set(streams(terms)) - {None}))
+        pieces.append(_Piece(with_symbols(term.loss, first + 1), name(f"V(a[{first}])"), stream))
+        first += 1 + len(_float_fields(term.loss))
+    return _derived(pieces, kind, risk, len(set(streams(terms)) - {None}))
 
 
 @dataclass(frozen=True)
 class _Piece:
     loss: Loss
     scale: Symbol
-    cost: Symbol
+    stream: int | None
+
+    @property
+    def cost(self) -> Symbol:
+        return number(0.0) if self.stream is None else name(f"k.c[{self.stream}]")
+
+    @property
+    def top_cost(self) -> Symbol:
+        return number(0.0) if self.stream is None else name(f"k.tc[{self.stream}]")
 
 
 def _float_fields(loss: object) -> list[str]:
@@ -126,115 +221,190 @@ def with_symbols(loss: Loss, first: int) -> Loss:
     return twin
 
 
-def _cells(piece: _Piece, at_truth: bool) -> Cells:
-    return Cells(
-        cost=piece.cost,
-        target=number(float(at_truth)),
-        p=name("k.p"),
-        q=name("k.q"),
-        log_p=name("k.lp"),
-        log_q=name("k.lq"),
-    )
+def _cells(piece: _Piece, kind: CellKind, at_truth: bool) -> Cells:
+    p, q, log_p, log_q, excess = map(name, ("k.p", "k.q", "k.lp", "k.lq", "k.x"))
+    if kind is DECISIONS:
+        # With the risk c as a symbol of its own, cost is c − excess and log p is the logit of c
+        # less the row's log-sum; where a formula takes them apart again, nothing has to cancel.
+        risk = name("k.risk")
+        log_p = _symbol(piece.loss.logits(cast(Tensor, risk))) - name("k.lz")
+        words: dict[str, object] = {"cost": risk - excess, "risk": risk, "error": p}
+    else:
+        target = name("k.t") if kind is SOFT else number(float(at_truth))
+        words = {"cost": piece.cost, "target": target, "risk": piece.cost + excess}
+        words["top_cost"] = piece.top_cost
+        words["error"] = name("k.err") if kind is SOFT else -q if at_truth else p
+    return Cells(p=p, q=q, log_p=log_p, log_q=log_q, excess=excess, **words)
+
+
+def _symbol(value: object) -> Symbol:
+    return as_symbol(cast(Symbol, value))
+
+
+def _values(duals: Sequence[Dual]) -> list[Symbol]:
+    return [_symbol(each.value) for each in duals]
 
 
 @dataclass(frozen=True)
-class _Totals:
-    """The sums of a formula: value and slope of each summand, at and off the truth."""
+class _Summand:
+    """One of the sums of a formula: a class's part of it, and that part's slopes."""
 
-    off: list[Dual]
-    truth: list[Dual]
+    value: Symbol
+    slope: Symbol  # along log(p/q)
+    risk_slope: Symbol  # along the cell's risk
+
+
+ZERO_SUMMAND = _Summand(number(0.0), number(0.0), number(0.0))
+
+
+def _summands(piece: _Piece, kind: CellKind, at_truth: bool) -> list[_Summand]:
+    cells = _cells(piece, kind, at_truth)
+    along_risk = Cells(
+        **(vars(cells) | {word: _seeded(getattr(cells, word)) for word in ("risk", "excess")})
+    )
+    pairs = zip(
+        terms_with_slopes(piece.loss, cells), as_tuple(piece.loss.term(along_risk)), strict=True
+    )
+    return [
+        _Summand(_symbol(a.value), _symbol(a.slope), _symbol(as_dual(b, cells.p).slope))
+        for a, b in pairs
+    ]
+
+
+def _seeded(value: Tensor) -> Dual:
+    return Dual(value, cast(Tensor, number(1.0)))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """The sums of a formula, off and at the truth; and the loss as a function of them."""
+
+    off: list[_Summand]
+    truth: list[_Summand]
     loss: Symbol
     partials: list[Symbol]
 
 
-def _totals(pieces: list[_Piece]) -> _Totals:
+def _sums(pieces: list[_Piece], kind: CellKind) -> _Sums:
     """All sums; those that enter the loss as they are have been merged into the first one."""
-    merged_off, merged_truth = (Dual(*_zeros()) for _ in range(2))
-    off: list[Dual] = []
-    truth: list[Dual] = []
-    factors: list[Symbol] = []
-    loss = number(0.0)
-    has_merged = False
+    plain = [piece for piece in pieces if type(piece.loss).loss is Loss.loss]
+    off: list[_Summand] = []
+    truth: list[_Summand] = []
+    loss, factors = number(0.0), list[Symbol]()
+    if plain:
+        off.append(_merged(plain, kind, False))
+        truth.append(_merged(plain, kind, True))
+        loss, factors = name("t[0]"), [number(1.0)]
     for piece in pieces:
-        each_off, each_truth = (
-            terms_with_slopes(piece.loss, _cells(piece, at)) for at in (False, True)
-        )
-        if type(piece.loss).loss is Loss.loss:
-            has_merged = True
-            scale = cast(Tensor, piece.scale)
-            merged_off = merged_off + each_off[0] * scale
-            merged_truth = merged_truth + each_truth[0] * scale
+        if piece in plain:
             continue
-        names = [name(f"t[{len(off) + i + 1}]") for i in range(len(each_off))]
-        loss = loss + piece.scale * _loss(piece.loss, names)
-        factors += [piece.scale * each for each in _partials(piece.loss, names)]
+        each_off, each_truth = (_summands(piece, kind, at) for at in (False, True))
+        totals = tuple(cast(Tensor, name(f"t[{len(off) + i}]")) for i in range(len(each_off)))
+        loss = loss + piece.scale * _symbol(piece.loss.loss(*totals))
+        factors += [piece.scale * _symbol(each) for each in partials(piece.loss, totals)]
         off += each_off
         truth += each_truth
-    if not has_merged:  # the numbering above leaves t[0] to the merged sum
-        return _Totals(off, truth, _renumbered(loss), [_renumbered(each) for each in factors])
-    return _Totals(
-        [merged_off, *off], [merged_truth, *truth], name("t[0]") + loss, [number(1.0), *factors]
+    if not off:  # nothing but what decisions are expected to cost
+        return _Sums([ZERO_SUMMAND], [ZERO_SUMMAND], name("t[0]"), [number(1.0)])
+    return _Sums(off, truth, loss, factors)
+
+
+def _merged(pieces: list[_Piece], kind: CellKind, at_truth: bool) -> _Summand:
+    total = ZERO_SUMMAND
+    for piece in pieces:
+        (each,) = _summands(piece, kind, at_truth)
+        total = _Summand(
+            total.value + each.value * piece.scale,
+            total.slope + each.slope * piece.scale,
+            total.risk_slope + each.risk_slope * piece.scale,
+        )
+    return total
+
+
+def _derived(pieces: list[_Piece], kind: CellKind, risk: bool, count: int) -> Arithmetic:
+    sums = _sums(pieces, kind)
+    factors = [
+        number(1.0) if each.constant == 1.0 else name(f"f[{i}]")
+        for i, each in enumerate(sums.partials)
+    ]
+
+    def weighed(summands: list[_Summand], part: Callable[[_Summand], Symbol]) -> Symbol:
+        pairs = zip(factors, summands, strict=True)
+        return sum((factor * part(each) for factor, each in pairs), start=number(0.0))
+
+    grad_term, grad_term_truth = _without_constants(
+        *(weighed(each, lambda s: s.slope) / name("k.q") for each in (sums.off, sums.truth))
+    )
+    if risk:
+        grad_term = grad_term + name("k.p") * name("k.r")
+        grad_term_truth = grad_term_truth + name("k.p") * name("k.r")
+    risk_grad, risk_grad_truth = (
+        weighed(each, lambda s: s.risk_slope) for each in (sums.off, sums.truth)
+    )
+    margin, margin_truth = (_margin(pieces, kind, at) for at in (False, True))
+    if kind is DECISIONS:
+        # the loss depends on a decision's risk through its logit w, too
+        (piece,) = pieces
+        logit = as_dual(
+            cast(Dual, piece.loss.logits(cast(Tensor, _seeded(cast(Tensor, name("k.risk")))))),
+            cast(Tensor, number(0.0)),
+        )
+        risk_grad = risk_grad_truth = risk_grad + name("k.g") * _symbol(logit.slope)
+    return Arithmetic(
+        kind=kind,
+        risk=risk,
+        streams=count,
+        has_margin=margin is not None,
+        margin=margin or number(0.0),
+        margin_truth=margin_truth or number(0.0),
+        terms=[each.value for each in sums.off],
+        terms_truth=[each.value for each in sums.truth],
+        grad_term=grad_term,
+        grad_term_truth=grad_term_truth,
+        risk_grad=risk_grad,
+        risk_grad_truth=risk_grad_truth,
+        loss=sums.loss,
+        partials=sums.partials,
     )
 
 
-def _zeros() -> tuple[Tensor, Tensor]:
-    return cast(Tensor, number(0.0)), cast(Tensor, number(0.0))
+def _margin(pieces: list[_Piece], kind: CellKind, at_truth: bool) -> Symbol | None:
+    """What is added to the logits; for decisions, whose logits are 0, all of it."""
+    for piece in pieces:
+        if kind is DECISIONS:
+            risk = cast(Tensor, piece.cost + name("k.x"))
+            return _symbol(piece.loss.logits(risk))
+        if has_margin(piece.loss):
+            cost, target = cast(Tensor, piece.cost), cast(Tensor, number(float(at_truth)))
+            return _symbol(piece.loss.margin(cost, target))
+    return None
 
 
-def _renumbered(symbol: Symbol) -> Symbol:
-    """The same expression with t[i + 1] called t[i]."""
-    return symbol.renamed(lambda text: f"t[{int(text[2:-1]) - 1}]" if text[:2] == "t[" else text)
+def _without_constants(grad_term: Symbol, grad_term_truth: Symbol) -> tuple[Symbol, Symbol]:
+    """Both without multiples of p that are alike for all classes of a row.
+
+    They belong to the gradient of Σ_j p_j = 1, which is 0; left in they would cancel only up to
+    rounding.
+    """
+    alike = [
+        product
+        for product in grad_term.products
+        if product in grad_term_truth.products and _is_p_times_constants(product[0])
+    ]
+
+    def left(symbol: Symbol) -> Symbol:
+        return Symbol(tuple(product for product in symbol.products if product not in alike))
+
+    return left(grad_term), left(grad_term_truth)
 
 
-def _loss(loss: Loss, totals: list[Symbol]) -> Symbol:
-    return as_symbol(cast(Symbol, loss.loss(*(cast(Tensor, total) for total in totals))))
-
-
-def _partials(loss: Loss, totals: list[Symbol]) -> list[Symbol]:
-    found = partials(loss, tuple(cast(Tensor, total) for total in totals))
-    return [as_symbol(cast(Symbol, each)) for each in found]
-
-
-@dataclass(frozen=True)
-class _Arithmetic:
-    """All that a kernel asks of a formula, as symbols."""
-
-    streams: int
-    tilted: bool  # whether there is a margin
-    margin: Symbol
-    margin_truth: Symbol
-    terms: list[Symbol]  # what a class contributes to each sum
-    terms_truth: list[Symbol]
-    slope: Symbol  # Σ f_i h_i, f the partials
-    slope_truth: Symbol
-    loss: Symbol
-    partials: list[Symbol]
-
-    @property
-    def linear(self) -> bool:
-        """Whether the partials are known before the sums are."""
-        return all(each.constant is not None for each in self.partials)
-
-    @property
-    def empty(self) -> bool:
-        """Whether the classes other than top and truth contribute nothing."""
-        return all(each.constant == 0 for each in (*self.terms, self.slope))
-
-    @property
-    def vanishes(self) -> bool:
-        """Whether terms and pull of the classes other than top and truth are 0 at p = 0."""
-        return all(_vanishes(each) for each in (*self.terms, self.slope / name("k.q")))
-
-    @property
-    def costly(self) -> bool:
-        """Whether the pull takes a division or a function, so that it is worth keeping."""
-        products = (self.slope / name("k.q")).products
-        return any(atom.function or power < 0 for factors, _ in products for atom, power in factors)
-
-    @property
-    def proportional(self) -> bool:
-        """Whether terms and pull of the classes other than top and truth are multiples of p."""
-        return all(_is_multiple_of_p(each) for each in (*self.terms, self.slope / name("k.q")))
+def _is_p_times_constants(factors: tuple[tuple[Any, int], ...]) -> bool:
+    of_p = [power for atom, power in factors if atom.text == "k.p"]
+    others = [atom for atom, _ in factors if atom.text != "k.p"]
+    return of_p == [1] and all(
+        not atom.function and atom.name.startswith(("V(a[", "f[", "k.tc[", "k.lz"))
+        for atom in others
+    )
 
 
 def _is_multiple_of_p(symbol: Symbol) -> bool:
@@ -254,124 +424,3 @@ def _vanishes(symbol: Symbol) -> bool:
         )
         for factors, _ in symbol.products
     )
-
-
-def _derived(pieces: list[_Piece], count: int) -> _Arithmetic:
-    sums = _totals(pieces)
-    factors = [
-        number(1.0) if each.constant == 1.0 else name(f"f[{i}]")
-        for i, each in enumerate(sums.partials)
-    ]
-
-    def values(duals: list[Dual]) -> list[Symbol]:
-        return [as_symbol(cast(Symbol, each.value)) for each in duals]
-
-    def slope(duals: list[Dual]) -> Symbol:
-        total = number(0.0)
-        for factor, dual in zip(factors, duals, strict=True):
-            total = total + factor * as_symbol(cast(Symbol, dual.slope))
-        return total
-
-    (only, *_) = pieces
-    margins = [
-        only.loss.margin(cast(Tensor, only.cost), cast(Tensor, number(at))) for at in (0.0, 1.0)
-    ]
-    tilted = margins[0] is not None
-    margin, margin_truth = (
-        as_symbol(cast(Symbol, each)).renamed(lambda text: text.replace("k.c", "c"))
-        if tilted
-        else number(0.0)
-        for each in margins
-    )
-    return _Arithmetic(
-        count,
-        tilted,
-        margin,
-        margin_truth,
-        values(sums.off),
-        values(sums.truth),
-        slope(sums.off),
-        slope(sums.truth),
-        sums.loss,
-        sums.partials,
-    )
-
-
-# --- C++ -----------------------------------------------------------------------------------------
-
-
-def _cpp(formula: _Arithmetic) -> str:
-    q = name("k.q")
-    cell = "const Cell<V>& k, const T* a"
-    flags = (
-        f"{flag} = {str(getattr(formula, flag)).lower()}"
-        for flag in ("tilted", "linear", "costly", "vanishes", "empty")
-    )
-    return "".join(
-        [
-            f"    static constexpr int totals = {len(formula.terms)}, ",
-            f"streams = {formula.streams};\n",
-            f"    static constexpr bool {', '.join(flags)};\n",
-            _function("V", "margin", "const V* c, const T* a", [formula.margin]),
-            _function("V", "margin_truth", "const V* c, const T* a", [formula.margin_truth]),
-            _function("void", "terms", f"{cell}, V* out", formula.terms),
-            _function("void", "terms_truth", f"{cell}, V* out", formula.terms_truth),
-            _function("V", "pull", f"{cell}, const V* f", [formula.slope / q]),
-            _function("V", "pull_truth", f"{cell}, const V* f", [formula.slope_truth / q]),
-            _function("V", "slope", f"{cell}, const V* f", [formula.slope]),
-            _function("V", "slope_truth", f"{cell}, const V* f", [formula.slope_truth]),
-            _function("V", "loss", "const V* t, const T* a", [formula.loss]),
-            _function("void", "partials", "const V* t, const T* a, V* out", formula.partials),
-        ]
-    )
-
-
-def _function(returns: str, title: str, arguments: str, values: list[Symbol]) -> str:
-    if returns == "V":
-        lines = [f"return {values[0].text};"]
-    else:
-        lines = [f"out[{i}] = {each.text};" for i, each in enumerate(values)]
-    body = "".join(f"        {line}\n" for line in lines)
-    return (
-        f"    template <class V, class T>\n"
-        f"    static INLINE {returns} {title}({arguments}) {{\n{body}    }}\n"
-    )
-
-
-# --- Triton --------------------------------------------------------------------------------------
-
-
-def _triton(formula: _Arithmetic) -> str:
-    q = name("k.q")
-    flags = {"tilted": formula.tilted, "one_phase": formula.linear and formula.proportional}
-    return "\n\n".join(
-        [
-            "".join(f"{flag} = {value}\n" for flag, value in flags.items())
-            + f"linear = {formula.linear}\nsums = {len(formula.terms)}\n",
-            _jitted("margin(c, a)", formula.margin),
-            _jitted("margin_truth(c, a)", formula.margin_truth),
-            _jitted("terms(k, a)", formula.terms),
-            _jitted("terms_truth(k, a)", formula.terms_truth),
-            _jitted("pull(k, a, f)", formula.slope / q),
-            _jitted("pull_truth(k, a, f)", formula.slope_truth / q),
-            _jitted("slope(k, a, f)", formula.slope),
-            _jitted("slope_truth(k, a, f)", formula.slope_truth),
-            _jitted("loss(t, a)", formula.loss),
-            _jitted("partials(t, a)", formula.partials),
-        ]
-    )
-
-
-def _jitted(signature: str, value: Symbol | list[Symbol]) -> str:
-    """A function of one value, or of a tuple; of a cell (k), even constants have its shape."""
-    like = "k.p" if "(k," in signature else None
-    values = [_python(each, like) for each in (value if isinstance(value, list) else [value])]
-    text = f"({', '.join(values)},)" if isinstance(value, list) else values[0]
-    return f"@triton.jit\ndef {signature}:\n    return {text}\n"
-
-
-def _python(symbol: Symbol, like: str | None) -> str:
-    """A Python expression; parameters need no conversion to the type of the computation."""
-    bare = symbol.renamed(lambda text: text[2:-1] if text.startswith("V(") else text)
-    text = bare.printed(python)
-    return f"constant({text}, {like})" if like and symbol.constant is not None else text

@@ -135,6 +135,7 @@ def terms_with_slopes(loss: Loss, cell: Cells) -> tuple[Dual, ...]:
                 "q": Dual(cell.q, -pq),
                 "log_p": Dual(cell.log_p, cell.q),
                 "log_q": Dual(cell.log_q, -cell.p),
+                "error": Dual(cell.error, pq),
             }
         )
     )

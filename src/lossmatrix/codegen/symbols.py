@@ -83,6 +83,20 @@ class Symbol:
                 found |= {name for argument in atom.arguments for name in argument.names}
         return found
 
+    def at(self, values: dict[str, float]) -> float:
+        """The number this symbol of names alone is where they have these values."""
+        return sum(
+            coefficient * math.prod(values[atom.name] ** exponent for atom, exponent in factors)
+            for factors, coefficient in self.products
+        )
+
+    @property
+    def may_be_infinite(self) -> bool:
+        """Whether a logarithm or a power is in it: costs and parameters are finite."""
+        return bool(self.names & {"k.lp", "k.lq"}) or any(
+            function in self.text for function in ("log(", "power(")
+        )
+
     def renamed(self, rename: Callable[[str], str]) -> Symbol:
         """The same expression with its variables renamed."""
         total = number(0.0)
@@ -178,8 +192,8 @@ class Symbol:
     def weighed_by(self, weight: Operand) -> Symbol:
         """``weigh`` of the formula language; certain weights need no guard."""
         weight = as_symbol(weight)
-        if weight.constant is not None:
-            return self * weight.constant
+        if weight.constant is not None or not self.may_be_infinite:
+            return self * weight
         if len(self.products) == 1:  # numbers stand outside, so that equal calls are equal
             ((factors, coefficient),) = self.products
             return _call("weigh", weight, Symbol(((factors, 1.0),))) * coefficient

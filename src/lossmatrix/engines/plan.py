@@ -3,64 +3,95 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lossmatrix.codegen.derive import PARAMETERS, STREAMS, parameters, streams
+from lossmatrix.codegen.derive import (
+    PARAMETERS,
+    STREAMS,
+    has_margin,
+    over_decisions,
+    parameters,
+    reads_risk,
+    streams,
+)
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses.base import Loss, Term
 from lossmatrix.problem import Bound, Problem
-
-Plan = tuple[tuple[Term, ...], ...]  # terms in groups, each for one kernel that visits the logits
 
 
 class NoKernelError(RuntimeError):
     """Why a plan has no kernels."""
 
 
-def plan_of(bound: Bound) -> Plan:
+@dataclass(frozen=True)
+class TermGroup:
+    """Terms that one kernel evaluates in one visit to the logits.
+
+    ``risk`` is the one among them that asks what decisions are expected to cost; where its cells
+    are decisions it is not among the ``terms``, whose cells are classes.
+    """
+
+    terms: tuple[Term, ...]
+    risk: Term | None = None
+
+    @property
+    def decisions(self) -> Term | None:
+        """The term whose cells are decisions."""
+        return self.risk if self.risk is not None and over_decisions(self.risk.loss) else None
+
+    @property
+    def linear_in_truth(self) -> bool:
+        """Whether all terms are."""
+        return all(term.loss.linear_in_truth for term in self.terms)
+
+
+def plan_of(bound: Bound) -> tuple[TermGroup, ...]:
     """The terms of a criterion in groups; NoKernelError where one has no kernel."""
-    made: Plan | str | None = bound.cache.get("plan")
-    if made is None:
-        made = bound.cache["plan"] = _make_plan(bound.terms)
-    if isinstance(made, str):
-        raise NoKernelError(made)
-    return made
+    plan: tuple[TermGroup, ...] | str | None = bound.cache.get("plan")
+    if plan is None:
+        plan = bound.cache["plan"] = _make_plan(bound.terms)
+    if isinstance(plan, str):
+        raise NoKernelError(plan)
+    return plan
 
 
-def _make_plan(terms: tuple[Term, ...]) -> Plan | str:
-    groups: list[tuple[Term, ...]] = []
-    together: tuple[Term, ...] = ()
+def _make_plan(terms: tuple[Term, ...]) -> tuple[TermGroup, ...] | str:
+    margins: list[TermGroup] = []
+    risks: list[Term] = []
+    others: list[Term] = []
     for term in terms:
         if term.scale == 0:
             continue
+        name = type(term.loss).__name__
         if not is_dataclass(term.loss):
-            return f"{type(term.loss).__name__} is no dataclass, so its fields cannot be read"
-        if reads_risk(term.loss):
-            return f"{type(term.loss).__name__} reads the risk of decisions and has no kernel"
-        made = term
-        if term.costs is not None:
-            costs = _constant(term.costs)
-            if isinstance(costs, str):
-                return costs
-            made = replace(term, costs=costs)
-        if type(term.loss).margin is not Loss.margin:
-            groups.append((made,))
+            return f"{name} is no dataclass, so its fields cannot be read"
+        costs = None if term.costs is None else _constant(term.costs)
+        if isinstance(costs, str):
+            return costs
+        constant = replace(term, costs=costs)
+        if has_margin(term.loss):
+            margins.append(TermGroup((constant,)))
+        elif reads_risk(term.loss):
+            if type(term.loss).loss is not Loss.loss:
+                return f"{name} reads risks and is no plain sum, for which there is no kernel"
+            risks.append(constant)
         else:
-            together = (*together, made)
-    if not groups and not together:
+            others.append(constant)
+    groups = _fitting(others)
+    for risk in risks:  # the first takes along what else there is to do with the logits
+        beside = () if over_decisions(risk.loss) else (risk,)
+        with_others = (*groups[-1].terms, *beside) if groups else beside
+        if groups and groups[-1].risk is None and _fits(with_others):
+            groups[-1] = TermGroup(with_others, risk)
+        else:
+            groups.append(TermGroup(beside, risk))
+    if not margins and not groups:
         return "every term is scaled by zero, and there is nothing to visit the logits for"
-    return (*groups, *_fitting(together))
-
-
-def reads_risk(loss: Loss) -> bool:
-    """Whether a formula asks what decisions are expected to cost."""
-    from lossmatrix.losses import DecisionScore, EnergyScore, EntropicRisk
-
-    return isinstance(loss, DecisionScore | EnergyScore | EntropicRisk)
+    return (*margins, *groups)
 
 
 def _constant(costs: CostMatrix) -> CostMatrix | str:
@@ -73,26 +104,30 @@ def _constant(costs: CostMatrix) -> CostMatrix | str:
     return costs
 
 
-def _fitting(terms: tuple[Term, ...]) -> list[tuple[Term, ...]]:
+def _fits(terms: tuple[Term, ...]) -> bool:
+    used = set(streams(terms)) - {None}
+    return len(used) <= STREAMS and len(parameters(terms)) <= PARAMETERS
+
+
+def _fitting(terms: list[Term]) -> list[TermGroup]:
     """Terms in groups small enough for one kernel."""
-    groups: list[tuple[Term, ...]] = []
+    groups: list[TermGroup] = []
     for term in terms:
-        joined = (*groups[-1], term) if groups else (term,)
-        used = set(streams(joined)) - {None}
-        if not groups or len(used) > STREAMS or len(parameters(joined)) > PARAMETERS:
-            groups.append((term,))
+        joined = (*groups[-1].terms, term) if groups else (term,)
+        if not groups or not _fits(joined):
+            groups.append(TermGroup((term,)))
         else:
-            groups[-1] = joined
+            groups[-1] = TermGroup(joined)
     return groups
 
 
 def refuses(problem: Problem) -> str | None:
     """Why no kernel on any device can run a problem, or None."""
     options = problem.options
-    if problem.soft or options.label_smoothing > 0:
-        return "class probabilities and label smoothing have no kernel"
     if problem.shape[1] == 0:
         return "there are no classes"
+    if problem.soft and problem.given_target.requires_grad:
+        return "the class probabilities require a gradient"
     for weight in (options.weight, options.sample_weight):
         if weight is not None and weight.requires_grad:
             return "the weights require a gradient"

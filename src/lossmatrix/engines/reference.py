@@ -186,6 +186,11 @@ class TensorCells(Cells):
         return self.costs.expected(weights)
 
     @cached_property
+    def error(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """p − t, of which nothing cancels."""
+        return self.p * (1.0 - self.target) - self.q * self.target
+
+    @cached_property
     def top_cost(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """d_m of the top class m."""
         return self.cost.expand_as(self.p).gather(-1, self.softmax.top)

@@ -7,7 +7,7 @@ p = softmax(z + margin) the formulas speak, for one class j of one row, about a 
     cost      d_j, what deciding j costs when the truth is y
     target    t_j, 1 at the truth and 0 elsewhere (or the probability that j is the truth)
     p, q      p_j and 1 − p_j        log_p, log_q    their logarithms
-    error     p_j − t_j
+    error     p_j − t_j: −q_j at the truth, p_j elsewhere
     top_cost  the cost of the likeliest class of the row
     risk      c_j = Σ_i p_i D_ij, the conditional risk of deciding j
     excess    c_j − d_j = Σ_i (p_i − t_i) D_ij
@@ -43,14 +43,10 @@ class Cells:
     top_cost: Tensor
     risk: Tensor
     excess: Tensor
+    error: Tensor
 
     def __init__(self, **words: object) -> None:
         self.__dict__.update(words)
-
-    @property
-    def error(self) -> Tensor:
-        """p − t without cancellation: −q at the truth, p elsewhere."""
-        return self.p * (1.0 - self.target) - self.q * self.target
 
 
 # --- the words that plain arithmetic lacks -------------------------------------------------------

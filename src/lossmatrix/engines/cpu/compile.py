@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
+from lossmatrix.codegen.cpp import Formula
 from lossmatrix.codegen.curvature import CurvatureFormula
-from lossmatrix.codegen.derive import PARAMETERS, STREAMS, Formula
+from lossmatrix.codegen.derive import PARAMETERS, STREAMS
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = [
@@ -72,6 +73,19 @@ class KernelTask(ctypes.Structure):
         ("costs_stride", ctypes.c_int64 * STREAMS),
         ("per_sample", ctypes.c_int32 * STREAMS),
         ("rule", ctypes.POINTER(CostProgram) * STREAMS),
+        ("probs", ctypes.c_void_p),
+        ("probs_stride", ctypes.c_int64 * 3),
+        ("probs_type", ctypes.c_int32),
+        ("keep", ctypes.c_void_p),
+        ("base", ctypes.c_void_p),
+        ("smooth_costs", ctypes.c_void_p * STREAMS),
+        ("decisions", ctypes.c_int64),
+        ("risk_costs", ctypes.c_void_p),
+        ("risk_stride", ctypes.c_int64),
+        ("smooth_risk_costs", ctypes.c_void_p),
+        ("excess", ctypes.c_void_p),
+        ("risk_grad", ctypes.c_void_p),
+        ("decision_parameters", ctypes.c_double * PARAMETERS),
         ("mean", ctypes.c_int32),
         ("denominator", ctypes.c_double),
         ("weight", ctypes.c_void_p),
@@ -192,7 +206,7 @@ def source(formula: AnyFormula, isa: str) -> str:
     lines += [formula.text, "}"]
     lines += [
         f'extern "C" __attribute__((visibility("default"))) void {formula.name}_{isa}(Task* task) '
-        f"{{ {space}::run<{space}::{formula.name}>(task); }}"
+        f"{{ using namespace {space}; run<{formula.structs}>(task); }}"
     ]
     return "\n".join(lines) + "\n"
 

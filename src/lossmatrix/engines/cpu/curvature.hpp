@@ -2,8 +2,7 @@
 // Gradient and Σ_l |H_kl| of every row in one visit, rows side by side: one in each lane. The formula
 // F, printed by codegen/curvature.py from a loss's own methods, is put in; H is derived there.
 //
-// With the top class m at z_m and the largest of the others at z_r, e_j = exp(z_j − z_r) and
-// s = e / Σ_{j≠m} e_j, the odds against m are exp(z_r − z_m) Σ_{j≠m} e_j: nothing is lost at any gap.
+// The softmax is that of kernels.hpp, with s = e / rest over the classes other than the top one m.
 #pragma once
 
 #include "kernels.hpp"
@@ -32,11 +31,6 @@ struct CurvatureTask {
 
 namespace LOSSMATRIX_ISA {
 
-template <class V> struct CurvatureCell {
-    V c[LOSSMATRIX_STREAMS], tc[LOSSMATRIX_STREAMS];  // its costs, and those of the top class
-    V p, q, lp, lq;
-};
-
 template <class T> INLINE Pack<T> magnitude(Pack<T> x) {
     using Mask = typename Pack<T>::Mask;
     using Integer = typename Pack<T>::Integer;
@@ -49,9 +43,7 @@ template <class T> INLINE Pack<T> magnitude(Pack<T> x) {
 
 // exp(x) for x ≤ 0. In double precision x = n ln 2 + r and the Taylor polynomial of degree 13, exact
 // to 4e-18 for |r| ≤ ln 2 / 2; results below 2^-1022 are 0.
-INLINE Pack<float> exponential(Pack<float> x) {
-    return select<float>(x < Pack<float>(-87.33654f), Pack<float>(0.0f), exp(x));
-}
+INLINE Pack<float> exponential(Pack<float> x) { return exp_nonpositive(x); }
 INLINE Pack<double> exponential(Pack<double> x) {
     using P = Pack<double>;
     const P shifter(6755399441055744.0);  // 1.5 · 2^52: adding it rounds to a whole number
@@ -72,46 +64,40 @@ INLINE Pack<double> exponential(Pack<double> x) {
 }
 
 // The softmax of W rows with its top class m apart.
-template <class T> struct Parted {
+template <class T> struct Parted : SoftmaxStats<T> {
     using P = Pack<T>;
     using Mask = typename P::Mask;
-    P origin, p, q, lp, lq;  // z_m, and of m: p, 1 − p and their logarithms
-    P beyond;                // 1 − s of the second class
+    P beyond;  // 1 − s of the second class
     Mask top, second;
 
     // z of class j at z[j · W]; s gets the softmax of the classes other than m, and 0 for m
     INLINE Parted(const T* z, int64_t n, T* s) {
         constexpr int W = P::lanes;
         using Integer = typename P::Integer;
-        P runner(T(-INF));
-        origin = P::load(z);
+        P largest = P::load(z), runner(T(-INF));
         top = second = Mask{};
         for (int64_t j = 1; j < n; ++j) {
             P x = P::load(z + j * W);
-            Mask here = Mask{} + Integer(j), above = x > origin, between = x > runner;
+            Mask here = Mask{} + Integer(j), above = x > largest, between = x > runner;
             second = above ? top : between ? here : second;
-            runner = select<T>(above, origin, select<T>(between, x, runner));
+            runner = select<T>(above, largest, select<T>(between, x, runner));
             top = above ? here : top;
-            origin = select<T>(above, x, origin);
+            largest = select<T>(above, x, largest);
         }
-        Mask alone = runner == P(T(-INF));  // no other class is possible
-        P from = select<T>(alone, P(T(0)), runner), sum(T(0)), rest(T(0));
+        const P zero(T(0)), one(T(1)), shift = SoftmaxStats<T>::shifted_by(runner);
+        P sum = zero, rest = zero;
         for (int64_t j = 0; j < n; ++j) {
-            Mask here = Mask{} + Integer(j);
-            P x = P::load(z + j * W) - from;
-            P e = select<T>(top == here, P(T(0)), exponential(select<T>(top == here, P(T(0)), x)));
+            Mask here = Mask{} + Integer(j), at_top = top == here;
+            P x = select<T>(at_top, zero, P::load(z + j * W) - shift);
+            P e = select<T>(at_top, zero, exponential(x));
             e.store(s + j * W);
             sum = sum + e;
-            rest = rest + select<T>(second == here, P(T(0)), e);
+            rest = rest + select<T>(second == here, zero, e);
         }
-        P gap = runner - origin, inverse = P(T(1)) / select<T>(alone, P(T(1)), sum);
+        P inverse = one / select<T>(sum == zero, one, sum);  // no other class may be possible
         for (int64_t j = 0; j < n; ++j) (P::load(s + j * W) * inverse).store(s + j * W);
         beyond = rest * inverse;
-        P odds = exponential(gap) * sum;
-        p = P(T(1)) / (P(T(1)) + odds);
-        q = odds * p;
-        lp = -log1p(odds);
-        lq = (gap + log(sum)) + lp;
+        static_cast<SoftmaxStats<T>&>(*this) = SoftmaxStats<T>(largest, runner, sum);
     }
 };
 
@@ -122,7 +108,7 @@ template <class F, class T> struct Curvature {
     using P = Pack<T>;
     using Mask = typename P::Mask;
     using Integer = typename P::Integer;
-    using Cell = CurvatureCell<P>;
+    using Cell = LOSSMATRIX_ISA::Cell<P>;
     const CurvatureTask& t;
     T a[LOSSMATRIX_PARAMETERS];
 
@@ -180,7 +166,7 @@ template <class F, class T> struct Curvature {
             for (int i = 0; i < F::streams; ++i) top.c[i] = pick(is(m.top, j), k.c[i], top.c[i]);
         }
         for (int i = 0; i < F::streams; ++i) top.tc[i] = top.c[i];
-        top.p = m.p, top.q = m.q, top.lp = m.lp, top.lq = m.lq;
+        top.p = m.p, top.q = m.q, top.lp = -m.l1p, top.lq = m.lq;
         const Mask both = truth == m.top;  // the truth is the top class
         auto cell = [&](int64_t j) {
             Cell k;
@@ -188,7 +174,7 @@ template <class F, class T> struct Curvature {
             for (int i = 0; i < F::streams; ++i) k.tc[i] = top.tc[i];
             k.p = P::load(s + j * W) * m.q;
             k.q = one - k.p;
-            k.lp = (P::load(z + j * W) - m.origin) + m.lp;
+            k.lp = (P::load(z + j * W) - m.origin) - m.l1p;
             k.lq = log1m(k.p);
             return k;
         };
@@ -390,7 +376,7 @@ template <class F, class T> struct Curvature {
 
     // W rows of n numbers whose classes lie one after the other
     INLINE void columns(const T* const* from, int64_t n, T* to) const {
-        if (n >= 2 * W) return turn_in<T>(from, n, to);
+        if (n >= 2 * W) return transpose_in<T>(from, n, to);
         for (int64_t j = 0; j < n; ++j)
             for (int l = 0; l < W; ++l) to[j * W + l] = from[l][j];
     }
@@ -419,7 +405,7 @@ template <class F, class T> struct Curvature {
         } else if (apart == 1 && n >= 2 * W) {
             T* rows[W];
             for (int l = 0; l < count; ++l) rows[l] = to + l * step;
-            turn_out<T>(tile, n, rows, count);
+            transpose_out<T>(tile, n, rows, count);
         } else if (apart == 1) {
             for (int64_t l = 0; l < count; ++l)
                 for (int64_t j = 0; j < n; ++j) to[l * step + j] = tile[j * W + l];

@@ -134,4 +134,10 @@ template <class S, class T> static Access<T> access() {
     return {sizeof(S), sizeof(S) == sizeof(T), &read_all<S, T>, &write_all<S, T>};
 }
 
+// … by number, as in task.h
+template <class T> INLINE Access<T> access_of(int32_t type) {
+    if constexpr (sizeof(T) == 8) return access<Float64, T>();
+    else return type == 2 ? access<BFloat16, T>() : type == 3 ? access<Float16, T>() : access<Float32, T>();
+}
+
 }  // namespace LOSSMATRIX_ISA

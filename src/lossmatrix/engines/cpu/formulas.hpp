@@ -5,293 +5,129 @@
 namespace LOSSMATRIX_ISA {
 
 // CrossEntropy()
-struct formula_5f0b0b9db725 {
+struct formula_40fe0bdcdc5f : Defaults<formula_40fe0bdcdc5f> {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true, empty = true;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
-        out[0] = V(0);
-    }
+    static constexpr bool linear = true, zero_at_p0 = true, only_target = true;
     template <class V, class T>
     static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * k.lp;
     }
     template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]);
-    }
-    template <class V, class T>
-    static INLINE V slope(const Cell<V>& k, const T* a, const V* f) {
-        return V(0);
     }
     template <class V, class T>
     static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) * k.q;
     }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
-    }
 };
 
 // ExpectedCost()
-struct formula_ccef157781ff {
+struct formula_64e1734aa492 : Defaults<formula_64e1734aa492> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true, empty = false;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
+    static constexpr bool linear = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(a[0]) * k.c[0] * k.p;
     }
     template <class V, class T>
-    static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
-        out[0] = V(a[0]) * k.c[0] * k.p;
-    }
-    template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
-        return V(a[0]) * k.c[0] * k.p;
-    }
-    template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return V(a[0]) * k.c[0] * k.p;
     }
     template <class V, class T>
     static INLINE V slope(const Cell<V>& k, const T* a, const V* f) {
         return V(a[0]) * k.c[0] * k.p * k.q;
-    }
-    template <class V, class T>
-    static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
-        return V(a[0]) * k.c[0] * k.p * k.q;
-    }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
     }
 };
 
 // Unlikelihood()
-struct formula_51f75ad43433 {
+struct formula_2aaacd055071 : Defaults<formula_2aaacd055071> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = true, vanishes = true, empty = false;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
+    static constexpr bool linear = true, expensive_grad = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * weigh(k.c[0], k.lq);
     }
     template <class V, class T>
-    static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
-        out[0] = V(-1.0) * V(a[0]) * weigh(k.c[0], k.lq);
-    }
-    template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
-        return V(a[0]) * k.c[0] * k.p / (k.q);
-    }
-    template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return V(a[0]) * k.c[0] * k.p / (k.q);
     }
     template <class V, class T>
     static INLINE V slope(const Cell<V>& k, const T* a, const V* f) {
         return V(a[0]) * k.c[0] * k.p;
-    }
-    template <class V, class T>
-    static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
-        return V(a[0]) * k.c[0] * k.p;
-    }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
     }
 };
 
 // CostSensitiveCrossEntropy()
-struct formula_b335ee94d6aa {
+struct formula_6521feb40de1 : Defaults<formula_6521feb40de1> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = false, empty = false;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
+    static constexpr bool linear = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * weigh(k.c[0], k.lp);
     }
     template <class V, class T>
-    static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
-        out[0] = V(-1.0) * V(a[0]) * weigh(k.c[0], k.lp);
-    }
-    template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
-        return V(-1.0) * V(a[0]) * k.c[0];
-    }
-    template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) * k.c[0];
     }
     template <class V, class T>
     static INLINE V slope(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) * k.c[0] * k.q;
     }
-    template <class V, class T>
-    static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
-        return V(-1.0) * V(a[0]) * k.c[0] * k.q;
-    }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
-    }
 };
 
 // SoftmaxMargin(log=False)
-struct formula_ba3ba20a5849 {
+struct formula_74bca7f6b43e : Defaults<formula_74bca7f6b43e> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = true, linear = true, costly = false, vanishes = true, empty = true;
+    static constexpr bool has_margin = true, linear = true, zero_at_p0 = true, only_target = true;
     template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return c[0];
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return c[0];
-    }
-    template <class V, class T>
-    static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
-        out[0] = V(0);
+    static INLINE V margin(const Cell<V>& k, const T* a) {
+        return k.c[0];
     }
     template <class V, class T>
     static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(a[0]) * k.c[0] + V(-1.0) * V(a[0]) * k.lp;
     }
     template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]);
-    }
-    template <class V, class T>
-    static INLINE V slope(const Cell<V>& k, const T* a, const V* f) {
-        return V(0);
     }
     template <class V, class T>
     static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) * k.q;
     }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
-    }
 };
 
 // SoftmaxMargin(log=True)
-struct formula_b9d37293dc80 {
+struct formula_3d2808d6f005 : Defaults<formula_3d2808d6f005> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = true, linear = true, costly = false, vanishes = true, empty = true;
+    static constexpr bool has_margin = true, linear = true, zero_at_p0 = true, only_target = true;
     template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return log(c[0]);
+    static INLINE V margin(const Cell<V>& k, const T* a) {
+        return log(k.c[0]);
     }
     template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
+    static INLINE V margin_truth(const Cell<V>& k, const T* a) {
         return V(0);
-    }
-    template <class V, class T>
-    static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
-        out[0] = V(0);
     }
     template <class V, class T>
     static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * k.lp;
     }
     template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]);
-    }
-    template <class V, class T>
-    static INLINE V slope(const Cell<V>& k, const T* a, const V* f) {
-        return V(0);
     }
     template <class V, class T>
     static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) * k.q;
     }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
-    }
 };
 
 // CostFocal(gamma=2.0, detach=False)
-struct formula_cdcd4af5e34b {
+struct formula_32e236e86d15 : Defaults<formula_32e236e86d15> {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool tilted = false, linear = false, costly = false, vanishes = true, empty = false;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
+    static constexpr bool zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = k.c[0] * k.p;
@@ -303,11 +139,11 @@ struct formula_cdcd4af5e34b {
         out[1] = V(-1.0) * k.lp;
     }
     template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return f[0] * k.c[0] * k.p;
     }
     template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return f[0] * k.c[0] * k.p + V(-1.0) * f[1];
     }
     template <class V, class T>
@@ -324,23 +160,15 @@ struct formula_cdcd4af5e34b {
     }
     template <class V, class T>
     static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(a[0]) * V(a[1]) * power(t[0], V(-1.0) + V(a[1])) * t[1];
+        out[0] = V(a[0]) * t[1] * weigh(V(a[1]), power(t[0], V(-1.0) + V(a[1])));
         out[1] = V(a[0]) * power(t[0], V(a[1]));
     }
 };
 
 // CostFocal(gamma=2.0, detach=True)
-struct formula_f92945fb6a42 {
+struct formula_9f8806bbb741 : Defaults<formula_9f8806bbb741> {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool tilted = false, linear = false, costly = false, vanishes = true, empty = false;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
+    static constexpr bool zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = k.c[0] * k.p;
@@ -352,11 +180,11 @@ struct formula_f92945fb6a42 {
         out[1] = V(-1.0) * k.lp;
     }
     template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return f[0] * k.c[0] * k.p;
     }
     template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return f[0] * k.c[0] * k.p + V(-1.0) * f[1];
     }
     template <class V, class T>
@@ -379,17 +207,9 @@ struct formula_f92945fb6a42 {
 };
 
 // CrossEntropy() + ExpectedCost()
-struct formula_95829fc77391 {
+struct formula_90fcb70449e0 : Defaults<formula_90fcb70449e0> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = true, empty = false;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
+    static constexpr bool linear = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(a[1]) * k.c[0] * k.p;
@@ -399,11 +219,11 @@ struct formula_95829fc77391 {
         out[0] = V(-1.0) * V(a[0]) * k.lp + V(a[1]) * k.c[0] * k.p;
     }
     template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return V(a[1]) * k.c[0] * k.p;
     }
     template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) + V(a[1]) * k.c[0] * k.p;
     }
     template <class V, class T>
@@ -414,28 +234,12 @@ struct formula_95829fc77391 {
     static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) * k.q + V(a[1]) * k.c[0] * k.p * k.q;
     }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
-    }
 };
 
 // CrossEntropy() + Unlikelihood()
-struct formula_a9153862f441 {
+struct formula_59017a23a136 : Defaults<formula_59017a23a136> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = true, vanishes = true, empty = false;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
+    static constexpr bool linear = true, expensive_grad = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[1]) * weigh(k.c[0], k.lq);
@@ -445,11 +249,11 @@ struct formula_a9153862f441 {
         out[0] = V(-1.0) * V(a[0]) * k.lp + V(-1.0) * V(a[1]) * weigh(k.c[0], k.lq);
     }
     template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return V(a[1]) * k.c[0] * k.p / (k.q);
     }
     template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) + V(a[1]) * k.c[0] * k.p / (k.q);
     }
     template <class V, class T>
@@ -460,28 +264,12 @@ struct formula_a9153862f441 {
     static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) * k.q + V(a[1]) * k.c[0] * k.p;
     }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
-    }
 };
 
 // CrossEntropy() + CostSensitiveCrossEntropy()
-struct formula_23fa2baae8b8 {
+struct formula_f909a1412027 : Defaults<formula_f909a1412027> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool tilted = false, linear = true, costly = false, vanishes = false, empty = false;
-    template <class V, class T>
-    static INLINE V margin(const V* c, const T* a) {
-        return V(0);
-    }
-    template <class V, class T>
-    static INLINE V margin_truth(const V* c, const T* a) {
-        return V(0);
-    }
+    static constexpr bool linear = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[1]) * weigh(k.c[0], k.lp);
@@ -491,11 +279,11 @@ struct formula_23fa2baae8b8 {
         out[0] = V(-1.0) * V(a[0]) * k.lp + V(-1.0) * V(a[1]) * weigh(k.c[0], k.lp);
     }
     template <class V, class T>
-    static INLINE V pull(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[1]) * k.c[0];
     }
     template <class V, class T>
-    static INLINE V pull_truth(const Cell<V>& k, const T* a, const V* f) {
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) + V(-1.0) * V(a[1]) * k.c[0];
     }
     template <class V, class T>
@@ -506,16 +294,8 @@ struct formula_23fa2baae8b8 {
     static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
         return V(-1.0) * V(a[0]) * k.q + V(-1.0) * V(a[1]) * k.c[0] * k.q;
     }
-    template <class V, class T>
-    static INLINE V loss(const V* t, const T* a) {
-        return t[0];
-    }
-    template <class V, class T>
-    static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(1.0);
-    }
 };
 
 }  // namespace LOSSMATRIX_ISA
 
-#define LOSSMATRIX_FORMULAS(each) each(formula_5f0b0b9db725) each(formula_ccef157781ff) each(formula_51f75ad43433) each(formula_b335ee94d6aa) each(formula_ba3ba20a5849) each(formula_b9d37293dc80) each(formula_cdcd4af5e34b) each(formula_f92945fb6a42) each(formula_95829fc77391) each(formula_a9153862f441) each(formula_23fa2baae8b8)
+#define LOSSMATRIX_FORMULAS(each) each(formula_40fe0bdcdc5f) each(formula_64e1734aa492) each(formula_2aaacd055071) each(formula_6521feb40de1) each(formula_74bca7f6b43e) each(formula_3d2808d6f005) each(formula_32e236e86d15) each(formula_9f8806bbb741) each(formula_90fcb70449e0) each(formula_59017a23a136) each(formula_f909a1412027)

@@ -8,7 +8,8 @@ finds a file that is out of date.
 from __future__ import annotations
 
 from lossmatrix import losses
-from lossmatrix.codegen.derive import Formula, print_formula
+from lossmatrix.codegen.cpp import Formula, print_cpp
+from lossmatrix.codegen.derive import HARD, derive
 from lossmatrix.costs import Dense
 from lossmatrix.engines.cpu.compile import SOURCES
 from lossmatrix.losses import Loss
@@ -33,7 +34,7 @@ SHIPPED: tuple[Loss, ...] = (
 def formulas() -> dict[str, Formula]:
     """The shipped formulas by the loss that they were printed from."""
     any_costs = Dense([[0.0, 1.0], [2.0, 0.0]])
-    return {repr(loss): print_formula(loss.bind(any_costs)) for loss in SHIPPED}
+    return {repr(loss): print_cpp(derive(loss.bind(any_costs), HARD)) for loss in SHIPPED}
 
 
 def text() -> str:

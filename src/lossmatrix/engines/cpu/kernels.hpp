@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The loops over rows. They know no loss: a formula F, printed from its Python methods, is put in.
 //
-// With the top class m at the origin, e_j = exp(z_j − z_m) and rest = Σ_{j≠m} e_j, all four of p, q,
-// log p and log q follow to full precision: p_j = e_j / (1 + rest), and for the top class
-// q_m = rest / (1 + rest), log q_m = log rest − log(1 + rest). The gradient is assembled as
-//     g_m = h_m − p_m R,   g_k = pull_k − p_k R − h_m s_k,   R = Σ_{j≠m} pull_j,   s_k = e_k / rest
-// where h is the slope of a term along log(p/q) and pull = h / q. Truth and top class are taken out
-// of the loops and done once, so the loops have no branches.
+// With the top class m and the second largest logit z_s, let e_j = exp(z_j − z_s) ≤ 1 for j ≠ m, rest
+// their sum, and odds = exp(z_s − z_m) · rest the odds against the top class. Then
+//     p_m = 1 / (1 + odds)        q_m = odds / (1 + odds)
+//     p_j = e_j · share           share = exp(z_s − z_m) / (1 + odds)
+// to full precision at any gap: rest is at least 1, so where the odds themselves underflow their
+// logarithm (z_s − z_m) + log rest does not. With h the slope of a term along log(p/q), grad_term = h/q
+// and R = Σ_{j≠m} grad_term_j, the gradient is
+//     g_m = h_m − p_m R           g_j = grad_term_j − e_j · steepness,   steepness = share · R + h_m / rest
+// Truth and top class are taken out of the loops and done once, so the loops have no branches.
 #pragma once
 
 #include "elements.hpp"
@@ -21,24 +24,154 @@
 
 namespace LOSSMATRIX_ISA {
 
-// what a formula sees of one class: its costs, p, 1 − p and their logarithms
+// what a formula sees of one cell
 template <class V> struct Cell {
-    V c[LOSSMATRIX_STREAMS];
-    V p, q, lp, lq;
+    V c[LOSSMATRIX_STREAMS], tc[LOSSMATRIX_STREAMS];  // its costs, and those of the top class
+    V p, q, lp, lq;                                    // p, 1 − p and their logarithms
+    V t, err;                                          // the probability t that it is the truth, p − t
+    V x;         // the excess of its risk over its cost, Σ_i (p_i − t_i) D_ij
+    V r;         // what ∂ℓ/∂p gains as p changes the risks
+    V risk, lz;  // of decisions: the risk, and the log-sum of the row's logits
+    V g;         // of decisions: the gradient along the logit
 };
 
-// below this, 1/rest and e/rest lose digits and the row is done from its second largest logit
-template <class T> constexpr T FAR = T(1e-30);
-template <> constexpr double FAR<double> = 1e-290;
+// What a printed formula need not say: sums that are the loss, the truth a class like any other, no
+// margin, no terms.
+template <class F> struct Defaults {
+    static constexpr bool has_margin = false, linear = false, expensive_grad = false, zero_at_p0 = false,
+                          only_target = false, soft = false, decisions = false, risk = false,
+                          excess = false, top_costs = false;
+#define ZERO(name, ...)                                                  \
+    template <class V, class T> static INLINE V name(__VA_ARGS__) { return V(T(0)); }
+    ZERO(margin, const Cell<V>&, const T*)
+    ZERO(grad_term, const Cell<V>&, const T*, const V*)
+    ZERO(slope, const Cell<V>&, const T*, const V*)
+    ZERO(risk_grad, const Cell<V>&, const T*, const V*)
+#undef ZERO
+#define AS_ANY_OTHER(name, ...)                                          \
+    template <class V, class T> static INLINE V name##_truth(const Cell<V>& k, __VA_ARGS__)
+    AS_ANY_OTHER(margin, const T* a) { return F::template margin<V, T>(k, a); }
+    AS_ANY_OTHER(grad_term, const T* a, const V* f) { return F::template grad_term<V, T>(k, a, f); }
+    AS_ANY_OTHER(slope, const T* a, const V* f) { return F::template slope<V, T>(k, a, f); }
+    AS_ANY_OTHER(risk_grad, const T* a, const V* f) { return F::template risk_grad<V, T>(k, a, f); }
+#undef AS_ANY_OTHER
+    template <class V, class T> static INLINE void terms(const Cell<V>&, const T*, V* out) {
+        for (int i = 0; i < F::totals; ++i) out[i] = V(T(0));
+    }
+    template <class V, class T> static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
+        F::template terms<V, T>(k, a, out);
+    }
+    template <class V, class T> static INLINE V loss(const V* t, const T*) { return t[0]; }
+    template <class V, class T> static INLINE void partials(const V*, const T*, V* out) {
+        out[0] = V(T(1));
+    }
+};
 
-// --- a row whose classes lie one after the other -------------------------------------------------
+// a formula over decisions that is not there
+struct NoDecisions : Defaults<NoDecisions> { static constexpr int totals = 1, streams = 0; };
+
+// whether a class index is the truth, which has words of its own
+template <class F> constexpr bool hard = !F::soft && !F::decisions;
+// Whether h/q of a row is kept from the visit that adds it up: where it is known by then and takes a
+// division or a function. In tiles it replaces the costs of the first stream.
+template <class F> constexpr bool keeps_grad_term = F::linear && F::expensive_grad && F::streams > 0;
+
+// --- what the top class fixes, for W rows at once -------------------------------------------------
+
+template <class T> struct SoftmaxStats {
+    using P = Pack<T>;
+    P origin, shift, rest, share, l1p, p, q, lq;  // z_m, the origin of e; of the top class p, q, log q
+    SoftmaxStats() = default;
+    INLINE SoftmaxStats(P top, P second, P sum) : origin(top), shift(shifted_by(second)), rest(sum) {
+        P gap = second - top, far = exp_nonpositive(gap), odds = far * rest;
+        P inverse = P(T(1)) / (P(T(1)) + odds);
+        p = inverse;
+        q = odds * inverse;
+        share = far * inverse;
+        l1p = log1p(odds, inverse);
+        P even = log1m(select<T>(p > P(T(0.5)), P(T(0.5)), p));
+        lq = select<T>(p > P(T(0.5)), gap + log(rest) - l1p, even);
+    }
+    // an origin for exponents: the second logit, or 0 where all others are masked
+    static INLINE P shifted_by(P second) { return select<T>(second == P(-INF), P(T(0)), second); }
+    INLINE P steepness(P R, P h) const {
+        auto alone = rest == P(T(0));
+        return share * R + select<T>(alone, P(T(0)), h / select<T>(alone, P(T(1)), rest));
+    }
+};
+
+// What a row knows of one class besides its logit.
+template <class F, class V> struct Words { V c[LOSSMATRIX_STREAMS], t, x, r; };
+
+// A class with p ≤ ½, which all but the top class are.
+template <class F, class V, class T>
+INLINE Cell<V> make_cell(V p, V lp, const Words<F, V>& words, const V* top_costs, V lz) {
+    Cell<V> k;
+    for (int i = 0; i < F::streams; ++i) k.c[i] = words.c[i];
+    if (F::top_costs) for (int i = 0; i < F::streams; ++i) k.tc[i] = top_costs[i];
+    k.p = p;
+    k.q = V(T(1)) - p;
+    k.lp = lp;
+    k.lq = log1m(p);
+    if (F::soft) k.t = words.t, k.err = k.p * (V(T(1)) - k.t) - k.q * k.t;
+    if (F::excess) k.x = words.x;
+    if (F::risk) k.r = words.r;
+    if (F::decisions) k.lz = lz, k.risk = words.c[0] + words.x;
+    return k;
+}
+
+// The two classes of a row that are no part of its loops, for W rows at once.
+template <class F, class T> struct TopAndTarget {
+    using P = Pack<T>;
+    typename P::Mask both;  // the truth is the top class
+    Cell<P> truth, top;
+
+    // e, x: exp(z − z_s) and z − z_m of the truth
+    INLINE TopAndTarget(const SoftmaxStats<T>& m, P e, P x, const Words<F, P>& of_truth,
+                        const Words<F, P>& of_top, typename P::Mask same)
+        : both(same),
+          truth(make_cell<F, P, T>(e * m.share, x - m.l1p, of_truth, of_top.c, m.origin + m.l1p)),
+          top(make_cell<F, P, T>(m.p, -m.l1p, of_top, of_top.c, m.origin + m.l1p)) {
+        top.q = m.q;
+        top.lq = m.lq;
+        if (F::soft) top.err = top.p * (P(T(1)) - top.t) - top.q * top.t;
+    }
+    INLINE void add_terms(const T* a, P* totals) const {
+        P at_top[F::totals], top_is_truth[F::totals], at_truth[F::totals];
+        F::template terms<P, T>(top, a, at_top);
+        if (hard<F>) {
+            F::template terms_truth<P, T>(top, a, top_is_truth);
+            F::template terms_truth<P, T>(truth, a, at_truth);
+        }
+        for (int i = 0; i < F::totals; ++i)
+            totals[i] = totals[i] + (!hard<F> ? at_top[i] : select<T>(both, top_is_truth[i],
+                                                                      at_top[i] + at_truth[i]));
+    }
+    INLINE P slope(const T* a, const P* f) const {
+        P plain = F::template slope<P, T>(top, a, f);
+        return !hard<F> ? plain : select<T>(both, F::template slope_truth<P, T>(top, a, f), plain);
+    }
+    INLINE P grad_term(const T* a, const P* f) const {
+        if (!hard<F>) return P(T(0));
+        return select<T>(both, P(T(0)), F::template grad_term_truth<P, T>(truth, a, f));
+    }
+    // of decisions: the gradient along the risk
+    INLINE P along_risk(P gradient, const T* a, const P* f) const {
+        if (!F::decisions) return gradient;
+        Cell<P> k = top;
+        k.g = gradient;
+        return F::template risk_grad<P, T>(k, a, f);
+    }
+};
+
+// --- a row whose classes lie one after the other --------------------------------------------------
 
 struct Yes { static constexpr bool value = true; };
 struct No { static constexpr bool value = false; };
 
 // Calls body(j, u, count, special) for packs at j, with accumulator u and `count` valid lanes;
 // `special` is Yes where the pack may hold class a or b.
-template <class T, class Body> INLINE void sweep(int64_t n, int64_t a, int64_t b, Body body) {
+template <class T, class Body> INLINE void for_each_pack(int64_t n, int64_t a, int64_t b, Body body) {
     constexpr int64_t W = Pack<T>::lanes;
     auto special = [&](int64_t j, int64_t width) {
         return uint64_t(a - j) < uint64_t(width) || uint64_t(b - j) < uint64_t(width);
@@ -71,101 +204,36 @@ INLINE typename Pack<T>::Mask lanes_but(int64_t j, int64_t count, int64_t a, int
     return (numbers < Integer(count)) & (numbers != lane(a)) & (numbers != lane(b));
 }
 
-// A class with p ≤ ½, which all but the top class are.
-template <class F, class V, class T>
-INLINE Cell<V> make_cell(V p, V lp, const V* costs) {
-    Cell<V> k;
-    for (int i = 0; i < F::streams; ++i) k.c[i] = costs[i];
-    k.p = p;
-    k.q = V(T(1)) - p;
-    k.lp = lp;
-    k.lq = log1m(p);
-    return k;
-}
-
 template <class T> struct Accumulators {
     Pack<T> each[4];
     INLINE Accumulators() { for (auto& a : each) a = Pack<T>(T(0)); }
     INLINE Pack<T> total() const { return (each[0] + each[1]) + (each[2] + each[3]); }
 };
 
-// Whether the pulls of a row are kept from the visit that adds them up: that is so where they are
-// known by then and take a division or a function. In tiles they replace the costs of the first stream.
-template <class F> constexpr bool keeps_pull = F::linear && F::costly && F::streams > 0;
-
-// What the top class fixes, for W rows at once.
-template <class T> struct Top {
-    Pack<T> rest, inv, l1p, log_rest;
-    INLINE explicit Top(Pack<T> sum)
-        : rest(sum), inv(Pack<T>(T(1)) / (Pack<T>(T(1)) + sum)), l1p(log1p(sum, inv)),
-          log_rest(log(sum)) {}
-    INLINE unsigned far() const { return bits<T>(rest < Pack<T>(FAR<T>)); }
+// The two largest of some logits, lane by lane.
+template <class T> struct TopTwo {
+    Pack<T> top, second;
+    INLINE void add(Pack<T> x) {
+        auto higher = x > top;
+        second = maximum(second, select<T>(higher, top, x));
+        top = select<T>(higher, x, top);
+    }
+    INLINE void add(const TopTwo& other) {
+        second = maximum(second, other.second);
+        add(other.top);
+    }
 };
-
-// One row whose top class leads so far that `rest` has no digits left: in double precision, class by
-// class, with the others measured from the second largest logit. Logits lie `zs`, slopes `gs` numbers
-// apart, and the slopes may be where the logits are.
-template <class F, class T>
-static T far_row(int64_t n, const T* z, int64_t zs, const T* const* c, int64_t y,
-                 const T* parameters, T scale, T* g, int64_t gs) {
-    double a[LOSSMATRIX_PARAMETERS];
-    for (int i = 0; i < LOSSMATRIX_PARAMETERS; ++i) a[i] = double(parameters[i]);
-    int64_t top = 0;
-    for (int64_t j = 1; j < n; ++j) if (z[j * zs] > z[top * zs]) top = j;
-    double origin = z[top * zs], second = -INF, others = 0;
-    for (int64_t j = 0; j < n; ++j) if (j != top && z[j * zs] > second) second = z[j * zs];
-    bool alone = second == -INF;  // no other class is possible
-    for (int64_t j = 0; j < n; ++j) if (j != top && !alone) others += exp(z[j * zs] - second);
-    double log_rest = alone ? -INF : (second - origin) + log(others);
-    double rest = exp(log_rest), inv = 1 / (1 + rest), l1p = log1p(rest);
-
-    double q_top = exp(log_rest - l1p);
-    auto share = [&](int64_t j) { return alone ? 0 : exp(z[j * zs] - second) / others; };
-    auto cell = [&](int64_t j, double s) {
-        double costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = double(c[i][j]);
-        if (j != top)
-            return make_cell<F, double, double>(s * q_top, double(z[j * zs]) - origin - l1p, costs);
-        Cell<double> k = make_cell<F, double, double>(inv, -l1p, costs);
-        k.q = q_top;
-        k.lq = log_rest - l1p;
-        return k;
-    };
-    double totals[F::totals] = {}, f[F::totals], out[F::totals], R = 0;
-    for (int64_t j = 0; j < n; ++j) {
-        Cell<double> k = cell(j, share(j));
-        if (j == y) F::template terms_truth<double, double>(k, a, out);
-        else F::template terms<double, double>(k, a, out);
-        for (int i = 0; i < F::totals; ++i) totals[i] += out[i];
-    }
-    T loss = T(F::template loss<double, double>(totals, a));
-    if (!g) return loss;
-    F::template partials<double, double>(totals, a, f);
-    auto pull = [&](int64_t j, const Cell<double>& k) {
-        return j == y ? F::template pull_truth<double, double>(k, a, f)
-                      : F::template pull<double, double>(k, a, f);
-    };
-    for (int64_t j = 0; j < n; ++j) if (j != top) R += pull(j, cell(j, share(j)));
-    Cell<double> k = cell(top, 0);
-    double h = top == y ? F::template slope_truth<double, double>(k, a, f)
-                        : F::template slope<double, double>(k, a, f);
-    for (int64_t j = 0; j < n; ++j) {
-        double s = share(j);
-        k = cell(j, s);
-        double slope = j == top ? h - k.p * R : pull(j, k) - k.p * R - h * s;
-        g[j * gs] = T(slope * double(scale));
-    }
-    return loss;
-}
-
-template <class T> INLINE Pack<T> largest_lanes(const T* z, int64_t n) {
+template <class T> INLINE TopTwo<T> top_two(const T* z, int64_t n) {
     using P = Pack<T>;
-    Accumulators<T> m;
-    for (auto& x : m.each) x = P(z[0]);
-    sweep<T>(n, -1, -1, [&](int64_t j, int u, int64_t count, auto) {
-        m.each[u] = maximum(P::load(z + j, count, z[0]), m.each[u]);
+    TopTwo<T> m[4];
+    for (auto& x : m) x = {P(-INF), P(-INF)};
+    for_each_pack<T>(n, -1, -1, [&](int64_t j, int u, int64_t count, auto) {
+        m[u].add(P::load(z + j, count, -INF));
     });
-    return maximum(maximum(m.each[0], m.each[1]), maximum(m.each[2], m.each[3]));
+    m[0].add(m[1]);
+    m[2].add(m[3]);
+    m[0].add(m[2]);
+    return m[0];
 }
 
 // the first class with the logit x; 0 where there is none, as in a row with NaN
@@ -178,125 +246,133 @@ template <class T> INLINE int64_t first(const T* z, int64_t n, T x) {
     return 0;
 }
 
-// The two classes of a row that are no part of its loops, for W rows at once.
-template <class F, class T> struct Apart {
-    using P = Pack<T>;
-    typename P::Mask both;  // the truth is the top class
-    Cell<P> truth, top;
-
-    // e, x: exp(z − z_m) and z − z_m of the truth
-    INLINE Apart(const Top<T>& m, P e, P x, const P* truth_costs, const P* top_costs,
-                 typename P::Mask same)
-        : both(same),
-          truth(make_cell<F, P, T>(e * m.inv, x - m.l1p, truth_costs)),
-          top(make_cell<F, P, T>(m.inv, -m.l1p, top_costs)) {
-        top.q = m.rest * m.inv;
-        top.lq = m.log_rest - m.l1p;
-    }
-    INLINE void add_terms(const T* a, P* totals) const {
-        P at_top[F::totals], top_is_truth[F::totals], at_truth[F::totals];
-        F::template terms<P, T>(top, a, at_top);
-        F::template terms_truth<P, T>(top, a, top_is_truth);
-        F::template terms_truth<P, T>(truth, a, at_truth);
-        for (int i = 0; i < F::totals; ++i)
-            totals[i] = totals[i] + select<T>(both, top_is_truth[i], at_top[i] + at_truth[i]);
-    }
-    INLINE P slope(const T* a, const P* f) const {
-        return select<T>(both, F::template slope_truth<P, T>(top, a, f),
-                         F::template slope<P, T>(top, a, f));
-    }
-    INLINE P pull(const T* a, const P* f) const {
-        return select<T>(both, P(T(0)), F::template pull_truth<P, T>(truth, a, f));
-    }
-};
-
 // Up to W rows whose classes lie one after the other. Each has scratch that starts at the beginning of
-// a cache line: e for exp(z − z_m), and pull where that is kept. The gradient goes to g, which may be
-// where the logits are, or e.
-template <class T> struct Rows {
+// a cache line: e for exp(z − z_s), and grad_term where that is kept. The gradient goes to g, which may
+// be e.
+template <class T> struct RowBlock {
     static constexpr int W = Pack<T>::lanes;
     int count;
     // Memory that is wanted soon, class j at j · size bytes: logits of later rows, and the gradient.
     int64_t size;
     const char *next[W], *gradient[W];
     const T* z[W];
-    const T* c[LOSSMATRIX_STREAMS][W];
+    const T *c[LOSSMATRIX_STREAMS][W], *t[W], *x[W], *r[W];
     int64_t y[W];
     T scale[W], losses[W];
-    T *e[W], *pull[W], *g[W];
+    T *e[W], *grad_term[W], *g[W];
 };
 
 // The losses of some rows, and scale · gradient. What is done once for a row is done for all rows
 // together, one in each lane, so that no row waits for its own sums.
 template <class F, class T>
-static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
+static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradient) {
     using P = Pack<T>;
     constexpr int W = P::lanes;
     auto plus = [](P x, P y) { return x + y; };
-    P folds[F::totals + 1][W];
+    auto larger = [](P x, P y) { return maximum(x, y); };
+    P folds[F::totals + 2][W];
     for (auto& fold : folds) for (auto& x : fold) x = P(T(0));
 
-    for (int l = 0; l < r.count; ++l) folds[0][l] = largest_lanes(r.z[l], n);
-    T origin[W], inv[W], l1p[W];
+    T origin[W], shift[W], share[W], l1p[W];
     int64_t top[W];
-    folded_each<T>(folds[0], [](P x, P y) { return maximum(x, y); }).store(origin);
-    for (int l = 0; l < r.count; ++l) {
-        const T* z = r.z[l];
-        P shift(origin[l]);
+    TopTwo<T> two[W];
+    for (int l = 0; l < rows.count; ++l) {
+        two[l] = top_two(rows.z[l], n);
+        folds[0][l] = two[l].top;
+    }
+    P origins = folded_each<T>(folds[0], larger);
+    origins.store(origin);
+    for (int l = 0; l < rows.count; ++l) {  // the second of the lane that has the top, the top of others
+        unsigned lanes = bits<T>(two[l].top == P(origin[l]));
+        auto leads = lane_numbers<T>() == typename P::Mask{} + typename P::Integer(__builtin_ctz(lanes | 1u << (W - 1)));
+        folds[0][l] = select<T>(leads, two[l].second, two[l].top);
+    }
+    P seconds = folded_each<T>(folds[0], larger);
+    seconds = select<T>(origins == origins, seconds, origins);  // NaN stays NaN
+    SoftmaxStats<T>::shifted_by(seconds).store(shift);
+    for (auto& x : folds[0]) x = P(T(0));
+    for (int l = 0; l < rows.count; ++l) {
+        const T* z = rows.z[l];
+        P from(shift[l]);
         top[l] = first(z, n, origin[l]);
         Accumulators<T> others;
-        sweep<T>(n, top[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
-            P x = decay(P::load(z + j, count, -INF) - shift);
-            x.store(r.e[l] + j, count);
-            __builtin_prefetch(r.gradient[l] + j * r.size, 1);  // while there is much to compute
-            __builtin_prefetch(r.next[l] + j * r.size);
-            for (int i = 0; i < F::streams; ++i) __builtin_prefetch(r.c[i][l] + j);
-            if (special.value) x = select<T>(lanes_but<T>(j, count, top[l], top[l]), x, P(T(0)));
-            others.each[u] = others.each[u] + x;
+        for_each_pack<T>(n, top[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
+            P e = exp_nonpositive(P::load(z + j, count, -INF) - from);
+            if (special.value) e = select<T>(lanes_but<T>(j, count, top[l], top[l]), e, P(T(0)));
+            e.store(rows.e[l] + j, count);
+            __builtin_prefetch(rows.gradient[l] + j * rows.size, 1);  // while there is much to compute
+            __builtin_prefetch(rows.next[l] + j * rows.size);
+            for (int i = 0; i < F::streams; ++i) __builtin_prefetch(rows.c[i][l] + j);
+            others.each[u] = others.each[u] + e;
         });
         folds[0][l] = others.total();
     }
-    Top<T> m(folded_each<T>(folds[0], plus));
-    m.inv.store(inv);
+    SoftmaxStats<T> m(origins, seconds, folded_each<T>(folds[0], plus));
+    m.share.store(share);
     m.l1p.store(l1p);
 
-    auto cells = [&](int l, int64_t j, int64_t count) {
-        P costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = P::load(r.c[i][l] + j, count, T(0));
-        P p = P::load(r.e[l] + j, count, T(0)) * P(inv[l]);
-        P lp = (P::load(r.z[l] + j, count, T(0)) - P(origin[l])) - P(l1p[l]);
-        return make_cell<F, P, T>(p, lp, costs);
+    // what is alike for all classes of r has no gradient, and nothing shall cancel with it
+    T r_top[W] = {};
+    if (F::risk) for (int l = 0; l < rows.count; ++l) r_top[l] = rows.r[l][top[l]];
+    auto words = [&](int l, int64_t j, int64_t count) {
+        Words<F, P> w;
+        for (int i = 0; i < F::streams; ++i) w.c[i] = P::load(rows.c[i][l] + j, count, T(0));
+        if (F::soft) w.t = P::load(rows.t[l] + j, count, T(0));
+        if (F::excess) w.x = P::load(rows.x[l] + j, count, T(0));
+        if (F::risk) w.r = P::load(rows.r[l] + j, count, T(0)) - P(r_top[l]);
+        return w;
     };
+    // lane l of the words of one class of every row
+    struct Gathered {
+        alignas(64) T c[LOSSMATRIX_STREAMS][W] = {}, t[W] = {}, x[W] = {}, r[W] = {};
+        INLINE void take(const RowBlock<T>& rows, int l, int64_t j, int64_t top) {
+            for (int i = 0; i < F::streams; ++i) c[i][l] = rows.c[i][l][j];
+            if (F::soft) t[l] = rows.t[l][j];
+            if (F::excess) x[l] = rows.x[l][j];
+            if (F::risk) r[l] = rows.r[l][j] - rows.r[l][top];
+        }
+        INLINE Words<F, P> words() const {
+            Words<F, P> w;
+            for (int i = 0; i < F::streams; ++i) w.c[i] = P::load(c[i]);
+            w.t = P::load(t), w.x = P::load(x), w.r = P::load(r);
+            return w;
+        }
+    } of_truth, of_top;
     T e_truth[W] = {}, x_truth[W] = {};
     typename P::Integer same[W] = {};
-    T truth_costs[LOSSMATRIX_STREAMS][W] = {}, top_costs[LOSSMATRIX_STREAMS][W] = {};
-    for (int l = 0; l < r.count; ++l) {
-        int64_t y = r.y[l];
-        e_truth[l] = r.e[l][y];
-        x_truth[l] = r.z[l][y] - origin[l];
+    for (int l = 0; l < rows.count; ++l) {
+        of_top.take(rows, l, top[l], top[l]);
+        if (!hard<F>) continue;
+        int64_t y = rows.y[l];
+        of_truth.take(rows, l, y, top[l]);
+        e_truth[l] = rows.e[l][y];
+        x_truth[l] = rows.z[l][y] - origin[l];
         same[l] = -(y == top[l]);
-        for (int i = 0; i < F::streams; ++i) {
-            truth_costs[i][l] = r.c[i][l][y];
-            top_costs[i][l] = r.c[i][l][top[l]];
-        }
-        // What vanishes with p needs no mask: a branch that is taken at random takes longer than a
-        // few classes.
-        if (F::vanishes) r.e[l][y] = r.e[l][top[l]] = T(0);
+        // What is 0 with p needs no mask: a branch that is taken at random takes longer than a few
+        // classes. The top class has e = 0 already.
+        if (F::zero_at_p0) rows.e[l][y] = T(0);
     }
+    auto cells = [&](int l, int64_t j, int64_t count) {
+        P p = P::load(rows.e[l] + j, count, T(0)) * P(share[l]);
+        P lp = (P::load(rows.z[l] + j, count, T(0)) - P(origin[l])) - P(l1p[l]);
+        P top_costs[LOSSMATRIX_STREAMS];
+        if (F::top_costs) for (int i = 0; i < F::streams; ++i) top_costs[i] = P(of_top.c[i][l]);
+        return make_cell<F, P, T>(p, lp, words(l, j, count), top_costs, P(origin[l] + l1p[l]));
+    };
 
     P totals[F::totals], f[F::totals];
     if (F::linear) F::template partials<P, T>(totals, a, f);  // they are numbers
-    for (int l = 0; l < r.count; ++l) {
+    for (int l = 0; l < rows.count; ++l) {
         Accumulators<T> bulk[F::totals + 1];
-        int64_t y = F::vanishes ? -1 : r.y[l], m = F::vanishes ? -1 : top[l];
-        if (!F::empty) sweep<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
+        int64_t y = F::zero_at_p0 || !hard<F> ? -1 : rows.y[l], m = F::zero_at_p0 ? -1 : top[l];
+        if (!F::only_target) for_each_pack<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
             Cell<P> k = cells(l, j, count);
             P out[F::totals + 1];
             F::template terms<P, T>(k, a, out);
-            out[F::totals] = F::linear ? F::template pull<P, T>(k, a, f) : P(T(0));
-            if (keeps_pull<F>) out[F::totals].store(r.pull[l] + j, count);
+            out[F::totals] = F::linear ? F::template grad_term<P, T>(k, a, f) : P(T(0));
+            if (keeps_grad_term<F>) out[F::totals].store(rows.grad_term[l] + j, count);
             for (int i = 0; i <= F::totals; ++i) {
-                if (special.value && !F::vanishes)
+                if (special.value && !F::zero_at_p0)
                     out[i] = select<T>(lanes_but<T>(j, count, y, m), out[i], P(T(0)));
                 bulk[i].each[u] = bulk[i].each[u] + out[i];
             }
@@ -305,217 +381,332 @@ static void rows_of_classes(int64_t n, Rows<T>& r, const T* a, bool gradient) {
     }
     for (int i = 0; i < F::totals; ++i) totals[i] = folded_each<T>(folds[i], plus);
 
-    P of_truth[LOSSMATRIX_STREAMS], of_top[LOSSMATRIX_STREAMS], e_of_truth = P::load(e_truth);
-    for (int i = 0; i < F::streams; ++i)
-        of_truth[i] = P::load(truth_costs[i]), of_top[i] = P::load(top_costs[i]);
     typename P::Mask both;
     std::memcpy(&both, same, sizeof both);
-    Apart<F, T> apart(m, e_of_truth, P::load(x_truth), of_truth, of_top, both);
+    P e_of_truth = P::load(e_truth);
+    TopAndTarget<F, T> apart(m, e_of_truth, P::load(x_truth), of_truth.words(), of_top.words(), both);
     apart.add_terms(a, totals);
-    F::template loss<P, T>(totals, a).store(r.losses);
+    F::template loss<P, T>(totals, a).store(rows.losses);
+    if (!gradient) return;
 
-    unsigned far = m.far();
-    if (gradient) {
-        if (!F::linear) F::template partials<P, T>(totals, a, f);
-        T partial[F::totals][W], slopes[W], truths[W], tops[W];
-        for (int i = 0; i < F::totals; ++i) f[i].store(partial[i]);
-        if (!F::linear) {
-            for (int l = 0; l < r.count; ++l) {
-                P mine[F::totals];
-                for (int i = 0; i < F::totals; ++i) mine[i] = P(partial[i][l]);
-                Accumulators<T> pulls;
-                int64_t y = F::vanishes ? -1 : r.y[l], m = F::vanishes ? -1 : top[l];
-                sweep<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
-                    P pull = F::template pull<P, T>(cells(l, j, count), a, mine);
-                    if (special.value && !F::vanishes)
-                        pull = select<T>(lanes_but<T>(j, count, y, m), pull, P(T(0)));
-                    pulls.each[u] = pulls.each[u] + pull;
-                });
-                folds[F::totals][l] = pulls.total();
-            }
-        }
-        P R = folded_each<T>(folds[F::totals], plus);
-        P h = apart.slope(a, f), pull_truth = apart.pull(a, f);
-        R = R + pull_truth;
-        P slope = R * m.inv + h / m.rest;  // p_k R + h s_k = e_k · slope
-        slope.store(slopes);
-        (pull_truth - e_of_truth * slope).store(truths);
-        (h - apart.top.p * R).store(tops);
-        for (int l = 0; l < r.count; ++l) {
-            if (far >> l & 1) continue;
-            T* g = r.g[l];
-            P mine[F::totals], steep(slopes[l]), scale(r.scale[l]);
+    if (!F::linear) F::template partials<P, T>(totals, a, f);
+    T partial[F::totals][W], steepness[W], truths[W], tops[W];
+    for (int i = 0; i < F::totals; ++i) f[i].store(partial[i]);
+    if (!F::linear) {
+        for (int l = 0; l < rows.count; ++l) {
+            P mine[F::totals];
             for (int i = 0; i < F::totals; ++i) mine[i] = P(partial[i][l]);
-            sweep<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
-                P pull = keeps_pull<F> ? P::load(r.pull[l] + j, count, T(0))
-                                       : F::template pull<P, T>(cells(l, j, count), a, mine);
-                P x = P::load(r.e[l] + j, count, T(0));
-                ((pull - x * steep) * scale).store(g + j, count);
+            Accumulators<T> sum;
+            int64_t y = F::zero_at_p0 || !hard<F> ? -1 : rows.y[l], m = F::zero_at_p0 ? -1 : top[l];
+            for_each_pack<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
+                P x = F::template grad_term<P, T>(cells(l, j, count), a, mine);
+                if (special.value && !F::zero_at_p0)
+                    x = select<T>(lanes_but<T>(j, count, y, m), x, P(T(0)));
+                sum.each[u] = sum.each[u] + x;
             });
-            g[r.y[l]] = truths[l] * r.scale[l];
-            g[top[l]] = tops[l] * r.scale[l];
+            folds[F::totals][l] = sum.total();
         }
     }
-    for (int l = 0; far && l < r.count; ++l) {
-        if (!(far >> l & 1)) continue;
-        const T* c[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) c[i] = r.c[i][l];
-        r.losses[l] = far_row<F, T>(n, r.z[l], 1, c, r.y[l], a, r.scale[l],
-                                    gradient ? r.g[l] : nullptr, 1);
+    P h = apart.slope(a, f), grad_truth = apart.grad_term(a, f);
+    P R = folded_each<T>(folds[F::totals], plus) + grad_truth;
+    P steep = m.steepness(R, h);
+    steep.store(steepness);
+    (grad_truth - e_of_truth * steep).store(truths);
+    apart.along_risk(h - m.p * R, a, f).store(tops);
+    for (int l = 0; l < rows.count; ++l) {
+        T* g = rows.g[l];
+        P mine[F::totals], slope(steepness[l]), scale(rows.scale[l]);
+        for (int i = 0; i < F::totals; ++i) mine[i] = P(partial[i][l]);
+        for_each_pack<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
+            P x = keeps_grad_term<F> ? P::load(rows.grad_term[l] + j, count, T(0))
+                                     : F::template grad_term<P, T>(cells(l, j, count), a, mine);
+            x = x - P::load(rows.e[l] + j, count, T(0)) * slope;
+            if (F::decisions) {
+                Cell<P> k = cells(l, j, count);
+                k.g = x;
+                x = F::template risk_grad<P, T>(k, a, mine);
+            }
+            (x * scale).store(g + j, count);
+        });
+        if (hard<F>) g[rows.y[l]] = truths[l] * rows.scale[l];
+        g[top[l]] = tops[l] * rows.scale[l];
     }
 }
 
-// --- many rows side by side, one in each lane ----------------------------------------------------
+// --- many rows side by side, one in each lane -----------------------------------------------------
 
 // Sums are taken in runs of this many classes, so that rounding grows with their root.
 constexpr int64_t RUN = 16;
 
-// The losses of W = Pack<T>::lanes rows. z and g are tiles: class j of lane l is z[j · width + l];
-// so are the costs, of width W, one stream after the other, which are overwritten. `e` is scratch of
-// n · W numbers and may be g. Lanes whose top class leads too far are left to far_row(): bit l of the
-// result.
-template <class F, class T>
-static unsigned lanes_of_rows(const T* z, int64_t width, int64_t n, typename Pack<T>::Mask truth,
-                              T* c, const T* a, Pack<T> weight, T* g, T* losses, T* e) {
-    using P = Pack<T>;
-    using Mask = typename P::Mask;
-    constexpr int W = P::lanes;
-    auto at = [&](int64_t j) { return P::load(z + j * width); };
-    auto is = [](Mask number, int64_t j) { return number == Mask{} + typename P::Integer(j); };
+// W = Pack<T>::lanes rows: class j of lane l is z[j · width + l], the gradient g likewise, and all else
+// [j · W + l]. Costs, one stream after the other, are overwritten where h/q is kept; `e` is scratch of
+// n · W numbers and may be g.
+template <class T> struct Lanes {
+    int64_t n, width;
+    const T* z;
+    T *c, *t, *x, *r, *g, *e, *losses;
+    typename Pack<T>::Mask truth;
+    Pack<T> scale;
+    const T* a;
+};
 
-    P origin = at(0), rest = P(T(0));
-    Mask top = Mask{};  // the first class at the origin
-    for (int64_t j = 1; j < n; ++j) {
+template <class T> INLINE typename Pack<T>::Mask is(typename Pack<T>::Mask number, int64_t j) {
+    return number == typename Pack<T>::Mask{} + typename Pack<T>::Integer(j);
+}
+
+// The top class of W rows, and e of the others.
+template <class T> INLINE SoftmaxStats<T> softmax_of_lanes(const Lanes<T>& rows, typename Pack<T>::Mask& top) {
+    using P = Pack<T>;
+    constexpr int W = P::lanes;
+    auto at = [&](int64_t j) { return P::load(rows.z + j * rows.width); };
+    TopTwo<T> two = {at(0), P(-INF)};
+    top = typename P::Mask{};  // the first of the largest
+    for (int64_t j = 1; j < rows.n; ++j) {
         P x = at(j);
-        top = x > origin ? Mask{} + typename P::Integer(j) : top;
-        origin = maximum(x, origin);
+        top = x > two.top ? typename P::Mask{} + typename P::Integer(j) : top;
+        two.add(x);
     }
-    for (int64_t first = 0; first < n; first += RUN) {
+    P shift = SoftmaxStats<T>::shifted_by(two.second), rest = P(T(0));
+    for (int64_t begin = 0; begin < rows.n; begin += RUN) {
         P run(T(0));
-        for (int64_t j = first; j < n && j < first + RUN; ++j) {
-            P x = decay(at(j) - origin);
-            x.store(e + j * W);
-            run = run + select<T>(is(top, j), P(T(0)), x);
+        for (int64_t j = begin; j < rows.n && j < begin + RUN; ++j) {
+            P e = select<T>(is<T>(top, j), P(T(0)), exp_nonpositive(at(j) - shift));
+            e.store(rows.e + j * W);
+            run = run + e;
         }
         rest = rest + run;
     }
-    Top<T> m(rest);
-    auto cell = [&](int64_t j) {
-        P costs[LOSSMATRIX_STREAMS];
-        for (int i = 0; i < F::streams; ++i) costs[i] = P::load(c + (i * n + j) * W);
-        return make_cell<F, P, T>(P::load(e + j * W) * m.inv, (at(j) - origin) - m.l1p, costs);
+    return SoftmaxStats<T>(two.top, two.second, rest);
+}
+
+// The losses and the gradient of W rows whose `e` is there.
+template <class F, class T>
+static void lanes_of_rows(const Lanes<T>& rows, const SoftmaxStats<T>& m, typename Pack<T>::Mask top) {
+    using P = Pack<T>;
+    constexpr int W = P::lanes;
+    int64_t n = rows.n;
+    const T* a = rows.a;
+    auto at = [&](int64_t j) { return P::load(rows.z + j * rows.width); };
+    auto words = [&](int64_t j) {
+        Words<F, P> w;
+        for (int i = 0; i < F::streams; ++i) w.c[i] = P::load(rows.c + (i * n + j) * W);
+        if (F::soft) w.t = P::load(rows.t + j * W);
+        if (F::excess) w.x = P::load(rows.x + j * W);
+        if (F::risk) w.r = P::load(rows.r + j * W);
+        return w;
+    };
+    auto choose = [](typename P::Mask mask, const Words<F, P>& from, Words<F, P>& to) {
+        for (int i = 0; i < F::streams; ++i) to.c[i] = select<T>(mask, from.c[i], to.c[i]);
+        if (F::soft) to.t = select<T>(mask, from.t, to.t);
+        if (F::excess) to.x = select<T>(mask, from.x, to.x);
+        if (F::risk) to.r = select<T>(mask, from.r, to.r);
+    };
+    Words<F, P> of_top = {}, of_truth = {};
+    if (F::top_costs) for (int64_t j = 0; j < n; ++j) choose(is<T>(top, j), words(j), of_top);
+    auto cell = [&](int64_t j, const Words<F, P>& w) {
+        P p = P::load(rows.e + j * W) * m.share, lp = (at(j) - m.origin) - m.l1p;
+        return make_cell<F, P, T>(p, lp, w, of_top.c, m.origin + m.l1p);
     };
 
-    P totals[F::totals], f[F::totals], R(T(0));
-    P e_truth = P(T(0)), x_truth = P(T(0));
-    P truth_costs[LOSSMATRIX_STREAMS], top_costs[LOSSMATRIX_STREAMS];
+    P totals[F::totals], f[F::totals], R(T(0)), e_truth = P(T(0)), x_truth = P(T(0));
     for (int i = 0; i < F::totals; ++i) totals[i] = P(T(0));
-    for (int i = 0; i < F::streams; ++i) truth_costs[i] = top_costs[i] = P(T(0));
     if (F::linear) F::template partials<P, T>(totals, a, f);
-    for (int64_t first = 0; first < n; first += RUN) {
+    for (int64_t begin = 0; begin < n; begin += RUN) {
         P run[F::totals + 1];
         for (auto& x : run) x = P(T(0));
-        for (int64_t j = first; j < n && j < first + RUN; ++j) {
-            Cell<P> k = cell(j);
+        for (int64_t j = begin; j < n && j < begin + RUN; ++j) {
+            Words<F, P> w = words(j);
+            Cell<P> k = cell(j, w);
             P out[F::totals + 1];
             F::template terms<P, T>(k, a, out);
-            out[F::totals] = F::linear ? F::template pull<P, T>(k, a, f) : P(T(0));
-            auto is_truth = is(truth, j), is_top = is(top, j);
+            out[F::totals] = F::linear ? F::template grad_term<P, T>(k, a, f) : P(T(0));
+            auto is_top = is<T>(top, j), left_out = is_top;
+            if (hard<F>) left_out = left_out | is<T>(rows.truth, j);
             for (int i = 0; i <= F::totals; ++i)
-                run[i] = run[i] + select<T>(is_truth | is_top, P(T(0)), out[i]);
-            e_truth = select<T>(is_truth, P::load(e + j * W), e_truth);
-            x_truth = select<T>(is_truth, at(j) - origin, x_truth);
-            for (int i = 0; i < F::streams; ++i) {
-                truth_costs[i] = select<T>(is_truth, k.c[i], truth_costs[i]);
-                top_costs[i] = select<T>(is_top, k.c[i], top_costs[i]);
+                run[i] = run[i] + select<T>(left_out, P(T(0)), out[i]);
+            choose(is_top, w, of_top);
+            if (hard<F>) {
+                auto is_truth = is<T>(rows.truth, j);
+                choose(is_truth, w, of_truth);
+                e_truth = select<T>(is_truth, P::load(rows.e + j * W), e_truth);
+                x_truth = select<T>(is_truth, at(j) - m.origin, x_truth);
             }
-            if (keeps_pull<F>) out[F::totals].store(c + j * W);
+            if (keeps_grad_term<F>) out[F::totals].store(rows.c + j * W);
         }
         for (int i = 0; i < F::totals; ++i) totals[i] = totals[i] + run[i];
         R = R + run[F::totals];
     }
-    Apart<F, T> apart(m, e_truth, x_truth, truth_costs, top_costs, truth == top);
+    TopAndTarget<F, T> apart(m, e_truth, x_truth, of_truth, of_top, rows.truth == top);
     apart.add_terms(a, totals);
-    F::template loss<P, T>(totals, a).store(losses);
-    if (!g) return m.far();
+    F::template loss<P, T>(totals, a).store(rows.losses);
+    if (!rows.g) return;
 
     if (!F::linear) {
         F::template partials<P, T>(totals, a, f);
-        for (int64_t first = 0; first < n; first += RUN) {
+        for (int64_t begin = 0; begin < n; begin += RUN) {
             P run(T(0));
-            for (int64_t j = first; j < n && j < first + RUN; ++j) {
-                P pull = F::template pull<P, T>(cell(j), a, f);
-                run = run + select<T>(is(truth, j) | is(top, j), P(T(0)), pull);
+            for (int64_t j = begin; j < n && j < begin + RUN; ++j) {
+                P x = F::template grad_term<P, T>(cell(j, words(j)), a, f);
+                auto left_out = is<T>(top, j);
+                if (hard<F>) left_out = left_out | is<T>(rows.truth, j);
+                run = run + select<T>(left_out, P(T(0)), x);
             }
             R = R + run;
         }
     }
-    P h = apart.slope(a, f), pull_truth = apart.pull(a, f);
-    R = R + pull_truth;
-    P slope = R * m.inv + h / m.rest;  // p_k R + h s_k = e_k · slope
-    P g_top = (h - apart.top.p * R) * weight;
+    P h = apart.slope(a, f), grad_truth = apart.grad_term(a, f);
+    R = R + grad_truth;
+    P steep = m.steepness(R, h), g_top = apart.along_risk(h - m.p * R, a, f) * rows.scale;
     for (int64_t j = 0; j < n; ++j) {
-        P pull = keeps_pull<F> ? P::load(c + j * W) : F::template pull<P, T>(cell(j), a, f);
-        pull = select<T>(is(truth, j), pull_truth, pull);
-        P gradient = (pull - P::load(e + j * W) * slope) * weight;
-        select<T>(is(top, j), g_top, gradient).store(g + j * width);
+        P x = keeps_grad_term<F> ? P::load(rows.c + j * W)
+                                 : F::template grad_term<P, T>(cell(j, words(j)), a, f);
+        if (hard<F>) x = select<T>(is<T>(rows.truth, j), grad_truth, x);
+        x = x - P::load(rows.e + j * W) * steep;
+        if (F::decisions) {
+            Cell<P> k = cell(j, words(j));
+            k.g = x;
+            x = F::template risk_grad<P, T>(k, a, f);
+        }
+        select<T>(is<T>(top, j), g_top, x * rows.scale).store(rows.g + j * rows.width);
     }
-    return m.far();
+}
+
+// Σ_j in_j D[j, k] for k < K: tiles of W rows, D[j, k] at D[j · along + k · across].
+template <int block, class T>
+INLINE void columns_of_product(const T* in, int64_t n, const T* D, int64_t along, int64_t across, T* out) {
+    using P = Pack<T>;
+    constexpr int W = P::lanes;
+    P sum[block];
+    for (auto& x : sum) x = P(T(0));
+    for (int64_t j = 0; j < n; ++j) {
+        P weight = P::load(in + j * W);
+        for (int u = 0; u < block; ++u) sum[u] = sum[u] + weight * P(D[j * along + u * across]);
+    }
+    for (int u = 0; u < block; ++u) sum[u].store(out + u * W);
+}
+template <class T>
+static void product_of_lanes(const T* in, int64_t n, const T* D, int64_t along, int64_t across, int64_t K,
+                             T* out) {
+    constexpr int W = Pack<T>::lanes;
+    int64_t k = 0;
+    for (; k + 8 <= K; k += 8) columns_of_product<8, T>(in, n, D + k * across, along, across, out + k * W);
+    for (; k + 2 <= K; k += 2) columns_of_product<2, T>(in, n, D + k * across, along, across, out + k * W);
+    for (; k < K; ++k) columns_of_product<1, T>(in, n, D + k * across, along, across, out + k * W);
+}
+
+// What decisions are expected to cost in W rows, and what that adds to ∂ℓ/∂p: fills x and r of the rows.
+// D is (n, K); d are the costs of the K decisions, and `scratch` has room for 3 K tiles.
+template <class F, class G, class T>
+static void risk_of_lanes(const Lanes<T>& rows, const SoftmaxStats<T>& m, typename Pack<T>::Mask top,
+                          const T* D, int64_t stride, int64_t K, T* d, const T* a, T* scratch, T* losses) {
+    using P = Pack<T>;
+    constexpr int W = P::lanes;
+    int64_t n = rows.n;
+    for (int64_t j = 0; j < n; ++j) {  // the error p − t, of which nothing cancels
+        auto is_top = is<T>(top, j);
+        P p = select<T>(is_top, m.p, P::load(rows.e + j * W) * m.share);
+        P q = select<T>(is_top, m.q, P(T(1)) - p), error = p;
+        if (F::soft) {
+            P t = P::load(rows.t + j * W);
+            error = p * (P(T(1)) - t) - q * t;
+        } else {
+            error = select<T>(is<T>(rows.truth, j), -q, p);
+        }
+        error.store(rows.r + j * W);
+    }
+    product_of_lanes<T>(rows.r, n, D, stride, 1, K, rows.x);
+    T* along_risk = scratch;
+    if constexpr (G::decisions) {
+        T *w = scratch + K * W, *e = w + K * W;
+        for (int64_t k = 0; k < K; ++k) {
+            Cell<P> cell;
+            cell.c[0] = P::load(d + k * W);
+            cell.x = P::load(rows.x + k * W);
+            G::template margin<P, T>(cell, a).store(w + k * W);
+        }
+        Lanes<T> decisions = {K, W, w, d, nullptr, rows.x, nullptr, along_risk, e, losses,
+                              typename P::Mask{}, P(T(1)), a};
+        typename P::Mask best;
+        SoftmaxStats<T> stats = softmax_of_lanes(decisions, best);
+        lanes_of_rows<G, T>(decisions, stats, best);
+    } else {
+        P(T(0)).store(losses);
+        P f[F::totals], none[F::totals] = {};
+        F::template partials<P, T>(none, rows.a, f);  // such formulas are linear in their sums
+        for (int64_t j = 0; j < n; ++j) {
+            Cell<P> k;
+            auto is_top = is<T>(top, j);
+            k.p = select<T>(is_top, m.p, P::load(rows.e + j * W) * m.share);
+            k.q = select<T>(is_top, m.q, P(T(1)) - k.p);
+            for (int i = 0; i < F::streams; ++i) k.c[i] = P::load(rows.c + (i * n + j) * W);
+            if (F::soft) k.t = P::load(rows.t + j * W), k.err = k.p * (P(T(1)) - k.t) - k.q * k.t;
+            k.x = P::load(rows.x + j * W);
+            P x = F::template risk_grad<P, T>(k, rows.a, f);
+            if (hard<F>)
+                x = select<T>(is<T>(rows.truth, j), F::template risk_grad_truth<P, T>(k, rows.a, f), x);
+            x.store(along_risk + j * W);
+        }
+    }
+    if (!rows.g) return;
+    product_of_lanes<T>(along_risk, K, D, 1, stride, n, rows.r);
+    P at_top(T(0));  // what is alike for all classes has no gradient, and nothing shall cancel with it
+    for (int64_t j = 0; j < n; ++j) at_top = select<T>(is<T>(top, j), P::load(rows.r + j * W), at_top);
+    for (int64_t j = 0; j < n; ++j) (P::load(rows.r + j * W) - at_top).store(rows.r + j * W);
 }
 
 // Turns a square of W rows into W columns: log2(W) rounds of pairwise interleaving.
-template <int round, class T> INLINE void turn(Pack<T>* a, Pack<T>* b) {
+template <int round, class T> INLINE void transpose(Pack<T>* a, Pack<T>* b) {
     constexpr int W = Pack<T>::lanes;
 #pragma GCC unroll 16
     for (int l = 0; l < W / 2; ++l) {
         b[2 * l] = interleave_low(a[l], a[l + W / 2]);
         b[2 * l + 1] = interleave_high(a[l], a[l + W / 2]);
     }
-    if constexpr (round < W / 2) return turn<2 * round, T>(b, a);
+    if constexpr (round < W / 2) return transpose<2 * round, T>(b, a);
 }
-template <class T> INLINE Pack<T>* turned(Pack<T>* square, Pack<T>* other) {
-    turn<1, T>(square, other);
+template <class T> INLINE Pack<T>* transposed(Pack<T>* square, Pack<T>* other) {
+    transpose<1, T>(square, other);
     constexpr int W = Pack<T>::lanes;  // where an even number of rounds ends
     return W == 4 || W == 16 ? square : other;
 }
 
 // The last classes, at most `most`; what the others would need is left out by the compiler.
 template <int most, class T>
-INLINE void turn_some(const T* const* from, int64_t j, int64_t n, T* to) {
+INLINE void transpose_some(const T* const* from, int64_t j, int64_t n, T* to) {
     constexpr int64_t W = Pack<T>::lanes;
     Pack<T> square[W], other[W];
 #pragma GCC unroll 16
     for (int l = 0; l < W; ++l) square[l] = Pack<T>::load(from[l] + j, n - j, T(0));
-    Pack<T>* columns = turned<T>(square, other);
+    Pack<T>* columns = transposed<T>(square, other);
 #pragma GCC unroll 16
     for (int i = 0; i < most; ++i) columns[i].store(to + (j + i) * W);
 }
 
 // W rows of n numbers, the l-th at from[l], laid side by side: column j of lane l is to[j · W + l].
 // `to` has room for a whole number of squares.
-template <class T> INLINE void turn_in(const T* const* from, int64_t n, T* to) {
+template <class T> INLINE void transpose_in(const T* const* from, int64_t n, T* to) {
     constexpr int64_t W = Pack<T>::lanes;
     Pack<T> square[W], other[W];
     int64_t j = 0;
     for (; j + W <= n; j += W) {
 #pragma GCC unroll 16
         for (int l = 0; l < W; ++l) square[l] = Pack<T>::load(from[l] + j);
-        Pack<T>* columns = turned<T>(square, other);
+        Pack<T>* columns = transposed<T>(square, other);
 #pragma GCC unroll 16
         for (int i = 0; i < W; ++i) columns[i].store(to + (j + i) * W);
     }
-    if (j < n) n - j <= W / 4 ? turn_some<W / 4>(from, j, n, to)
-             : n - j <= W / 2 ? turn_some<W / 2>(from, j, n, to) : turn_some<W>(from, j, n, to);
+    if (j < n) n - j <= W / 4 ? transpose_some<W / 4>(from, j, n, to)
+             : n - j <= W / 2 ? transpose_some<W / 2>(from, j, n, to) : transpose_some<W>(from, j, n, to);
 }
 
 // … and back; `from` has room for a whole number of squares.
-template <class T> INLINE void turn_out(const T* from, int64_t n, T* const* to, int64_t rows) {
+template <class T> INLINE void transpose_out(const T* from, int64_t n, T* const* to, int64_t rows) {
     constexpr int64_t W = Pack<T>::lanes;
     Pack<T> square[W], other[W];
     for (int64_t j = 0; j < n; j += W) {
 #pragma GCC unroll 16
         for (int i = 0; i < W; ++i) square[i] = Pack<T>::load(from + (j + i) * W);
-        Pack<T>* columns = turned<T>(square, other);
+        Pack<T>* columns = transposed<T>(square, other);
         for (int64_t l = 0; l < rows; ++l) columns[l].store(to[l] + j, n - j);
     }
 }
@@ -574,28 +765,43 @@ template <class T> struct Scratch {  // numbers from the beginning of a cache li
     Scratch(const Scratch&) = delete;
 };
 
-template <class F, class T> struct Run {
+// The costs that a risk is made of, and what a formula over decisions is told.
+template <class F, class G, class T> struct Run {
     static constexpr int W = Pack<T>::lanes;
     using Integer = typename Pack<T>::Integer;
+    using P = Pack<T>;
+    // the formula after its margin has been added to the logits
+    struct Shifted : F { static constexpr bool has_margin = false; };
+    using Plain = std::conditional_t<F::has_margin, Shifted, F>;
+
     Task t;
     Task& out;
-    Access<T> tensor;
-    T parameters[LOSSMATRIX_PARAMETERS];
+    Access<T> tensor, probs;
+    T parameters[LOSSMATRIX_PARAMETERS], decision_parameters[LOSSMATRIX_PARAMETERS];
     T scale;  // of the gradient: 1, or 1 / denominator of the mean
     int64_t rows, per_block;
     double* partial;
     const T* columns[LOSSMATRIX_STREAMS];
 
-    Run(Task& task, Access<T> type) : t(task), out(task), tensor(type) {
-        for (int i = 0; i < LOSSMATRIX_PARAMETERS; ++i) parameters[i] = T(t.parameters[i]);
+    Run(Task& task, Access<T> type) : t(task), out(task), tensor(type), probs(type) {
+        for (int i = 0; i < LOSSMATRIX_PARAMETERS; ++i) {
+            parameters[i] = T(t.parameters[i]);
+            decision_parameters[i] = T(t.decision_parameters[i]);
+        }
+        if (F::soft && t.probs) probs = access_of<T>(t.probs_type);
     }
 
+    // --- what belongs to a row, or a class ------------------------------------------------------
+
+    static INLINE const T* numbers(const void* from) { return static_cast<const T*>(from); }
+    INLINE T keep_of(int64_t j) const { return t.keep ? numbers(t.keep)[j] : T(1); }
+    INLINE T base_of(int64_t j) const { return t.base ? numbers(t.base)[j] : T(0); }
     INLINE T weight_of(int64_t y, int64_t r) const {
-        T w = t.weight ? static_cast<const T*>(t.weight)[y] : T(1);
-        return t.sample_weight ? w * static_cast<const T*>(t.sample_weight)[r] : w;
+        T w = t.weight && !F::soft ? numbers(t.weight)[y] : T(1);
+        return t.sample_weight ? w * numbers(t.sample_weight)[r] : w;
     }
     INLINE const T* costs_of(int i, int64_t y, int64_t r) const {
-        return static_cast<const T*>(t.costs[i]) + (t.per_sample[i] ? r : y) * t.costs_stride[i];
+        return numbers(t.costs[i]) + (t.per_sample[i] ? r : y) * t.costs_stride[i];
     }
     INLINE void write_loss(int64_t r, T loss) const {
         T* losses = static_cast<T*>(t.losses);
@@ -615,8 +821,13 @@ template <class F, class T> struct Run {
         int64_t offset = b * t.logits_stride[0] + p * t.logits_stride[2];
         return static_cast<const char*>(t.logits) + offset * tensor.size;
     }
+    INLINE const char* probs_at(int64_t b, int64_t p) const {
+        int64_t offset = b * t.probs_stride[0] + p * t.probs_stride[2];
+        return static_cast<const char*>(t.probs) + offset * probs.size;
+    }
 
-    // rows whose classes lie one after the other, some at a time
+    // --- rows whose classes lie one after the other, some at a time -----------------------------
+
     INLINE double by_row(int64_t begin, int64_t end) const {
         double total = 0;
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
@@ -624,10 +835,11 @@ template <class F, class T> struct Run {
         bool in_place = t.gradient && gc == 1 && tensor.same && !t.accumulate;
         bool block_of_slopes = gc == 1 && without_gaps(t.gradient_stride);
         int64_t together = rows_together(), room = (n + W - 1) / W * W;
-        Scratch<T> logits(direct ? 0 : together * n), tilted(F::tilted ? together * n : 0);
-        Scratch<T> e(together * room), pull(keeps_pull<F> ? together * room : 0);
-        Scratch<T> made(ruled() ? F::streams * together * n : 0);
-        Rows<T> rows;
+        Scratch<T> logits(direct ? 0 : together * n), shifted(F::has_margin ? together * n : 0);
+        Scratch<T> e(together * room), grad_term(keeps_grad_term<F> ? together * room : 0);
+        Scratch<T> made(makes_costs() ? F::streams * together * n : 0);
+        Scratch<T> target(F::soft ? together * n : 0);
+        RowBlock<T> rows;
         rows.size = tensor.size;
         int64_t number[W];
         T weight[W];
@@ -639,8 +851,8 @@ template <class F, class T> struct Run {
             rows.count = 0;
             for (int64_t r = first; r < last; ++r) {
                 Place at = place_of(r);
-                int64_t y = target_at(t, at.batch, at.position), k = r - first;
-                if (y == t.ignore_index) {
+                int64_t y = truth_of(at.batch, at.position), k = r - first;
+                if (has_truth() && y == t.ignore_index) {
                     ignored |= 1u << k;
                     write_loss(r, T(0));
                     continue;
@@ -653,19 +865,28 @@ template <class F, class T> struct Run {
                 rows.z[l] = direct ? reinterpret_cast<const T*>(from) : logits.data + k * n;
                 if (!direct && !block) tensor.read(from, sc, n, logits.data + k * n);
                 rows.e[l] = e.data + k * room;
-                rows.pull[l] = pull.data + k * room;
+                rows.grad_term[l] = grad_term.data + k * room;
                 // Slopes without gaps, where e lies with gaps: never ahead of what they are made from.
                 rows.g[l] = in_place ? reinterpret_cast<T*>(to) : e.data + k * n;
                 rows.next[l] = from + together * t.logits_stride[2] * tensor.size;
                 rows.gradient[l] = to ? to : reinterpret_cast<char*>(rows.e[l]);
-                for (int i = 0; i < F::streams; ++i) {
-                    T* here = made.data + (i * together + k) * n;
-                    if (t.rule[i]) make_costs(*t.rule[i], n, y, here);
-                    rows.c[i][l] = t.rule[i] ? here : costs_of(i, y, r);
-                }
                 weight[l] = weight_of(y, r);
+                if (F::soft) {
+                    weight[l] *= target_row(at, y, target.data + k * n);
+                    rows.t[l] = target.data + k * n;
+                    if (weight[l] == 0) {  // such a row may hold NaN
+                        ignored |= 1u << k;
+                        write_loss(r, T(0));
+                        --rows.count;
+                        continue;
+                    }
+                }
+                for (int i = 0; i < F::streams; ++i)
+                    rows.c[i][l] = cost_row(i, y, r, made.data + (i * together + k) * n);
+                if (F::excess) rows.x[l] = numbers(t.excess) + r * n;
+                if (F::risk) rows.r[l] = numbers(t.risk_grad) + r * n;
                 rows.scale[l] = weight[l] * scale;
-                if (F::tilted) tilt(rows, l, tilted.data + k * n, n, parameters);
+                if (F::has_margin) add_margin(rows, l, shifted.data + k * n, n, parameters);
             }
             rows_of_classes<Plain, T>(n, rows, parameters, t.gradient);
             for (int l = 0; l < rows.count; ++l) {
@@ -689,30 +910,83 @@ template <class F, class T> struct Run {
         return total;
     }
 
-    // w = (z − max z) + margin takes the place of z
-    static void tilt(Rows<T>& r, int l, T* tilted, int64_t n, const T* a) {
-        using P = Pack<T>;
-        const T* z = r.z[l];
-        T costs[LOSSMATRIX_STREAMS], origin = largest(largest_lanes(z, n));
-        sweep<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
-            P costs[LOSSMATRIX_STREAMS];
-            for (int i = 0; i < F::streams; ++i) costs[i] = P::load(r.c[i][l] + j, count, T(0));
-            P x = P::load(z + j, count, T(0)) - P(origin);
-            (x + F::template margin<P, T>(costs, a)).store(tilted + j, count);
-        });
-        for (int i = 0; i < F::streams; ++i) costs[i] = r.c[i][l][r.y[l]];
-        tilted[r.y[l]] = (z[r.y[l]] - origin) + F::template margin_truth<T, T>(costs, a);
-        r.z[l] = tilted;
+    // Probabilities t_j = probability · keep_j + base_j, or keep_y at the truth in place of the first.
+    // Formulas that read risks are given shares of 1; the answer is what their loss is multiplied by.
+    T target_row(Place at, int64_t y, T* to) const {
+        int64_t n = t.classes;
+        if (t.probs) {
+            probs.read(probs_at(at.batch, at.position), t.probs_stride[1], n, to);
+            if (t.keep) for (int64_t j = 0; j < n; ++j) to[j] *= numbers(t.keep)[j];
+            if (t.base) for (int64_t j = 0; j < n; ++j) to[j] += numbers(t.base)[j];
+        } else {
+            for (int64_t j = 0; j < n; ++j) to[j] = base_of(j);
+            to[y] += keep_of(y);
+        }
+        if (!F::risk) return T(1);
+        T sum(0);
+        for (int64_t j = 0; j < n; ++j) sum += to[j];
+        for (int64_t j = 0; sum != 0 && j < n; ++j) to[j] /= sum;
+        return sum;
     }
 
-    // `width` rows at a time, laid side by side
+    // The costs of a truth, or of a sample; with smoothing those of all truths joined in.
+    const T* cost_row(int i, int64_t y, int64_t r, T* made) const {
+        int64_t n = t.classes;
+        if (t.rule[i]) make_costs(*t.rule[i], n, y, made);
+        const T* row = t.rule[i] ? made : costs_of(i, y, r);
+        if (!F::soft || !t.smooth_costs[i]) return row;
+        const T* smooth = numbers(t.smooth_costs[i]);
+        T keep = keep_of(y), sum = T(1);
+        if (F::risk) {
+            sum = keep;
+            for (int64_t j = 0; j < n; ++j) sum += base_of(j);
+            sum = sum == 0 ? T(1) : sum;
+        }
+        for (int64_t j = 0; j < n; ++j) made[j] = (keep * row[j] + smooth[j]) / sum;
+        return made;
+    }
+
+    // w = (z − max z) + margin takes the place of z
+    static void add_margin(RowBlock<T>& rows, int l, T* shifted, int64_t n, const T* a) {
+        const T* z = rows.z[l];
+        T origin = largest(top_two(z, n).top);
+        for_each_pack<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
+            Cell<P> k;
+            for (int i = 0; i < F::streams; ++i) k.c[i] = P::load(rows.c[i][l] + j, count, T(0));
+            if (F::excess) k.x = P::load(rows.x[l] + j, count, T(0));
+            P x = P::load(z + j, count, T(0)) - P(origin);
+            (x + F::template margin<P, T>(k, a)).store(shifted + j, count);
+        });
+        if (hard<F>) {
+            Cell<T> k;
+            for (int i = 0; i < F::streams; ++i) k.c[i] = rows.c[i][l][rows.y[l]];
+            shifted[rows.y[l]] = (z[rows.y[l]] - origin) + F::template margin_truth<T, T>(k, a);
+        }
+        rows.z[l] = shifted;
+    }
+
+    // --- `width` rows at a time, laid side by side ------------------------------------------------
+
+    // Tiles of W rows besides the logits, each [class · W + lane].
+    struct Tiles {
+        Scratch<T> e, costs, target, excess, risk, decision_costs, scratch;
+        Tiles(int64_t n, int64_t K, bool fused)
+            : e(squares(n) * W), costs((F::streams * n + W) * W + (F::streams ? squares(n) * W : 0)),
+              target(F::soft ? squares(n) * W : 0),
+              excess(F::excess || G::decisions ? squares(n > K ? n : K) * W : 0),
+              risk(F::risk ? squares(n) * W : 0), decision_costs(G::decisions ? squares(K) * W : 0),
+              scratch(fused ? 3 * (n > K ? n : K) * W : 0) {}
+        static int64_t squares(int64_t n) { return (n + W - 1) / W * W; }
+    };
+
     INLINE double by_tile(int64_t begin, int64_t end) const {
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
         int64_t zs = t.logits_stride[2], gs = t.gradient_stride[2], width = tile_width();
-        int64_t squares = (n + W - 1) / W * W;  // classes, as turning writes them
-        Scratch<T> tile(squares * width), e(squares * W), costs((F::streams * n + W) * W);
+        Scratch<T> tile(Tiles::squares(n) * width);
+        Tiles tiles(n, t.decisions, fused());
         Scratch<T> wide(width > W && t.gradient ? n * width : 0);
-        T* slopes = !t.gradient ? nullptr : width > W ? wide.data : e.data;
+        Scratch<T> wide_target(F::soft && t.probs ? Tiles::squares(n) * width : 0);
+        T* slopes = !t.gradient ? nullptr : width > W ? wide.data : tiles.e.data;
         Scratch<T> losses(width), weight(width), rows_of(W * n);
         Scratch<Integer> truth(width);
         // Rows of few classes in one block: where each number of the block is among the columns.
@@ -727,21 +1001,14 @@ template <class F, class T> struct Run {
             if (t.weight || t.sample_weight)
                 for (int64_t l = 0; l < count; ++l)
                     if (weight.data[l] != 0) weight.data[l] = weight_of(truth.data[l], r0 + l);
-
-            const char* from = logits_at(b, p);
-            if (zs == 1) {
-                for (int64_t j = 0; j < n; ++j) {
-                    T* to = tile.data + j * width;
-                    tensor.read(from + j * sc * tensor.size, 1, count, to);
-                    for (int64_t l = count; l < width; ++l) to[l] = T(0);
-                }
-            } else {
-                columns_of_rows(from, count, rows_of.data, tile.data);
-            }
+            read_tile(tensor, logits_at(b, p), sc, zs, count, width, rows_of.data, tile.data);
+            if (F::soft && t.probs)
+                read_tile(probs, probs_at(b, p), t.probs_stride[1], t.probs_stride[2], count, width,
+                          rows_of.data, wide_target.data);
             for (int64_t l = 0; l < count; l += W)
                 pack_of_rows(tile.data + l, slopes ? slopes + l : nullptr, width, r0 + l,
                              count - l < W ? count - l : W, truth.data + l, weight.data + l,
-                             losses.data + l, e.data, costs.data);
+                             losses.data + l, wide_target.data + l, tiles);
             for (int64_t l0 = 0; l0 < count; l0 += W)
                 for (int64_t l = l0; l < l0 + W; ++l) {  // rows without weight may hold NaN
                     losses.data[l] = weight.data[l] == 0 ? T(0) : losses.data[l] * weight.data[l];
@@ -768,26 +1035,42 @@ template <class F, class T> struct Run {
         return total;
     }
 
-    // A tile of W columns from its first `count` rows; `rows` is scratch of n · W numbers.
-    INLINE void columns_of_rows(const char* from, int64_t count, T* rows, T* tile) const {
-        int64_t n = t.classes, sc = t.logits_stride[1], zs = t.logits_stride[2];
-        bool direct = tensor.same && sc == 1, block = sc == 1 && zs == n;
-        if (!direct && block) tensor.read(from, 1, n * count, rows);
+    // `count` rows of a tensor as columns of a tile; `rows` is scratch of n · W numbers
+    INLINE void read_tile(const Access<T>& from_tensor, const char* from, int64_t sc, int64_t zs,
+                          int64_t count, int64_t width, T* rows, T* tile) const {
+        int64_t n = t.classes;
+        if (zs == 1 || width > W) {
+            for (int64_t j = 0; j < n; ++j) {
+                T* to = tile + j * width;
+                from_tensor.read(from + j * sc * from_tensor.size, zs, count, to);
+                for (int64_t l = count; l < width; ++l) to[l] = T(0);
+            }
+        } else {
+            columns_of_rows(from_tensor, from, sc, zs, count, rows, tile);
+        }
+    }
+
+    // A tile of W columns from its first `count` rows.
+    INLINE void columns_of_rows(const Access<T>& from_tensor, const char* from, int64_t sc, int64_t zs,
+                                int64_t count, T* rows, T* tile) const {
+        int64_t n = t.classes;
+        bool direct = from_tensor.same && sc == 1, block = sc == 1 && zs == n;
+        if (!direct && block) from_tensor.read(from, 1, n * count, rows);
         if (block && n <= W / 2 && count == W) {
             const T* all = direct ? reinterpret_cast<const T*>(from) : rows;
             auto of_class = lane_numbers<T>() * Integer(n);
             for (int64_t j = 0; j < n; ++j)
-                chosen<T>(all, n, of_class + Integer(j)).store(tile + j * W);
+                permute<T>(all, n, of_class + Integer(j)).store(tile + j * W);
             return;
         }
         const T* row[W];
         for (int64_t l = 0; l < W; ++l) {  // lanes beyond the last row repeat the first
             int64_t here = l < count ? l : 0;
-            const char* logits = from + here * zs * tensor.size;
-            row[l] = direct ? reinterpret_cast<const T*>(logits) : rows + here * n;
-            if (!direct && !block) tensor.read(logits, sc, n, rows + here * n);
+            const char* start = from + here * zs * from_tensor.size;
+            row[l] = direct ? reinterpret_cast<const T*>(start) : rows + here * n;
+            if (!direct && !block) from_tensor.read(start, sc, n, rows + here * n);
         }
-        turn_in<T>(row, n, tile);
+        transpose_in<T>(row, n, tile);
     }
 
     // … and back, into the gradient. Memory that is written row by row in turns waits for every line of
@@ -801,17 +1084,25 @@ template <class F, class T> struct Run {
             for (int64_t k = 0; k < n; ++k) {
                 typename Pack<T>::Mask places;
                 std::memcpy(&places, place + k * W, sizeof places);
-                chosen<T>(tile, n, places).store(all + k * W);
+                permute<T>(tile, n, places).store(all + k * W);
             }
             if (!direct) tensor.write(all, n * W, to, 1, t.accumulate);
             return;
         }
         T* row[W];
         for (int64_t l = 0; l < count; ++l) row[l] = rows + l * n;
-        turn_out<T>(tile, n, row, count);
+        transpose_out<T>(tile, n, row, count);
         if (block) tensor.write(rows, n * count, to, 1, t.accumulate);
         else for (int64_t l = 0; l < count; ++l)
             tensor.write(row[l], n, to + l * gs * tensor.size, gc, t.accumulate);
+    }
+
+    // whether targets are class indices, be they smoothed
+    INLINE bool has_truth() const {
+        return hard<F> || (F::soft && !t.probs) || (F::decisions && t.target);
+    }
+    INLINE int64_t truth_of(int64_t b, int64_t p) const {
+        return has_truth() ? target_at(t, b, p) : 0;
     }
 
     // The truths of some rows and whether they count; rows that do not have truth 0.
@@ -824,83 +1115,170 @@ template <class F, class T> struct Run {
                 counts[l] = T(y != t.ignore_index);
             }
         };
-        if (t.target_type == 0 && step == 1) all(static_cast<const int64_t*>(t.target), 1);
+        if (!has_truth()) for (int64_t l = 0; l < count; ++l) truth[l] = 0, counts[l] = T(1);
+        else if (t.target_type == 0 && step == 1) all(static_cast<const int64_t*>(t.target), 1);
         else if (t.target_type == 0) all(static_cast<const int64_t*>(t.target), step);
         else if (t.target_type == 1) all(static_cast<const int32_t*>(t.target), step);
         else all(static_cast<const uint8_t*>(t.target), step);
         for (int64_t l = count; l % W; ++l) truth[l] = 0, counts[l] = T(0);
     }
 
-    // W rows of a tile; `costs` is scratch of streams · n · W numbers
+    // W rows of a tile
     INLINE void pack_of_rows(T* z, T* g, int64_t width, int64_t r, int64_t count, const Integer* y,
-                             const T* weight, T* losses, T* e, T* costs) const {
-        using P = Pack<T>;
+                             T* weight, T* losses, const T* probabilities, Tiles& tiles) const {
         using Mask = typename P::Mask;
-        int64_t n = t.classes;
+        int64_t n = t.classes, K = t.decisions;
         Mask truth;
         std::memcpy(&truth, y, sizeof truth);
-        for (int i = 0; i < F::streams; ++i) fill(i, truth, y, r, count, costs + i * n * W);
-        if (F::tilted) {
+        P share(T(1));  // what shares of 1 were made of
+        if (F::soft) {
+            share = target_tile(truth, y, probabilities, width, tiles.target.data);
+            if (F::risk) (P::load(weight) * share).store(weight);
+        }
+        for (int i = 0; i < F::streams; ++i)
+            fill(i, truth, y, r, count, share, tiles.target.data, tiles.costs.data + i * n * W);
+        if (F::has_margin) {
+            if (F::excess) fill_rows(numbers(t.excess), n, r, count, tiles.excess.data);
             P origin = P::load(z);
             for (int64_t j = 1; j < n; ++j) origin = maximum(P::load(z + j * width), origin);
             for (int64_t j = 0; j < n; ++j) {
-                P c[LOSSMATRIX_STREAMS];
-                for (int i = 0; i < F::streams; ++i) c[i] = P::load(costs + (i * n + j) * W);
-                P margin = select<T>(truth == Mask{} + Integer(j),
-                                     F::template margin_truth<P, T>(c, parameters),
-                                     F::template margin<P, T>(c, parameters));
+                Cell<P> k;
+                for (int i = 0; i < F::streams; ++i)
+                    k.c[i] = P::load(tiles.costs.data + (i * n + j) * W);
+                if (F::excess) k.x = P::load(tiles.excess.data + j * W);
+                P margin = F::template margin<P, T>(k, parameters);
+                if (hard<F>)
+                    margin = select<T>(is<T>(truth, j), F::template margin_truth<P, T>(k, parameters),
+                                       margin);
                 ((P::load(z + j * width) - origin) + margin).store(z + j * width);
             }
         }
-        unsigned far = lanes_of_rows<Plain, T>(z, width, n, truth, costs, parameters,
-                                               P::load(weight) * P(scale), g, losses, e);
-        for (int l = 0; far && l < count; ++l) {
-            if (!(far >> l & 1) || weight[l] == 0) continue;
-            const T* c[LOSSMATRIX_STREAMS] = {};
-            for (int i = 0; i < F::streams; ++i) c[i] = costs_of(i, y[l], r + l);
-            losses[l] = far_row<Plain, T>(n, z + l, width, c, y[l], parameters, weight[l] * scale,
-                                          g ? g + l : nullptr, width);
+        Lanes<T> rows = {n, width, z, tiles.costs.data, tiles.target.data, tiles.excess.data,
+                         tiles.risk.data, g, tiles.e.data, losses, truth, P::load(weight) * P(scale),
+                         parameters};
+        Mask top;
+        SoftmaxStats<T> stats = softmax_of_lanes(rows, top);
+        T of_decisions[W] = {};
+        if constexpr (F::risk) {
+            if (fused()) {
+                const T* D = numbers(t.risk_costs);
+                if (G::decisions) decision_costs(D, truth, y, share, tiles);
+                risk_of_lanes<F, G, T>(rows, stats, top, D, t.risk_stride, K, tiles.decision_costs.data,
+                                       decision_parameters, tiles.scratch.data, of_decisions);
+            } else {
+                if (F::excess) fill_rows(numbers(t.excess), n, r, count, tiles.excess.data);
+                fill_rows(numbers(t.risk_grad), n, r, count, tiles.risk.data);
+                P at_top(T(0));
+                for (int64_t j = 0; j < n; ++j)
+                    at_top = select<T>(is<T>(top, j), P::load(rows.r + j * W), at_top);
+                for (int64_t j = 0; j < n; ++j) (P::load(rows.r + j * W) - at_top).store(rows.r + j * W);
+            }
         }
+        lanes_of_rows<Plain, T>(rows, stats, top);
+        if (G::decisions) (P::load(losses) + P::load(of_decisions)).store(losses);
     }
 
-    // The costs of W rows side by side, from stream i.
-    INLINE void fill(int i, typename Pack<T>::Mask truth, const Integer* y, int64_t r,
-                     int64_t count, T* costs) const {
+    // Probabilities of W rows, as ``target_row`` has them; the answer is what shares were made of.
+    INLINE P target_tile(typename P::Mask truth, const Integer* y, const T* probabilities, int64_t width,
+                         T* to) const {
         int64_t n = t.classes;
+        P kept = P(T(1)), sum(T(0));
+        if (!t.probs) {
+            T keep[W];
+            for (int l = 0; l < W; ++l) keep[l] = keep_of(y[l]);
+            kept = P::load(keep);
+        }
+        for (int64_t j = 0; j < n; ++j) {
+            P x = t.probs ? P::load(probabilities + j * width) * P(keep_of(j))
+                          : select<T>(is<T>(truth, j), kept, P(T(0)));
+            x = x + P(base_of(j));
+            x.store(to + j * W);
+            sum = sum + x;
+        }
+        if (!F::risk) return P(T(1));
+        P divisor = select<T>(sum == P(T(0)), P(T(1)), sum);
+        for (int64_t j = 0; j < n; ++j) (P::load(to + j * W) / divisor).store(to + j * W);
+        return sum;
+    }
+
+    // The costs of W rows side by side, from stream i: of the truths, of the samples, or expected of the
+    // probabilities.
+    INLINE void fill(int i, typename P::Mask truth, const Integer* y, int64_t r, int64_t count, P share,
+                     const T* target, T* costs) const {
+        int64_t n = t.classes;
+        if (F::soft && t.probs && !t.per_sample[i]) {
+            product_of_lanes<T>(target, n, numbers(t.costs[i]), t.costs_stride[i], 1, n, costs);
+            return;
+        }
         if (const T* column = columns[i]) {
             for (int64_t j = 0; j < n; ++j, column += 2 * W)
-                chosen<T>(column, n <= W ? 1 : 2, truth).store(costs + j * W);
+                permute<T>(column, n <= W ? 1 : 2, truth).store(costs + j * W);
+        } else {
+            const T* from[W];
+            for (int l = 0; l < W; ++l) from[l] = costs_of(i, y[l], r + (l < count ? l : 0));
+            transpose_in<T>(from, n, costs);
+        }
+        if (F::soft && t.smooth_costs[i]) smooth(numbers(t.smooth_costs[i]), n, y, share, costs);
+    }
+    INLINE void smooth(const T* all, int64_t n, const Integer* y, P share, T* costs) const {
+        T keep[W];
+        for (int l = 0; l < W; ++l) keep[l] = keep_of(y[l]);
+        P kept = P::load(keep), divisor = select<T>(share == P(T(0)), P(T(1)), share);
+        for (int64_t j = 0; j < n; ++j)
+            ((kept * P::load(costs + j * W) + P(all[j])) / divisor).store(costs + j * W);
+    }
+    // rows of samples, (rows, n) without gaps
+    INLINE void fill_rows(const T* all, int64_t n, int64_t r, int64_t count, T* to) const {
+        const T* from[W];
+        for (int l = 0; l < W; ++l) from[l] = all + (r + (l < count ? l : 0)) * n;
+        transpose_in<T>(from, n, to);
+    }
+    // what every decision costs
+    INLINE void decision_costs(const T* D, typename P::Mask truth, const Integer* y, P share,
+                               Tiles& tiles) const {
+        int64_t n = t.classes, K = t.decisions;
+        T* to = tiles.decision_costs.data;
+        if (F::soft && t.probs) {
+            product_of_lanes<T>(tiles.target.data, n, D, t.risk_stride, 1, K, to);
             return;
         }
         const T* from[W];
-        for (int l = 0; l < W; ++l) from[l] = costs_of(i, y[l], r + (l < count ? l : 0));
-        turn_in<T>(from, n, costs);
+        for (int l = 0; l < W; ++l) from[l] = D + y[l] * t.risk_stride;
+        transpose_in<T>(from, K, to);
+        if (F::soft) smooth(numbers(t.smooth_risk_costs), K, y, share, to);
     }
 
     // Few classes: each decision's costs, by truth, fit into two packs.
-    void lay_columns(T* to) {
+    void transpose_costs(T* to) {
         for (int i = 0; i < F::streams; ++i) {
             columns[i] = nullptr;
-            if (t.classes > 2 * W || t.per_sample[i] || t.rule[i]) continue;
+            if (t.classes > 2 * W || t.per_sample[i] || t.rule[i] || !has_truth()) continue;
             columns[i] = to;
             for (int64_t j = 0; j < t.classes; ++j, to += 2 * W)
                 for (int64_t y = 0; y < t.classes; ++y) to[y] = costs_of(i, y, 0)[j];
         }
     }
 
-    // the formula after its margin has been added to the logits
-    struct Untilted : F { static constexpr bool tilted = false; };
-    using Plain = std::conditional_t<F::tilted, Untilted, F>;
+    // --- which way rows are visited, and how many at a time ---------------------------------------
 
-    bool ruled() const {
+    // whether risks are made in the same visit
+    INLINE bool fused() const { return F::risk && t.risk_costs; }
+    // whether rows of costs have to be written down before they are read
+    bool makes_costs() const {
         bool any = false;
-        for (int i = 0; i < F::streams; ++i) any |= t.rule[i] != nullptr;
+        for (int i = 0; i < F::streams; ++i) any |= t.rule[i] || t.smooth_costs[i];
         return any;
     }
-    // Costs that are made are made for rows. Rows side by side pay off while turning them costs less than the ends of a row alone.
+    // Costs that are made by a rule are made for rows; expected costs and risks are made for tiles. Rows
+    // side by side pay off while transposing them costs less than the ends of a row alone.
     bool tiled() const {
+        bool rules = false, products = fused();
+        for (int i = 0; i < F::streams; ++i) {
+            rules |= t.rule[i] != nullptr;
+            products |= F::soft && t.probs && !t.per_sample[i];
+        }
         bool few = t.classes < 48 || (t.logits_stride[1] != 1 && t.classes <= 2048);
-        return few && !ruled();
+        return products || (few && !rules);
     }
     // As many rows as the nearest cache holds with their costs and gradients.
     int64_t rows_together() const {
@@ -924,17 +1302,19 @@ template <class F, class T> struct Run {
     }
 
     // Positions that go on where the batch does, and a batch without positions, are one long line.
-    void straighten() {
+    void collapse_dims() {
         auto join = [&](int64_t* outer, int64_t inner) { return *outer == inner * t.positions; };
         bool single = t.positions == 1;
         bool joined = join(t.logits_stride, t.logits_stride[2]) &&
-                      join(t.target_stride, t.target_stride[1]) &&
+                      (!has_truth() || join(t.target_stride, t.target_stride[1])) &&
+                      (!F::soft || !t.probs || join(t.probs_stride, t.probs_stride[2])) &&
                       (!t.gradient || join(t.gradient_stride, t.gradient_stride[2]));
         if (!single && !joined) return;
         if (single) {
             t.logits_stride[2] = t.logits_stride[0];
             t.gradient_stride[2] = t.gradient_stride[0];
             t.target_stride[1] = t.target_stride[0];
+            t.probs_stride[2] = t.probs_stride[0];
         }
         t.positions *= t.batch;
         t.batch = 1;
@@ -942,6 +1322,7 @@ template <class F, class T> struct Run {
 
     // Targets that are no class are reported before anything is written.
     double denominator() {
+        if (!has_truth()) return double(rows);
         double sum = 0;
         int64_t counted = 0;
         bool plain = t.target_type == 0 && t.target_stride[1] == 1 && t.batch == 1 && !t.weight;
@@ -966,7 +1347,7 @@ template <class F, class T> struct Run {
                     return 0;
                 }
                 ++counted;
-                if (t.weight) sum += double(static_cast<const T*>(t.weight)[y]);
+                if (t.weight) sum += double(numbers(t.weight)[y]);
             }
         return t.weight ? sum : double(counted);
     }
@@ -985,7 +1366,7 @@ template <class F, class T> struct Run {
     void all() {
         ask_for_huge_pages();
         rows = t.batch * t.positions;
-        straighten();
+        collapse_dims();
         out.total = 0;
         out.is_outside = 0;
         double count = denominator();
@@ -993,7 +1374,7 @@ template <class F, class T> struct Run {
         if (t.denominator != 0) count = t.denominator;
         scale = t.mean ? T(1.0 / count) : T(1);
         Scratch<T> laid(F::streams && t.classes <= 2 * W ? F::streams * t.classes * 2 * W : 0);
-        lay_columns(laid.data);
+        transpose_costs(laid.data);
         // Blocks of equal size, some 32,768 numbers each, in a number that threads can share evenly.
         int64_t width = tiled() ? tile_width() : 1, shares = (rows * t.classes + 32767) / 32768;
         if (shares > 1) shares = (shares + 7) / 8 * 8;
@@ -1013,13 +1394,13 @@ template <class F, class T> struct Run {
 
 // Double precision is the C library's, number by number: wide packs would gain nothing, so only the
 // baseline has it.
-template <class F> void run(Task* task) {
+template <class F, class G = NoDecisions> void run(Task* task) {
     switch (task->type) {
-        case 0: return Run<F, float>(*task, access<Float32, float>()).all();
-        case 2: return Run<F, float>(*task, access<BFloat16, float>()).all();
-        case 3: return Run<F, float>(*task, access<Float16, float>()).all();
+        case 0: return Run<F, G, float>(*task, access<Float32, float>()).all();
+        case 2: return Run<F, G, float>(*task, access<BFloat16, float>()).all();
+        case 3: return Run<F, G, float>(*task, access<Float16, float>()).all();
 #if LOSSMATRIX_BYTES == 16
-        case 1: return Run<F, double>(*task, access<Float64, double>()).all();
+        case 1: return Run<F, G, double>(*task, access<Float64, double>()).all();
 #endif
     }
 }

@@ -33,7 +33,7 @@ template <class T> struct Vectors;
         using Integer = I;                                                                   \
         typedef T Vector __attribute__((vector_size(LOSSMATRIX_BYTES)));                     \
         typedef I Mask __attribute__((vector_size(LOSSMATRIX_BYTES)));                       \
-        typedef T Loose __attribute__((vector_size(LOSSMATRIX_BYTES), aligned(sizeof(T)), may_alias)); \
+        typedef T Unaligned __attribute__((vector_size(LOSSMATRIX_BYTES), aligned(sizeof(T)), may_alias)); \
     };
 VECTORS(float, int32_t)
 VECTORS(double, int64_t)
@@ -45,14 +45,14 @@ template <class T> struct Pack {
     using Integer = typename Vectors<T>::Integer;
     using Vector = typename Vectors<T>::Vector;
     using Mask = typename Vectors<T>::Mask;
-    using Loose = typename Vectors<T>::Loose;
+    using Unaligned = typename Vectors<T>::Unaligned;
     Vector v;
 
     Pack() = default;
     INLINE Pack(Vector x) : v(x) {}
     INLINE Pack(T x) : v(x - Vector{}) {}
-    static INLINE Pack load(const T* from) { return Vector(*reinterpret_cast<const Loose*>(from)); }
-    INLINE void store(T* to) const { *reinterpret_cast<Loose*>(to) = v; }
+    static INLINE Pack load(const T* from) { return Vector(*reinterpret_cast<const Unaligned*>(from)); }
+    INLINE void store(T* to) const { *reinterpret_cast<Unaligned*>(to) = v; }
     // the first `count` lanes; the others are `fill` and their memory is not touched
     static INLINE Pack load(const T* from, int64_t count, T fill) {
         if (count >= lanes) return load(from);
@@ -148,40 +148,40 @@ template <> INLINE unsigned bits<float>(Pack<float>::Mask mask) {
 }
 #endif
 // lane l of the result is number places[l] of one pack, or of two
-template <class T> INLINE Pack<T> chosen(Pack<T> from, typename Pack<T>::Mask places) {
+template <class T> INLINE Pack<T> permute(Pack<T> from, typename Pack<T>::Mask places) {
     Pack<T> to;
     for (int l = 0; l < Pack<T>::lanes; ++l) to.v[l] = from.v[places[l] & (Pack<T>::lanes - 1)];
     return to;
 }
 #ifdef __AVX512F__
-template <> INLINE Pack<float> chosen(Pack<float> from, Pack<float>::Mask places) {
+template <> INLINE Pack<float> permute(Pack<float> from, Pack<float>::Mask places) {
     return Pack<float>::Vector(_mm512_permutexvar_ps(__m512i(places), from.v));
 }
 #elif defined(__AVX2__)
-template <> INLINE Pack<float> chosen(Pack<float> from, Pack<float>::Mask places) {
+template <> INLINE Pack<float> permute(Pack<float> from, Pack<float>::Mask places) {
     return Pack<float>::Vector(_mm256_permutevar8x32_ps(from.v, __m256i(places)));
 }
 #endif
-template <class T> INLINE Pack<T> chosen(Pack<T> low, Pack<T> high, typename Pack<T>::Mask places) {
+template <class T> INLINE Pack<T> permute(Pack<T> low, Pack<T> high, typename Pack<T>::Mask places) {
     using Integer = typename Pack<T>::Integer;
     auto upper = (places & Integer(Pack<T>::lanes)) != typename Pack<T>::Mask{};
-    return select<T>(upper, chosen<T>(high, places), chosen<T>(low, places));
+    return select<T>(upper, permute<T>(high, places), permute<T>(low, places));
 }
 #ifdef __AVX512F__
-template <> INLINE Pack<float> chosen(Pack<float> low, Pack<float> high, Pack<float>::Mask places) {
+template <> INLINE Pack<float> permute(Pack<float> low, Pack<float> high, Pack<float>::Mask places) {
     return Pack<float>::Vector(_mm512_permutex2var_ps(low.v, __m512i(places), high.v));
 }
 #endif
 // … or of `count` packs that follow each other in memory
 template <class T>
-INLINE Pack<T> chosen(const T* from, int64_t count, typename Pack<T>::Mask places) {
+INLINE Pack<T> permute(const T* from, int64_t count, typename Pack<T>::Mask places) {
     using P = Pack<T>;
     using Integer = typename P::Integer;
     constexpr int64_t W = P::lanes;
     auto pair = [&](int64_t q) {
         P low = P::load(from + q * W);
-        return q + 1 < count ? chosen<T>(low, P::load(from + (q + 1) * W), places)
-                             : chosen<T>(low, places);
+        return q + 1 < count ? permute<T>(low, P::load(from + (q + 1) * W), places)
+                             : permute<T>(low, places);
     };
     P to = pair(0);
     for (int64_t q = 2; q < count; q += 2)
@@ -244,7 +244,7 @@ INLINE Pack<float> exp(Pack<float> x) {
 
 // exp(x) for x ≤ 0: one factor 2^n is enough, as results below 2^-126 are 0. The polynomial of degree
 // 6 is fitted for the least relative error on |r| ≤ ln 2 / 2, which is 4e-9.
-INLINE Pack<float> decay(Pack<float> x) {
+INLINE Pack<float> exp_nonpositive(Pack<float> x) {
     using P = Pack<float>;
     const Reduced reduced(x);
     const P r = reduced.r;
@@ -307,7 +307,7 @@ LIBRARY(log)
 LIBRARY(log1p)
 LIBRARY(expm1)
 #undef LIBRARY
-INLINE Pack<double> decay(Pack<double> x) { return exp(x); }
+INLINE Pack<double> exp_nonpositive(Pack<double> x) { return exp(x); }
 
 // log(1 + x): the rounding error of u = 1 + x is put back to first order.
 INLINE Pack<float> log1p(Pack<float> x) {
@@ -359,6 +359,13 @@ INLINE Pack<float> expm1(Pack<float> x) {
 }
 
 template <class V> INLINE V group(V x) { return x; }
+
+// weight · (exp(x) − 1); where x is large the weight joins the exponent, so that nothing overflows
+template <class T> INLINE Pack<T> growth(Pack<T> weight, Pack<T> log_weight, Pack<T> x) {
+    auto large = x > Pack<T>(T(1));
+    Pack<T> direct = weight * expm1(select<T>(large, Pack<T>(T(0)), x));
+    return select<T>(large, exp(log_weight + x) - weight, direct);
+}
 
 // weight · value, where weight 0 beats an infinite value
 template <class T> INLINE Pack<T> weigh(Pack<T> weight, Pack<T> value) {

@@ -42,6 +42,19 @@ struct Task {
     int64_t costs_stride[LOSSMATRIX_STREAMS];
     int32_t per_sample[LOSSMATRIX_STREAMS];
     const struct Rule* rule[LOSSMATRIX_STREAMS];  // in place of rows of costs, or null
+    // Class probabilities, or smoothed class indices: t_j = keep[j] · (probability of j, or [j = y]) + base[j]
+    const void* probs;  // (batch, classes, positions), or null
+    int64_t probs_stride[3];
+    int32_t probs_type;
+    const void *keep, *base;  // (classes) numbers of the computation; null for 1, and 0
+    const void* smooth_costs[LOSSMATRIX_STREAMS];  // base · D: what smoothing adds to keep[y] · D[y], or null
+    // What decisions are expected to cost. Made in the same visit where a table D (classes, decisions) is
+    // given; else excess and ∂ℓ/∂p by way of the risks are given for every row, without gaps.
+    int64_t decisions;
+    const void* risk_costs;
+    int64_t risk_stride;
+    const void *smooth_risk_costs, *excess, *risk_grad;
+    double decision_parameters[LOSSMATRIX_PARAMETERS];
     int32_t mean;               // divide by the weights of the rows that count …
     double denominator;         // … or by this, where it is not 0
     const void* weight;         // (classes), or null

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from lossmatrix.codegen.derive import parameters, print_triton, streams, structure
+from lossmatrix.codegen.derive import HARD, derive, parameters, streams, structure
+from lossmatrix.codegen.triton import print_triton
 from lossmatrix.engines import plan as plans
 from lossmatrix.engines import reference
-from lossmatrix.engines.plan import NoKernelError, arguments, cast_output, plan_of
+from lossmatrix.engines.plan import NoKernelError, TermGroup, arguments, cast_output, plan_of
 from lossmatrix.losses import Term
 from lossmatrix.problem import Bound, Problem, check_range, numbered
 
@@ -41,6 +42,8 @@ def prepare(problem: Problem) -> GpuKernels | str:
     reason = plans.refuses(problem)
     if reason is not None:
         return reason
+    if problem.soft or problem.options.label_smoothing > 0:
+        return "class probabilities and label smoothing have no kernel"
     try:
         if torch.compiler.is_compiling():
             plan_of(problem.bound)
@@ -188,16 +191,17 @@ def calls(bound: Bound, logits: Tensor, dtype: torch.dtype) -> list[LaunchCall]:
     key = ("gpu", logits.device, dtype, channels_first(logits))
     known: list[LaunchCall] | None = bound.cache.get(key)
     if known is None:
-        known = [_call(terms, *key[1:]) for terms in plan_of(bound)]
+        known = [_call(group, *key[1:]) for group in plan_of(bound)]
         bound.cache[key] = known
     return known
 
 
-def _call(
-    terms: tuple[Term, ...], device: torch.device, dtype: torch.dtype, planes: bool
-) -> LaunchCall:
+def _call(group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool) -> LaunchCall:
     from lossmatrix.engines.gpu.launch import LaunchCall, placed
 
+    if group.risk is not None:
+        raise NoKernelError(f"{type(group.risk.loss).__name__} reads the risk of decisions")
+    terms = group.terms
     matrices = {
         stream: placed(term.costs, device, dtype, planes)
         for stream, term in zip(streams(terms), terms, strict=True)
@@ -217,7 +221,10 @@ def _formula(terms: tuple[Term, ...]) -> KernelFormula:
 
     key = structure(terms)
     if key not in _formulas:
-        printed = print_triton(terms)
+        arithmetic = derive(terms, HARD)
+        if any(each.startswith("k.tc[") for each in arithmetic.names):
+            raise NoKernelError("a loss reads the cost of the top class")
+        printed = print_triton(arithmetic)
         _formulas[key] = formula(printed.name, printed.text)
     return _formulas[key]
 

@@ -1,0 +1,634 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a plan to kernel calls: formulas and costs made ready once, tensors handed over each time.
+
+What decisions are expected to cost is made inside the kernel up to ``MAX_FUSED`` classes and
+decisions. Beyond, a block of rows takes three kernels with products of the matrix in between:
+
+    error e = p − t  →  excess x = e·D  →  formula over decisions: loss, ρ  →  r = ρ·Dᵀ  →  gradient
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from lossmatrix.codegen.cpp import Formula, joined, print_cpp
+from lossmatrix.codegen.derive import (
+    DECISIONS,
+    HARD,
+    SOFT,
+    CellKind,
+    derive,
+    parameters,
+    streams,
+    structure,
+)
+from lossmatrix.codegen.symbols import name
+from lossmatrix.costs import CostMatrix, Dense
+from lossmatrix.costs.base import multiply
+from lossmatrix.engines.cpu.compile import (
+    TENSORS,
+    CannotCompileError,
+    Kernel,
+    KernelTask,
+    instruction_set,
+    kernel,
+    parallel_for,
+)
+from lossmatrix.engines.cpu.rules import cost_rule
+from lossmatrix.engines.plan import NoKernelError, TermGroup, plan_of
+from lossmatrix.losses.base import Loss, Term
+from lossmatrix.losses.language import Cells, weigh
+from lossmatrix.problem import Bound, out_of_bounds
+
+# Sizes at which the way changes, each with what set it (Intel Xeon with AVX-512, two threads).
+MAX_TABLE_CLASSES = 2048  # a structured matrix is written out as a table: 16 MB, near the L2 cache
+MAX_FUSED = 128  # classes and decisions: D then takes 64 KB beside a tile of rows
+BLOCK_COSTS = 2**22  # numbers in memory at a time where costs are looked up row by row
+BLOCK_RISK = 2**20  # numbers of a block of rows between kernels and products
+
+TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
+ALL = slice(None)
+ALL_ROWS = (ALL, ALL)
+
+
+# --- made ready once -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _LogScore(Loss):
+    """−t log p, whose gradient is the error p − t."""
+
+    reads = None
+
+    def term(self, cell: Cells) -> Tensor:
+        return -weigh(cell.target, cell.log_p)
+
+
+@dataclass
+class KernelCall:
+    """A kernel and a ``KernelTask`` in which all that stays from call to call has been filled in.
+
+    ``looked_up`` are the streams whose rows of costs are made for every row before the kernel
+    runs: costs of samples, and kinds that kernels do not know. With class probabilities these are
+    all streams but tables of few classes.
+    """
+
+    kernel: Kernel
+    task: KernelTask
+    kind: CellKind
+    costs: tuple[CostMatrix, ...]
+    looked_up: tuple[int, ...]
+    few: bool  # whether expected costs are made inside the kernel
+    linear_in_truth: bool
+    alive: list[object] = field(default_factory=list[object])
+    smooth: dict[float, list[Tensor]] = field(default_factory=dict[float, list[Tensor]])
+
+
+@dataclass
+class RiskCalls:
+    """The kernels of a group whose risks are made between them."""
+
+    costs: CostMatrix
+    error: KernelCall
+    decisions: KernelCall | None
+    classes: KernelCall
+    error_factor: float  # ρ as a multiple of the error, where cells are classes
+
+
+Calls = list["KernelCall | RiskCalls"]
+
+
+def prepared_calls(bound: Bound, dtype: torch.dtype, smoothed: bool) -> Calls:
+    """The calls of a plan for one dtype of the computation; compiles what has no kernel yet."""
+    key = ("cpu", dtype, smoothed)
+    calls: Calls | str | None = bound.cache.get(key)
+    if calls is None:
+        try:
+            calls = _make_calls(bound, dtype, smoothed)
+        except (NoKernelError, CannotCompileError) as error:
+            calls = str(error)
+        bound.cache[key] = calls
+    if isinstance(calls, str):
+        raise NoKernelError(calls)
+    return calls
+
+
+def _make_calls(bound: Bound, dtype: torch.dtype, smoothed: bool) -> Calls:
+    groups = plan_of(bound)
+    for term in bound.terms:
+        if smoothed and term.costs is not None and term.costs.num_samples is not None:
+            raise NoKernelError("class probabilities are not read with costs of samples")
+        for table in () if term.costs is None else term.costs.tables.values():
+            if table.device.type != "cpu":
+                raise NoKernelError(
+                    f"the costs are on {table.device}, and its kernels run on the CPU"
+                )
+    calls: Calls = []
+    for group in groups:
+        kind = SOFT if smoothed and group.linear_in_truth else HARD
+        try:
+            calls += _calls_of(group, kind, dtype)
+        except CannotCompileError as error:
+            parts = _parts(group)
+            if len(parts) == 1:
+                raise NoKernelError(
+                    f"its kernel is not among those shipped, and {error}"
+                ) from error
+            for part in parts:
+                calls += _calls_of(part, kind, dtype)
+    return calls
+
+
+def _parts(group: TermGroup) -> list[TermGroup]:
+    """Every term by itself: without a compiler only those may have kernels."""
+    others = [TermGroup((term,)) for term in group.terms if term is not group.risk]
+    if group.risk is None:
+        return others
+    return [*others, TermGroup(() if group.decisions else (group.risk,), group.risk)]
+
+
+def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
+    classes = _formula(group.terms, kind, group.risk is not None)
+    if group.risk is None:
+        return [_call(classes, group.terms, kind, dtype)]
+    costs = group.risk.costs
+    assert costs is not None
+    decisions = None
+    if group.decisions is not None:
+        decisions = _formula((group.decisions,), DECISIONS, False)
+    if max(costs.shape) <= MAX_FUSED and costs.num_samples is None:
+        formula = classes if decisions is None else joined(classes, decisions)
+        call = _call(formula, group.terms, kind, dtype)
+        table = costs.to(dtype=dtype).to_dense().contiguous()
+        call.alive.append(table)
+        call.task.risk_costs, call.task.risk_stride = table.data_ptr(), table.stride(0)
+        call.task.decisions = costs.num_decisions
+        if group.decisions is not None:
+            for i, value in enumerate(parameters((group.decisions,))):
+                call.task.decision_parameters[i] = value
+        call.costs = (*call.costs, Dense(table))
+        return [call]
+    if costs.num_samples is not None:
+        raise NoKernelError("it reads risks of costs that every sample has of its own")
+    error_terms = (Term(1.0, _LogScore(), None),)
+    return [
+        RiskCalls(
+            costs.to(dtype=dtype),
+            _call(_formula(error_terms, kind, False), error_terms, kind, dtype),
+            None
+            if decisions is None or group.decisions is None
+            else _call(decisions, (group.decisions,), DECISIONS, dtype),
+            _call(classes, group.terms, kind, dtype),
+            0.0 if decisions is not None else _error_factor(group),
+        )
+    ]
+
+
+def _error_factor(group: TermGroup) -> float:
+    """κ where ρ = κ (p − t)."""
+    factor = derive(group.terms, SOFT, True).risk_grad / name("k.err")
+    values = {f"V(a[{i}])": value for i, value in enumerate(parameters(group.terms))}
+    if not factor.names <= values.keys():
+        raise NoKernelError(f"it reads risks of more than {MAX_FUSED} classes in a way of its own")
+    return factor.at(values)
+
+
+def _call(
+    formula: Formula, terms: tuple[Term, ...], kind: CellKind, dtype: torch.dtype
+) -> KernelCall:
+    compiled = kernel(formula, instruction_set(dtype))
+    task = KernelTask()
+    task.parallel_for = parallel_for()
+    for i, value in enumerate(parameters(terms)):
+        task.parameters[i] = value
+    matrices: dict[int, CostMatrix] = {}
+    for term, stream in zip(terms, streams(terms), strict=True):
+        if stream is not None and term.costs is not None:
+            small = term.costs.num_samples is None and term.costs.num_classes <= MAX_TABLE_CLASSES
+            write_out = small and not isinstance(term.costs, Dense)
+            matrices[stream] = Dense(term.costs.to_dense()) if write_out else term.costs
+    costs = tuple(matrices[i].to(dtype=dtype) for i in range(len(matrices)))
+    alive: list[object] = []
+    looked_up: list[int] = []
+    few = all(isinstance(each, Dense) and each.num_classes <= MAX_FUSED for each in costs)
+    for i, each in enumerate(costs):
+        if isinstance(each, Dense):
+            table = each.tables["table"]
+            table = table if table.stride(1) == 1 else table.contiguous()
+            alive.append(table)
+            task.costs[i], task.costs_stride[i] = table.data_ptr(), table.stride(0)
+        elif (rule := cost_rule(each, dtype)) is not None:
+            program = rule.filled_in()
+            alive += [rule, program]
+            task.rule[i] = ctypes.pointer(program)
+        else:
+            looked_up.append(i)
+    linear = all(term.loss.linear_in_truth for term in terms)
+    return KernelCall(compiled, task, kind, costs, tuple(looked_up), few, linear, alive)
+
+
+_formulas: dict[tuple[object, ...], Formula] = {}
+
+
+def _formula(terms: tuple[Term, ...], kind: CellKind, risk: bool) -> Formula:
+    key = (structure(terms), kind, risk)
+    if key not in _formulas:
+        _formulas[key] = print_cpp(derive(terms, kind, risk))
+    return _formulas[key]
+
+
+# --- handed over each time -----------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Visit:
+    """The tensors of a call: logits and gradient (B, C, P), target and weights (B, P).
+
+    Or all of them without P. Class probabilities have the shape of the logits.
+    """
+
+    logits: Tensor
+    target: Tensor
+    soft: bool
+    weight: Tensor | None
+    sample_weight: Tensor | None
+    ignore_index: int
+    reduction: str
+    label_smoothing: float
+    gradient: Tensor | None
+    losses: Tensor | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Batch, classes, positions."""
+        shape = self.logits.shape
+        return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (shape[0], shape[1], 1)
+
+    def with_positions(self) -> Visit:
+        """The same with P everywhere: samples are counted by batch and position."""
+        if self.logits.dim() == 3:
+            return self
+
+        def wide(tensor: Tensor | None, dim: int) -> Tensor | None:
+            return None if tensor is None else tensor.unsqueeze(dim)
+
+        return replace(
+            self,
+            logits=self.logits.unsqueeze(2),
+            target=self.target.unsqueeze(2 if self.soft else 1),
+            gradient=wide(self.gradient, 2),
+            sample_weight=wide(self.sample_weight, 1),
+            losses=wide(self.losses, 1),
+        )
+
+
+def compute_dtype(logits: Tensor, target: Tensor) -> torch.dtype:
+    """float64 where logits or probabilities are, float32 for all others."""
+    return torch.float64 if torch.float64 in (logits.dtype, target.dtype) else torch.float32
+
+
+def run_visits(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor:
+    """The reduction of the losses; or all of them, in the dtype of the computation."""
+    batch, _, positions = visit.sizes
+    if visit.reduction == "none":
+        shape = (batch, positions) if visit.logits.dim() == 3 else (batch,)
+        visit.losses = torch.empty(shape, dtype=dtype)
+    if visit.weight is not None:
+        visit.weight = visit.weight.detach().to(dtype).contiguous()
+    if visit.sample_weight is not None:
+        visit.sample_weight = visit.sample_weight.detach().to(dtype).contiguous()
+    if visit.soft:
+        visit.target = visit.target.detach()
+        if visit.target.dtype != visit.logits.dtype:
+            visit.target = visit.target.to(dtype)
+        if dtype == torch.float64 and visit.logits.dtype != dtype:
+            return _widened(bound, visit, dtype)
+    total, started = 0.0, False
+    smoothed = visit.soft or visit.label_smoothing > 0
+    for call in prepared_calls(bound, dtype, smoothed):
+        if isinstance(call, RiskCalls):
+            total += _run_risk(call, visit.with_positions(), dtype, started)
+        elif smoothed and call.kind is HARD:
+            total += _run_truths(call, visit, dtype, started)
+        else:
+            total += _run(call, visit, dtype, started)
+        started = True
+    return total if visit.losses is None else visit.losses
+
+
+def _widened(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor:
+    """Probabilities in double precision ask for it everywhere."""
+    wide = replace(visit, logits=visit.logits.to(dtype))
+    if visit.gradient is not None:
+        wide.gradient = torch.empty_like(wide.logits)
+    value = run_visits(bound, wide, dtype)
+    if visit.gradient is not None and wide.gradient is not None:
+        visit.gradient.copy_(wide.gradient)
+    return value
+
+
+def _run(call: KernelCall, visit: Visit, dtype: torch.dtype, started: bool) -> float:
+    """One call; in blocks of rows where their costs are looked up."""
+    looked_up = call.looked_up
+    if visit.soft and call.kind is SOFT and not call.few:
+        looked_up = tuple(range(len(call.costs)))
+    if not looked_up:
+        return _run_block(call, visit, dtype, started, ALL_ROWS, 0.0, ())
+    visit = visit.with_positions()
+    if visit.losses is not None and visit.losses.dim() == 1:
+        visit.losses = visit.losses.unsqueeze(1)
+    blocks = list(_blocks(visit.sizes, BLOCK_COSTS))
+    denominator = 0.0
+    if visit.reduction == "mean" and len(blocks) > 1:
+        denominator = _denominator(visit)
+    return sum(
+        _run_block(call, visit, dtype, started, block, denominator, looked_up) for block in blocks
+    )
+
+
+def _run_block(
+    call: KernelCall,
+    visit: Visit,
+    dtype: torch.dtype,
+    started: bool,
+    block: tuple[slice, slice],
+    denominator: float,
+    looked_up: tuple[int, ...],
+    rows: dict[str, Tensor] | None = None,
+) -> float:
+    """Fill in a task and run it; ``rows`` are further rows (n, …) that the kernel reads."""
+    task = KernelTask.from_buffer_copy(call.task)  # several threads may be here at once
+    all_rows = block is ALL_ROWS  # slicing takes as long as a small loss
+    b, p = block
+    z, y, g, soft = visit.logits, visit.target, visit.gradient, visit.soft
+    if not all_rows:
+        z, g = z[b, :, p], None if g is None else g[b, :, p]
+        y = y[b, :, p] if soft else y[b, p]
+    one = () if z.dim() == 3 else (1,)
+    strides = (*z.stride(), *one)
+    hard = not soft
+    TENSORS.pack_into(
+        task,
+        0,
+        z.data_ptr(),
+        0 if g is None else g.data_ptr(),
+        *z.shape,
+        *one,
+        *strides,
+        *(strides if g is None else (*g.stride(), *one)),
+        TYPES[z.dtype],
+        TARGET_TYPES[y.dtype] if hard else 0,
+        y.data_ptr() if hard else 0,
+        *((*y.stride(), *one) if hard else (0, 0)),
+        visit.ignore_index,
+    )
+    task.gradient_dense = all_rows
+    task.mean, task.denominator = visit.reduction == "mean", denominator
+    task.threads = torch.get_num_threads()
+    task.accumulate = started
+    alive: list[Tensor] = []  # keeps converted tensors until the kernel is done
+    if visit.weight is not None:
+        task.weight = visit.weight.data_ptr()
+    if visit.sample_weight is not None:
+        alive.append(visit.sample_weight if all_rows else visit.sample_weight[b, p].contiguous())
+        task.sample_weight = alive[-1].data_ptr()
+    losses = None
+    if visit.losses is not None:
+        losses = visit.losses if all_rows else visit.losses[b, p].contiguous()
+        task.losses = losses.data_ptr()
+    if call.kind is SOFT:
+        alive += _soften(call, task, visit, y, dtype)
+    for stream in looked_up:
+        costs = call.costs[stream]
+        alive.append(
+            _expected(costs, visit, y, dtype) if soft else _rows(costs, visit, y, dtype, b, p)
+        )
+        task.costs[stream], task.costs_stride[stream] = alive[-1].data_ptr(), costs.num_decisions
+        task.per_sample[stream] = 1
+        task.rule[stream] = None
+    for field_name, table in (rows or {}).items():
+        setattr(task, field_name, table.data_ptr())
+    call.kernel.run(ctypes.addressof(task))
+    if task.is_outside:
+        raise out_of_bounds(task.outside, visit.sizes[1])
+    if losses is not None and visit.losses is not None and losses is not visit.losses:
+        visit.losses[b, p] = losses
+    return task.total
+
+
+def _soften(
+    call: KernelCall, task: KernelTask, visit: Visit, target: Tensor, dtype: torch.dtype
+) -> list[Tensor]:
+    """Tell a kernel of probabilities, or of smoothing: t_j = keep_j · … + base_j."""
+    classes, epsilon = visit.sizes[1], visit.label_smoothing
+    weight = visit.weight
+    alive: list[Tensor] = []
+    if epsilon > 0 or weight is not None:
+        unit = torch.ones(classes, dtype=dtype) if weight is None else weight
+        alive += [(1.0 - epsilon) * unit, (epsilon / classes) * unit]
+        task.keep, task.base = alive[0].data_ptr(), alive[1].data_ptr()
+    if visit.soft:
+        stride = target.stride()
+        task.probs, task.probs_type = target.data_ptr(), TYPES[target.dtype]
+        for i in range(3):
+            task.probs_stride[i] = stride[i] if i < len(stride) else 1
+    elif epsilon > 0:
+        smooth = call.smooth.get(epsilon) if weight is None else None
+        if smooth is None:
+            smooth = [costs.expected(alive[1]).contiguous() for costs in call.costs]
+            if weight is None:
+                call.smooth[epsilon] = smooth
+        alive += smooth
+        for i, each in enumerate(smooth):
+            if i == len(call.costs) - 1 and call.task.decisions:
+                task.smooth_risk_costs = each.data_ptr()
+            else:
+                task.smooth_costs[i] = each.data_ptr()
+    return alive
+
+
+def _run_truths(call: KernelCall, visit: Visit, dtype: torch.dtype, started: bool) -> float:
+    """ℓ(z; t) = Σ_i t_i ℓ(z; i) for what is not linear in the truth: a visit for every class."""
+    shares, total = _shares(visit, dtype), 0.0
+    shares /= _denominator(visit) if visit.reduction == "mean" else 1.0
+    if visit.sample_weight is not None:
+        shares *= visit.sample_weight.unsqueeze(1)
+    counts = None if visit.soft else visit.target != visit.ignore_index
+    for i in range(visit.sizes[1]):
+        truth = torch.full(shares.shape[:1] + shares.shape[2:], i)
+        if counts is not None:
+            truth = torch.where(counts, truth, visit.ignore_index)
+        each = replace(
+            visit,
+            target=truth,
+            soft=False,
+            weight=None,
+            sample_weight=shares.select(1, i).contiguous(),
+            ignore_index=-1 if visit.soft else visit.ignore_index,
+            reduction="none" if visit.reduction == "none" else "sum",
+            label_smoothing=0.0,
+        )
+        total += _run(call, each, dtype, started or i > 0)
+    return total
+
+
+def _shares(visit: Visit, dtype: torch.dtype) -> Tensor:
+    """The probability of every class to be the truth, times its weight, (B, C, …)."""
+    classes, epsilon = visit.sizes[1], visit.label_smoothing
+    counts = None
+    if visit.soft:
+        shares = visit.target.to(dtype)
+    else:
+        counts = visit.target != visit.ignore_index
+        truth = torch.where(counts, visit.target, 0).long()
+        check_truths(truth, classes)
+        shares = torch.zeros(visit.logits.shape, dtype=dtype).scatter_(1, truth.unsqueeze(1), 1.0)
+    shares = (1.0 - epsilon) * shares + epsilon / classes
+    if visit.weight is not None:
+        shares = shares * visit.weight.reshape(-1, *[1] * (shares.dim() - 2))
+    return shares if counts is None else shares * counts.unsqueeze(1)
+
+
+def check_truths(truth: Tensor, classes: int) -> None:
+    """Class indices outside [0, C) are an IndexError."""
+    outside = (truth < 0) | (truth >= classes)
+    if bool(outside.any()):
+        raise out_of_bounds(int(truth[outside][0]), classes)
+
+
+def _expected(costs: CostMatrix, visit: Visit, target: Tensor, dtype: torch.dtype) -> Tensor:
+    """What every decision is expected to cost under the class probabilities, (rows, K)."""
+    shares = _shares(replace(visit, target=target, logits=target), dtype)
+    rows = shares.movedim(1, -1).reshape(-1, shares.shape[1])
+    return costs.expected(rows).contiguous()
+
+
+def _rows(
+    costs: CostMatrix, visit: Visit, target: Tensor, dtype: torch.dtype, b: slice, p: slice
+) -> Tensor:
+    """The row of costs of each sample of a block, (rows, K)."""
+    positions = visit.sizes[2]
+    truth = torch.where(target != visit.ignore_index, target, 0).long()
+    sample = torch.arange(truth.shape[0])[:, None] + (b.start or 0)
+    sample = sample * positions + (p.start or 0) + torch.arange(truth.shape[1])
+    return costs.row(truth.reshape(-1), sample.reshape(-1)).to(dtype).contiguous()
+
+
+def _run_risk(calls: RiskCalls, visit: Visit, dtype: torch.dtype, started: bool) -> float:
+    """Error, excess, decisions, risk and gradient, a block of rows after the other."""
+    if visit.losses is not None and visit.losses.dim() == 1:
+        visit.losses = visit.losses.unsqueeze(1)
+    scale = 1.0 / _denominator(visit) if visit.reduction == "mean" else 1.0
+    return sum(
+        _risk_block(calls, visit, dtype, started, block, scale)
+        for block in _blocks(visit.sizes, BLOCK_RISK)
+    )
+
+
+def _risk_block(
+    calls: RiskCalls,
+    visit: Visit,
+    dtype: torch.dtype,
+    started: bool,
+    block: tuple[slice, slice],
+    scale: float,
+) -> float:
+    b, p = block
+    logits = visit.logits[b, :, p]
+    rows, classes, positions = logits.shape
+    count, decisions = rows * positions, calls.costs.num_decisions
+    part = replace(
+        visit,
+        logits=logits.to(dtype),
+        target=visit.target[b, :, p] if visit.soft else visit.target[b, p],
+        gradient=None,
+        sample_weight=None,
+        losses=None,
+        reduction="sum",
+    )
+    weight = torch.full((rows, positions), scale, dtype=dtype)
+    if visit.soft or visit.label_smoothing > 0:  # shares of 1, and what they are shares of
+        shares = _shares(part, dtype)
+        sums = shares.sum(1)
+        weight *= sums
+        part.target = shares / torch.where(sums == 0, 1.0, sums).unsqueeze(1)
+        part.soft, part.label_smoothing = True, 0.0
+    elif visit.weight is not None:
+        counts = part.target != visit.ignore_index
+        weight *= visit.weight[torch.where(counts, part.target, 0).long()]
+    if visit.sample_weight is not None:
+        weight *= visit.sample_weight[b, p]
+    part.weight = None
+
+    def buffer(width: int) -> tuple[Tensor, Tensor]:
+        """Rows (count, width) without gaps, and the same as (rows, width, positions)."""
+        flat = torch.empty(count, width, dtype=dtype)
+        return flat, flat.view(rows, positions, width).permute(0, 2, 1)
+
+    error, view = buffer(classes)
+    _run_block(calls.error, replace(part, gradient=view), dtype, False, ALL_ROWS, 0.0, ())
+    excess = multiply(error, calls.costs, False).contiguous()
+    total, losses = 0.0, None
+    if calls.decisions is None:
+        along_risk = calls.error_factor * error
+    else:
+        along_risk, view = buffer(decisions)
+        losses = torch.empty(rows, positions, dtype=dtype)
+        logits_of_decisions = torch.zeros(1, decisions, 1, dtype=dtype)
+        logits_of_decisions = logits_of_decisions.expand(rows, decisions, positions)
+        over = replace(part, logits=logits_of_decisions, gradient=view, losses=losses)
+        looked_up = (0,) if part.soft else calls.decisions.looked_up
+        further = {"excess": excess}
+        _run_block(calls.decisions, over, dtype, False, ALL_ROWS, 0.0, looked_up, further)
+        losses = torch.where(weight == 0, 0.0, losses * weight)
+        total += losses.double().sum().item()
+    further = {"excess": excess, "risk_grad": error}
+    if visit.gradient is not None:
+        further["risk_grad"] = multiply(along_risk, calls.costs, True).contiguous()
+    of_classes = torch.zeros(rows, positions, dtype=dtype)  # a kernel may add to it
+    over = replace(
+        part,
+        logits=logits,
+        gradient=None if visit.gradient is None else visit.gradient[b, :, p],
+        sample_weight=weight.contiguous(),
+        losses=of_classes,
+    )
+    looked_up = calls.classes.looked_up
+    if part.soft and not calls.classes.few:
+        looked_up = tuple(range(len(calls.classes.costs)))
+    total += _run_block(calls.classes, over, dtype, started, ALL_ROWS, 0.0, looked_up, further)
+    if visit.losses is not None:
+        both = of_classes if losses is None else of_classes + losses
+        visit.losses[b, p] = visit.losses[b, p] + both if started else both
+    return total
+
+
+def _blocks(sizes: tuple[int, int, int], numbers: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of (B, P) whose rows fit a block of so many numbers."""
+    batch, classes, positions = sizes
+    rows = max(1, numbers // max(1, classes))
+    if batch * positions <= rows:
+        yield ALL_ROWS
+        return
+    step_b, step_p = max(1, rows // positions), min(positions, rows)
+    for b in range(0, batch, step_b):
+        for p in range(0, positions, step_p):
+            yield slice(b, b + step_b), slice(p, p + step_p)
+
+
+def _denominator(visit: Visit) -> float:
+    """What the mean divides by: the class weights of the rows that count, or how many there are."""
+    if visit.soft:
+        batch, _, positions = visit.sizes
+        return float(batch * positions)
+    kept = visit.target != visit.ignore_index
+    if visit.weight is None:
+        return float(kept.sum())
+    truth = visit.target[kept].long()
+    return float(visit.weight[truth.clamp(0, len(visit.weight) - 1)].sum())
