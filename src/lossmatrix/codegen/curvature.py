@@ -34,9 +34,9 @@ from typing import Any, cast
 from torch import Tensor
 
 from lossmatrix.codegen.derive import has_margin, parameters, reads_risk, streams, with_symbols
-from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
+from lossmatrix.codegen.dual import Dual, as_dual, partials
 from lossmatrix.codegen.symbols import Symbol, as_symbol, name, number
-from lossmatrix.losses.base import Loss, Term
+from lossmatrix.losses.base import Loss, Term, as_tuple
 from lossmatrix.losses.language import Cells
 
 # --- on tensors or symbols -----------------------------------------------------------------------
@@ -51,17 +51,32 @@ class Bend:
     second: Tensor
 
 
-def terms_with_curvature(loss: Loss, cell: Cells) -> tuple[Bend, ...]:
-    """Each summand of ``loss`` with both slopes: dual numbers, made of what are dual numbers."""
-    pq = cell.p * cell.q
-    words = {
+def terms_with_curvature(
+    loss: Loss, cell: Cells, odds: float = 1.0, risk: float = 0.0
+) -> tuple[Bend, ...]:
+    """Each summand of ``loss`` with both slopes: dual numbers, made of what are dual numbers.
+
+    The direction is ``odds`` along a and ``risk`` along the cell's risk.
+    """
+    found = as_tuple(loss.term(_along(_along(cell, odds, risk), odds, risk)))
+    inner = Dual(cell.p, cell.p * 0.0)
+    return tuple(_bend(as_dual(each, cast(Tensor, inner))) for each in found)
+
+
+def _along(cell: Cells, odds: float, risk: float) -> Cells:
+    """The same words as dual numbers; of cells that are dual numbers, dual numbers of those."""
+    pq = cell.p * cell.q * odds
+    words: dict[str, object] = {
         "p": Dual(cell.p, pq),
         "q": Dual(cell.q, -pq),
-        "log_p": Dual(cell.log_p, cell.q),
-        "log_q": Dual(cell.log_q, -cell.p),
+        "log_p": Dual(cell.log_p, cell.q * odds),
+        "log_q": Dual(cell.log_q, -cell.p * odds),
         "error": Dual(cell.error, pq),
     }
-    return tuple(map(_bend, terms_with_slopes(loss, Cells(**(vars(cell) | words)))))
+    if risk:
+        one = cell.p * 0.0 + risk
+        words |= {"risk": Dual(cell.risk, one), "excess": Dual(cell.excess, one)}
+    return Cells(**(vars(cell) | words))
 
 
 def _bend(dual: Dual) -> Bend:
@@ -89,7 +104,11 @@ class Part:
     """Terms whose second derivatives are one formula."""
 
     terms: tuple[Term, ...]
-    reads_risk: bool  # whether a formula asks what decisions are expected to cost
+
+    @property
+    def reads_risk(self) -> bool:
+        """Whether a formula asks what decisions are expected to cost."""
+        return any(reads_risk(term.loss) for term in self.terms)
 
 
 def parts_of(terms: Sequence[Term]) -> list[Part]:
@@ -100,12 +119,12 @@ def parts_of(terms: Sequence[Term]) -> list[Part]:
         if term.scale == 0:
             continue
         if reads_risk(term.loss):
-            parts.append(Part((term,), True))
+            parts.append(Part((term,)))
         elif has_margin(term.loss):
-            parts.append(Part((term,), False))
+            parts.append(Part((term,)))
         else:
             plain.append(term)
-    return [Part(tuple(plain), False), *parts] if plain else parts
+    return [Part(tuple(plain)), *parts] if plain else parts
 
 
 # --- as C++ --------------------------------------------------------------------------------------
