@@ -182,7 +182,7 @@ def derive(terms: Sequence[Term], kind: CellKind, risk: bool = False) -> Arithme
     first = 0
     pieces: list[_Piece] = []
     for term, stream in zip(terms, streams(terms), strict=True):
-        pieces.append(_Piece(_with_symbols(term.loss, first + 1), name(f"V(a[{first}])"), stream))
+        pieces.append(_Piece(with_symbols(term.loss, first + 1), name(f"V(a[{first}])"), stream))
         first += 1 + len(_float_fields(term.loss))
     return _derived(pieces, kind, risk, len(set(streams(terms)) - {None}))
 
@@ -211,7 +211,7 @@ def _float_fields(loss: object) -> list[str]:
     ]
 
 
-def _with_symbols(loss: Loss, first: int) -> Loss:
+def with_symbols(loss: Loss, first: int) -> Loss:
     """A copy of a loss whose float fields are symbols; it skips the checks of its constructor."""
     twin = object.__new__(type(loss))
     for field in dataclasses.fields(cast(Any, loss)):

@@ -118,7 +118,7 @@ struct formula_3d2808d6f005 : Defaults<formula_3d2808d6f005> {
     }
 };
 
-struct formula_2c5c60b466b8 : Defaults<formula_2c5c60b466b8> {
+struct formula_32e236e86d15 : Defaults<formula_32e236e86d15> {
     static constexpr int totals = 2, streams = 1;
     static constexpr bool zero_at_p0 = true;
     template <class V, class T>
@@ -153,7 +153,7 @@ struct formula_2c5c60b466b8 : Defaults<formula_2c5c60b466b8> {
     }
     template <class V, class T>
     static INLINE void partials(const V* t, const T* a, V* out) {
-        out[0] = V(a[0]) * V(a[1]) * power(t[0], V(-1.0) + V(a[1])) * t[1];
+        out[0] = V(a[0]) * t[1] * weigh(V(a[1]), power(t[0], V(-1.0) + V(a[1])));
         out[1] = V(a[0]) * power(t[0], V(a[1]));
     }
 };
@@ -511,4 +511,4 @@ struct formula_4413ca97811a : Defaults<formula_4413ca97811a> {
 
 }  // namespace LOSSMATRIX_ISA
 
-#define LOSSMATRIX_FORMULAS(each) each(formula_40fe0bdcdc5f, formula_40fe0bdcdc5f) each(formula_64e1734aa492, formula_64e1734aa492) each(formula_2aaacd055071, formula_2aaacd055071) each(formula_6521feb40de1, formula_6521feb40de1) each(formula_74bca7f6b43e, formula_74bca7f6b43e) each(formula_3d2808d6f005, formula_3d2808d6f005) each(formula_2c5c60b466b8, formula_2c5c60b466b8) each(formula_9f8806bbb741, formula_9f8806bbb741) each(formula_d112e1bb5f32, formula_d112e1bb5f32) each(formula_2ba1f113b5ab, formula_2ba1f113b5ab) each(formula_54969cec2bfb_c3d9bb8dcac9, formula_54969cec2bfb, formula_c3d9bb8dcac9) each(formula_54969cec2bfb, formula_54969cec2bfb) each(formula_c3d9bb8dcac9, formula_c3d9bb8dcac9) each(formula_90fcb70449e0, formula_90fcb70449e0) each(formula_59017a23a136, formula_59017a23a136) each(formula_f909a1412027, formula_f909a1412027) each(formula_c658824b1c1c, formula_c658824b1c1c) each(formula_7094d34cc4ea_c3d9bb8dcac9, formula_7094d34cc4ea, formula_c3d9bb8dcac9) each(formula_7094d34cc4ea, formula_7094d34cc4ea) each(formula_fab582acf62f, formula_fab582acf62f) each(formula_1c26e7ba8b07, formula_1c26e7ba8b07) each(formula_e86047f63286, formula_e86047f63286) each(formula_4413ca97811a_c3d9bb8dcac9, formula_4413ca97811a, formula_c3d9bb8dcac9) each(formula_4413ca97811a, formula_4413ca97811a)
+#define LOSSMATRIX_FORMULAS(each) each(formula_40fe0bdcdc5f, formula_40fe0bdcdc5f) each(formula_64e1734aa492, formula_64e1734aa492) each(formula_2aaacd055071, formula_2aaacd055071) each(formula_6521feb40de1, formula_6521feb40de1) each(formula_74bca7f6b43e, formula_74bca7f6b43e) each(formula_3d2808d6f005, formula_3d2808d6f005) each(formula_32e236e86d15, formula_32e236e86d15) each(formula_9f8806bbb741, formula_9f8806bbb741) each(formula_d112e1bb5f32, formula_d112e1bb5f32) each(formula_2ba1f113b5ab, formula_2ba1f113b5ab) each(formula_54969cec2bfb_c3d9bb8dcac9, formula_54969cec2bfb, formula_c3d9bb8dcac9) each(formula_54969cec2bfb, formula_54969cec2bfb) each(formula_c3d9bb8dcac9, formula_c3d9bb8dcac9) each(formula_90fcb70449e0, formula_90fcb70449e0) each(formula_59017a23a136, formula_59017a23a136) each(formula_f909a1412027, formula_f909a1412027) each(formula_c658824b1c1c, formula_c658824b1c1c) each(formula_7094d34cc4ea_c3d9bb8dcac9, formula_7094d34cc4ea, formula_c3d9bb8dcac9) each(formula_7094d34cc4ea, formula_7094d34cc4ea) each(formula_fab582acf62f, formula_fab582acf62f) each(formula_1c26e7ba8b07, formula_1c26e7ba8b07) each(formula_e86047f63286, formula_e86047f63286) each(formula_4413ca97811a_c3d9bb8dcac9, formula_4413ca97811a, formula_c3d9bb8dcac9) each(formula_4413ca97811a, formula_4413ca97811a)
