@@ -145,15 +145,19 @@ every_engine = pytest.mark.parametrize("engine", RUNNING, ids=lambda engine: eng
 # which an engine says so. A refusal that they do not list is a failure, and so is one that they
 # list and that no engine gives any more.
 INDICES, SMOOTHED, PROBABILITIES = "indices", "smoothed", "probabilities"  # kinds of targets
-NO_KERNEL: dict[type[lm.Loss], str] = {
-    lm.DecisionScore: "reads the risk of decisions and has no kernel",
-    lm.EnergyScore: "reads the risk of decisions and has no kernel",
-    lm.EntropicRisk: "reads the risk of decisions and has no kernel",
-    lm.SimilarityLikelihood: "reads the risk of decisions and has no kernel",
+NO_KERNEL: dict[str, dict[type[lm.Loss], str]] = {
+    "triton": {
+        lm.DecisionScore: "reads the risk of decisions",
+        lm.EnergyScore: "reads the risk of decisions",
+        lm.EntropicRisk: "reads the cost of the top class",
+        lm.SimilarityLikelihood: "reads the cost of the top class",
+    },
 }
-NO_TARGETS = {
-    SMOOTHED: "class probabilities and label smoothing have no kernel",
-    PROBABILITIES: "class probabilities and label smoothing have no kernel",
+NO_TARGETS: dict[str, dict[str, str]] = {
+    "triton": {
+        SMOOTHED: "class probabilities and label smoothing have no kernel",
+        PROBABILITIES: "class probabilities and label smoothing have no kernel",
+    },
 }
 
 # What a test says of its targets where they are no indices, and of the losses it makes itself.
@@ -164,10 +168,8 @@ every_target = pytest.mark.parametrize("targets", [INDICES, PROBABILITIES])
 
 def refusal(engine: str, loss: lm.Loss, kind: str = INDICES) -> str | None:
     """Why an engine may refuse a loss at targets of a kind; None where it must run."""
-    if engine == "reference":
-        return None
-    of_losses = (NO_KERNEL.get(type(part)) for part in parts(loss))
-    return NO_TARGETS.get(kind) or next(filter(None, of_losses), None)
+    of_losses = (NO_KERNEL.get(engine, {}).get(type(part)) for part in parts(loss))
+    return NO_TARGETS.get(engine, {}).get(kind) or next(filter(None, of_losses), None)
 
 
 def problem_of(
