@@ -51,7 +51,7 @@ MAX_TABLE_CLASSES = 2048  # a structured matrix is written out as a table: 16 MB
 MAX_NARROW = 48  # rows side by side: beyond, transposing takes longer than the ends of rows
 MAX_FUSED = 128  # classes and decisions: D then takes 64 KB beside a tile of rows
 BLOCK_COSTS = 2**22  # numbers in memory at a time where costs are looked up row by row
-BLOCK_RISK = 2**20  # numbers of a block of rows between kernels and products
+BLOCK_RISK = 2**19  # numbers of a block of rows between kernels and products: five of them in L3
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
