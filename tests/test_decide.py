@@ -260,7 +260,7 @@ def test_blocks_of_rows_change_no_decision(costs, monkeypatch):
 def test_one_row_that_is_no_distribution_is_refused_wherever_it_lies(costs, bad):
     probs = torch.full((30_000, C), 1 / C)
     decide(probs, costs)
-    for entry, value in ((0, math.nan), (C - 1, -1e-6), (5, 0.1)):
+    for entry, value in ((0, math.nan), (2, -1e-6), (C - 1, -1e-6), (5, 0.1), (5, 0.0)):
         spoilt = probs.clone()
         spoilt[bad, entry] = value
         with pytest.raises(ValueError, match="sum to 1 over dim 1"):
