@@ -18,7 +18,7 @@ from lossmatrix.compare.methods import Configuration, Method, Rule, default_meth
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import splits
 from lossmatrix.compare.task import Network, Task, UserInputError
-from lossmatrix.compare.training import Part, Schedule, build, predict, train
+from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
 
 COSTS = [[0, 1, 9], [2, 0, 4], [1, 3, 0]]
 CROSS_ENTROPY = Method("CrossEntropy", lm.CrossEntropy())
@@ -212,14 +212,14 @@ def test_a_loss_that_becomes_infinite_is_a_failure(network: Network) -> None:
     model = build(network, 2, 3, seed=0)
     dtype = next(model.parameters()).dtype
     huge = torch.full((8, 2), torch.finfo(dtype).max, dtype=dtype)
-    part = Part(huge, torch.arange(8) % 3, torch.ones(8, dtype=dtype), lm.ZeroOne(3))
+    part = TrainingRows(huge, torch.arange(8) % 3, torch.ones(8, dtype=dtype), lm.ZeroOne(3))
     assert not train(model, lm.Criterion(lm.CrossEntropy()), part, part, Schedule(epochs=2))
 
 
 def test_the_epoch_of_the_least_validation_loss_is_kept() -> None:
     torch.manual_seed(0)
     fit, validation = (
-        Part(torch.randn(200, 5), torch.randint(3, (200,)), torch.ones(200), lm.ZeroOne(3))
+        TrainingRows(torch.randn(200, 5), torch.randint(3, (200,)), torch.ones(200), lm.ZeroOne(3))
         for _ in range(2)
     )
     criterion = lm.Criterion(lm.CrossEntropy())

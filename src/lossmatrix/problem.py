@@ -219,9 +219,16 @@ def out_of_bounds(target: int, num_classes: int) -> IndexError:
 
 def _tracing(tensor: Tensor) -> bool:
     """Whether values are unknown: under torch.compile, under vmap or for fake tensors."""
-    if torch.compiler.is_compiling() or type(tensor) is not Tensor:
-        return True
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))  # pyright: ignore
+    return torch.compiler.is_compiling() or type(tensor) is not Tensor or not in_memory(tensor)
+
+
+def in_memory(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor can be read: those inside a function transform cannot."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_weights(

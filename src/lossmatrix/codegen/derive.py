@@ -276,7 +276,7 @@ def _seeded(value: Tensor) -> Dual:
 
 
 @dataclass(frozen=True)
-class _Sums:
+class _FormulaSums:
     """The sums of a formula, off and at the truth; and the loss as a function of them."""
 
     off: list[_Summand]
@@ -285,7 +285,7 @@ class _Sums:
     partials: list[Symbol]
 
 
-def _sums(pieces: list[_Piece], kind: CellKind) -> _Sums:
+def _sums(pieces: list[_Piece], kind: CellKind) -> _FormulaSums:
     """All sums; those that enter the loss as they are have been merged into the first one."""
     plain = [piece for piece in pieces if type(piece.loss).loss is Loss.loss]
     off: list[_Summand] = []
@@ -305,8 +305,8 @@ def _sums(pieces: list[_Piece], kind: CellKind) -> _Sums:
         off += each_off
         truth += each_truth
     if not off:  # nothing but what decisions are expected to cost
-        return _Sums([ZERO_SUMMAND], [ZERO_SUMMAND], name("t[0]"), [number(1.0)])
-    return _Sums(off, truth, loss, factors)
+        return _FormulaSums([ZERO_SUMMAND], [ZERO_SUMMAND], name("t[0]"), [number(1.0)])
+    return _FormulaSums(off, truth, loss, factors)
 
 
 def _merged(pieces: list[_Piece], kind: CellKind, at_truth: bool) -> _Summand:

@@ -27,7 +27,7 @@ from lossmatrix.compare.encoding import encode
 from lossmatrix.compare.methods import Configuration, Method
 from lossmatrix.compare.splits import Split
 from lossmatrix.compare.task import Indices, ModelFactory, Network, Task, of_rows
-from lossmatrix.compare.training import Part, Schedule, build, predict, train
+from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
 from lossmatrix.costs import CostMatrix
 from lossmatrix.costs.io import write_atomically
 from lossmatrix.nn import Criterion
@@ -57,11 +57,11 @@ class TrialData:
     target: Indices
     weight: NDArray[Any]
 
-    def part(self, rows: Indices) -> Part:
+    def part(self, rows: Indices) -> TrainingRows:
         """Some of the rows as tensors."""
         arrays = self.features[rows], self.target[rows], self.weight[rows]
         features, target, weight = map(torch.from_numpy, arrays)
-        return Part(features, target, weight, of_rows(self.costs, rows))
+        return TrainingRows(features, target, weight, of_rows(self.costs, rows))
 
 
 def prepare(task: Task, split: Split, schedule: Schedule) -> TrialData:

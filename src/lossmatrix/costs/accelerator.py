@@ -6,28 +6,25 @@ Matrices know no engine: an engine with kernels for products puts itself here wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lossmatrix.costs.base import CostMatrix
-
 
 class Accelerator(Protocol):
-    """Products of weights with a matrix, and the decisions that follow from them."""
+    """Products of weights with a ``CostMatrix``, and the decisions that follow from them."""
 
-    def multiply(self, costs: CostMatrix, weights: Tensor, transposed: bool) -> Tensor | None:
+    def multiply(self, costs: Any, weights: Tensor, transposed: bool) -> Tensor | None:
         """weights·D, or weights·Dᵀ, for (…, C) weights; None where the matrix has to do it."""
         ...
 
-    def decides(self, costs: CostMatrix, dtype: torch.dtype) -> bool:
+    def decides(self, costs: Any, dtype: torch.dtype) -> bool:
         """Whether ``least_cost`` knows the matrix, for probabilities of this dtype."""
         ...
 
     def least_cost(
-        self, costs: CostMatrix, given: Tensor, tolerance: float, is_logits: bool
+        self, costs: Any, given: Tensor, tolerance: float, is_logits: bool
     ) -> Tensor | None:
         """The least expensive decision for each row of probabilities or logits, (N, C) → (N,).
 

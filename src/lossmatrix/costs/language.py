@@ -24,48 +24,48 @@ class Load(Protocol):
         ...
 
 
-class StandIn(Protocol):
+class EntryStandIn(Protocol):
     """What stands in for a tensor in a formula: an expression."""
 
-    def where(self, a: object, b: object) -> StandIn:
+    def where(self, a: object, b: object) -> EntryStandIn:
         """``where`` with this condition."""
         ...
 
-    def minimum(self, other: object) -> StandIn:
+    def minimum(self, other: object) -> EntryStandIn:
         """``minimum`` of this number and another."""
         ...
 
-    def maximum(self, other: object) -> StandIn:
+    def maximum(self, other: object) -> EntryStandIn:
         """``maximum`` of this number and another."""
         ...
 
-    def power(self, exponent: float) -> StandIn:
+    def power(self, exponent: float) -> EntryStandIn:
         """``power`` with this number as the base."""
         ...
 
 
-def where(condition: Tensor | StandIn, a: Tensor | float, b: Tensor | float) -> Tensor:
+def where(condition: Tensor | EntryStandIn, a: Tensor | float, b: Tensor | float) -> Tensor:
     """a where the condition holds, b elsewhere."""
     if isinstance(condition, Tensor):
         return torch.where(condition, a, b)
     return cast(Tensor, condition.where(a, b))
 
 
-def minimum(a: Tensor | StandIn, b: Tensor | float) -> Tensor:
+def minimum(a: Tensor | EntryStandIn, b: Tensor | float) -> Tensor:
     """The lesser of two numbers."""
     if isinstance(a, Tensor):
         return torch.minimum(a, torch.as_tensor(b, device=a.device))
     return cast(Tensor, a.minimum(b))
 
 
-def maximum(a: Tensor | StandIn, b: Tensor | float) -> Tensor:
+def maximum(a: Tensor | EntryStandIn, b: Tensor | float) -> Tensor:
     """The greater of two numbers."""
     if isinstance(a, Tensor):
         return torch.maximum(a, torch.as_tensor(b, device=a.device))
     return cast(Tensor, a.maximum(b))
 
 
-def power(base: Tensor | StandIn, exponent: float) -> Tensor:
+def power(base: Tensor | EntryStandIn, exponent: float) -> Tensor:
     """``base ** exponent`` for base ≥ 0 and exponent > 0, to a few roundings of its dtype.
 
     Rounding the exponent or the logarithm of a number b to float32 would cost |log b| times as

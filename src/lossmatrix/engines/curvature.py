@@ -108,8 +108,8 @@ class _Apart:
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """A loss as a function of its sums at every row: slopes of the sums and partials of the loss."""
+class _RowSums:
+    """A loss as a function of its sums at every row: their slopes, and partials of the loss."""
 
     bends: tuple[Bend, ...]
     factors: list[Tensor]  # (n, 1)
@@ -130,13 +130,13 @@ class _Sums:
         return total
 
 
-def _sums(loss: Loss, cells: Cells) -> _Sums:
+def _sums(loss: Loss, cells: Cells) -> _RowSums:
     bends = terms_with_curvature(loss, cells)
     totals = tuple(each.value.sum(-1, keepdim=True) for each in bends)
     if type(loss).loss is Loss.loss:
         one = torch.ones_like(totals[0])
-        return _Sums(bends, [one], [[one * 0.0]])
-    return _Sums(bends, list(partials(loss, totals)), second_partials(loss, totals))
+        return _RowSums(bends, [one], [[one * 0.0]])
+    return _RowSums(bends, list(partials(loss, totals)), second_partials(loss, totals))
 
 
 def _hessian(term: Term, plain: Softmax, target: Tensor, sample: Tensor) -> Tensor:
@@ -164,15 +164,16 @@ def _hessian(term: Term, plain: Softmax, target: Tensor, sample: Tensor) -> Tens
     slope, second = (
         sums.weighted([getattr(e, p) for e in sums.bends]) for p in ("slope", "second")
     )
-    H = apart.hessian(slope, second)
+    hessian = apart.hessian(slope, second)
     gradients = [apart.gradient(each.slope) for each in sums.bends]
     if risk is not None:
         along = _along_risk(term.loss, cells, sums)
-        H = H + risk.hessian(sums.weighted(along.slopes))
+        hessian = hessian + risk.hessian(sums.weighted(along.slopes))
         mixed = apart.each_gradient(sums.weighted(along.mixed)) @ risk.G.mT
-        H = H + mixed + mixed.mT + (risk.G * sums.weighted(along.seconds).unsqueeze(-2)) @ risk.G.mT
+        of_risk = (risk.G * sums.weighted(along.seconds).unsqueeze(-2)) @ risk.G.mT
+        hessian = hessian + mixed + mixed.mT + of_risk
         gradients = [g + risk.gradient(s) for g, s in zip(gradients, along.slopes, strict=True)]
-    return H + sums.outer(gradients)
+    return hessian + sums.outer(gradients)
 
 
 def _of_decisions(
@@ -246,7 +247,7 @@ class _AlongRisk:
     mixed: list[Tensor]
 
 
-def _along_risk(loss: Loss, cells: Cells, sums: _Sums) -> _AlongRisk:
+def _along_risk(loss: Loss, cells: Cells, sums: _RowSums) -> _AlongRisk:
     """The mixed second derivative is half of what both directions have together beyond each."""
     risk = terms_with_curvature(loss, cells, odds=0.0, risk=1.0)
     both = terms_with_curvature(loss, cells, odds=1.0, risk=1.0)
