@@ -16,9 +16,8 @@ from registry import (
     ASYMMETRIC,
     INDICES,
     LOSSES,
-    NO_KERNEL,
-    NO_TARGETS,
     PROBABILITIES,
+    REFUSALS,
     RUNNING,
     SINGLE,
     SMOOTHED,
@@ -130,10 +129,10 @@ def test_an_engine_refuses_what_the_table_lists_in_its_words_and_runs_the_rest(
             assert reason in prepared
 
 
-def test_the_table_of_refusals_names_no_loss_that_there_is_not() -> None:
-    for of_engine in NO_KERNEL.values():
-        assert of_engine.keys() <= set(final_losses())
-    assert NO_TARGETS.keys() <= {SMOOTHED, PROBABILITIES}
+def test_the_table_of_refusals_names_engines_losses_and_targets_that_there_are() -> None:
+    assert REFUSALS.keys() == {engine.name for engine in ENGINES}
+    for listed in REFUSALS.values():
+        assert listed.keys() <= {*final_losses(), SMOOTHED, PROBABILITIES}
 
 
 # --- check_loss ----------------------------------------------------------------------------------
