@@ -3,7 +3,7 @@
 #   make compare   train on digits with several losses, print the table, write out/
 #   make test      lint, types, import contract, tests, docstring and README examples
 #   make test-all  the same with every loss on every engine in every dtype, and the slow tests
-#   make bench     time the losses on this CPU; writes benchmarks/results/cpu.csv
+#   make bench     time losses and objectives on this CPU; writes into benchmarks/results
 #   make mutate    mutation testing of losses, matrices and decisions (slow)
 
 PYTHON ?= python3
@@ -32,6 +32,7 @@ lint: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/cpu.py
+	@$(BIN)/python benchmarks/boosting.py
 	@$(BIN)/python benchmarks/options.py
 
 mutate: $(READY)

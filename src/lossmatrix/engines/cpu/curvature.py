@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, is_dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from lossmatrix.engines.cpu.compile import (
     compiled,
     instruction_set,
     parallel_for,
+    shipped,
 )
 from lossmatrix.problem import out_of_bounds
 
@@ -113,6 +115,8 @@ def check_target(target: Tensor, num_classes: int) -> None:
 
 def prepare(part: Part) -> CurvatureKernel | str:
     """The kernel of a part, or why there is none."""
+    if not all(is_dataclass(term.loss) for term in part.terms):
+        return "a loss is no dataclass, so its fields cannot be read"
     if part.reads_risk:
         return "it reads the risk of decisions"
     if len(parameters(part.terms)) > PARAMETERS or len(set(streams(part.terms))) > STREAMS:
@@ -126,16 +130,25 @@ def prepare(part: Part) -> CurvatureKernel | str:
             small = term.costs.num_samples is None and term.costs.num_classes <= MAX_TABLE_CLASSES
             write_out = small and not isinstance(term.costs, Dense)
             matrices[stream] = Dense(term.costs.to_dense()) if write_out else term.costs
-    formula, isa = _formulas[key], instruction_set(torch.float32)
     title = " + ".join(type(term.loss).__name__ for term in part.terms)
-    try:
-        library = compiled(formula.name, formula.source(isa), isa, f"the curvature of {title}")
-    except CannotCompileError as error:
-        return str(error)
-    compiled_kernel = Kernel(library, f"{formula.name}_{isa}")
+    kernel = _kernel(_formulas[key], instruction_set(torch.float32), f"the curvature of {title}")
+    if isinstance(kernel, str):
+        return kernel
     return CurvatureKernel(
-        compiled_kernel, parameters(part.terms), [matrices[i] for i in range(len(matrices))]
+        kernel, parameters(part.terms), [matrices[i] for i in range(len(matrices))]
     )
+
+
+@functools.cache
+def _kernel(formula: CurvatureFormula, isa: str, title: str) -> Kernel | str:
+    """The kernel of a formula, shipped or compiled now, or why there is none; asked once."""
+    symbol, library = f"{formula.name}_{isa}", shipped()
+    if library is None or not hasattr(library, symbol):
+        try:
+            library = compiled(formula.name, formula.source(isa), isa, title)
+        except CannotCompileError as error:
+            return str(error)
+    return Kernel(library, symbol)
 
 
 _formulas: dict[tuple[object, ...], CurvatureFormula] = {}

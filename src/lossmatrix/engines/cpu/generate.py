@@ -11,6 +11,7 @@ from lossmatrix import losses
 from lossmatrix.codegen.costs import CostFormula
 from lossmatrix.codegen.costs import print_cpp as print_costs
 from lossmatrix.codegen.cpp import Formula
+from lossmatrix.codegen.curvature import CurvatureFormula, parts_of, print_curvature
 from lossmatrix.codegen.derive import HARD, SOFT
 from lossmatrix.costs import CostMatrix, Dense, Ordinal, Sparse, ZeroOne
 from lossmatrix.engines.cpu.calls import formulas_of
@@ -79,22 +80,37 @@ def matrices() -> dict[str, CostFormula]:
     return {repr(costs): print_costs(costs) for costs in SHIPPED_COSTS}
 
 
+def curvatures() -> dict[str, CurvatureFormula]:
+    """The shipped formulas of gradient and curvature by their names, for boosting."""
+    costs = Dense([[0.0, 1.0], [1.0, 0.0]])
+    parts = [parts_of(loss.bind(costs)) for loss in SHIPPED]
+    formulas = [
+        print_curvature(part.terms) for (part, *more) in parts if not (more or part.reads_risk)
+    ]
+    return {formula.name: formula for formula in formulas}
+
+
 def text() -> str:
     """The content of formulas.hpp."""
     printed = formulas().values()
     structs = {struct: body for each in printed for struct, body in each.structs.items()}
     names = [f"{each.name}, {', '.join(each.structs)}" for each in printed]
-    return _header("losses", list(structs.values()), "FORMULAS", names)
+    bent = curvatures().values()
+    return _header(
+        "losses",
+        [*structs.values(), *(each.text for each in bent)],
+        {"FORMULAS": names, "CURVATURES": [each.name for each in bent]},
+    )
 
 
 def text_of_matrices() -> str:
     """The content of matrices.hpp."""
     printed = matrices()
     structs = [f"// {origin}\n{each.text}" for origin, each in printed.items()]
-    return _header("matrices", structs, "MATRICES", [each.name for each in printed.values()])
+    return _header("matrices", structs, {"MATRICES": [each.name for each in printed.values()]})
 
 
-def _header(what: str, structs: list[str], macro: str, names: list[str]) -> str:
+def _header(what: str, structs: list[str], macros: dict[str, list[str]]) -> str:
     lines = [
         "// SPDX-License-Identifier: BSD-3-Clause",
         f"// Printed by lossmatrix.engines.cpu.generate from the {what}' methods; do not edit.",
@@ -105,7 +121,10 @@ def _header(what: str, structs: list[str], macro: str, names: list[str]) -> str:
         *structs,
         "}  // namespace LOSSMATRIX_ISA",
         "",
-        f"#define LOSSMATRIX_{macro}(each) {' '.join(f'each({name})' for name in names)}",
+        *(
+            f"#define LOSSMATRIX_{macro}(each) {' '.join(f'each({name})' for name in names)}"
+            for macro, names in macros.items()
+        ),
     ]
     return "\n".join(lines) + "\n"
 

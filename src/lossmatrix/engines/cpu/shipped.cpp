@@ -4,7 +4,7 @@
 #define JOINED(a, b) JOINED_(a, b)
 #define LOSSMATRIX_ISA JOINED(lossmatrix_, LOSSMATRIX_SET)
 
-#include "kernels.hpp"
+#include "curvature.hpp"
 
 #include "costs.hpp"
 #include "formulas.hpp"
@@ -29,3 +29,10 @@ MATRIX(costs_tree)
 MATRIX(costs_sparse)
 MATRIX(costs_soft_targets)
 LOSSMATRIX_MATRICES(MATRIX)
+
+#define CURVATURE(formula)                                                                     \
+    extern "C" __attribute__((visibility("default"))) void JOINED(formula##_, LOSSMATRIX_SET)( \
+        CurvatureTask * task) {                                                                \
+        LOSSMATRIX_ISA::curvature<LOSSMATRIX_ISA::formula>(task);                              \
+    }
+LOSSMATRIX_CURVATURES(CURVATURE)
