@@ -165,7 +165,9 @@ def test_of_many_classes_the_bound_is_found_by_sorting() -> None:
     table = numpy.random.default_rng(21).random((count, count))
     for loss in (lm.ExpectedCost(), lm.CrossEntropy() + lm.Unlikelihood()):
         pair = (CostObjective(loss, torch.tensor(table)) for _ in range(2))
-        one, other = (without_kernel(each, way) for each, way in zip(pair, ("kernel", "tensors")))
+        one, other = (
+            without_kernel(each, way) for each, way in zip(pair, ("kernel", "tensors"), strict=True)
+        )
         for a, b in zip(one(labels, scores), other(labels, scores), strict=True):
             numpy.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-15)
 
@@ -297,7 +299,7 @@ def test_rows_beyond_the_first_block_have_their_own_costs(
 
 def test_costs_of_another_number_of_samples_are_refused() -> None:
     costs = lm.PerExample(ASYMMETRIC[torch.tensor([0, 1, 2])])
-    with pytest.raises(ValueError, match="scores of 2 rows, but .* has the costs of 3"):
+    with pytest.raises(ValueError, match=r"scores of 2 rows, but .* has the costs of 3"):
         CostObjective(lm.ExpectedCost(), costs)(numpy.array([0, 1]), numpy.zeros((2, 4)))
 
 
