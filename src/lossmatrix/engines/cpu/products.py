@@ -28,7 +28,7 @@ TYPES = {torch.float32: 0, torch.float64: 1}
 SOFTMAX_ENTRIES = 2**20  # probabilities in memory at a time where they have to be written out
 
 
-class Product(ctypes.Structure):
+class KernelProduct(ctypes.Structure):
     """``struct Product`` of engines/cpu/products.hpp, field by field."""
 
     _fields_ = [  # ctypes wants this name and a list
@@ -58,7 +58,7 @@ class Program:
 
     def __init__(self, costs: CostMatrix, dtype: torch.dtype, fields: dict[str, Any]) -> None:
         self.kept: list[Tensor] = []  # whose addresses the kernel reads
-        self.product = Product(type=TYPES[dtype], classes=costs.num_classes)
+        self.product = KernelProduct(type=TYPES[dtype], classes=costs.num_classes)
         for name, value in fields.items():
             if isinstance(value, Tensor):
                 self.kept.append(value.contiguous())
