@@ -21,14 +21,14 @@ from lossmatrix.costs import CostMatrix, Ordinal, Sparse, Tree, ZeroOne
 from lossmatrix.costs.base import full_precision
 from lossmatrix.costs.transformed import Adjusted
 from lossmatrix.engines.cpu import compile as compiling
-from lossmatrix.engines.cpu.rules import ORDINAL, SPARSE, TREE, ZERO_ONE
-from lossmatrix.engines.plan import in_memory
+from lossmatrix.problem import in_memory
 
+ZERO_ONE, ORDINAL, TREE, SPARSE = range(4)  # as in engines/cpu/products.hpp
 TYPES = {torch.float32: 0, torch.float64: 1}
 SOFTMAX_ENTRIES = 2**20  # probabilities in memory at a time where they have to be written out
 
 
-class KernelProduct(ctypes.Structure):
+class ProductTask(ctypes.Structure):
     """``struct Product`` of engines/cpu/products.hpp, field by field."""
 
     _fields_ = [  # ctypes wants this name and a list
@@ -58,7 +58,7 @@ class Program:
 
     def __init__(self, costs: CostMatrix, dtype: torch.dtype, fields: dict[str, Any]) -> None:
         self.kept: list[Tensor] = []  # whose addresses the kernel reads
-        self.product = KernelProduct(type=TYPES[dtype], classes=costs.num_classes)
+        self.product = ProductTask(type=TYPES[dtype], classes=costs.num_classes)
         for name, value in fields.items():
             if isinstance(value, Tensor):
                 self.kept.append(value.contiguous())
