@@ -120,7 +120,7 @@ def test_the_engine_of_a_loss_is_explained(
     printed = capsys.readouterr().out
     assert "loss: CrossEntropy() + 0.5 * DecisionScore(tau=0.1)" in printed
     assert "costs: Dense(2)" in printed
-    assert "engine: reference" in printed
+    assert "engine: native" in printed
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def assert_alike(engine: str, logits: Tensor, target: Tensor, **options: Any) ->
     class weights of both signs.
     """
     cancelled = 1.0
-    if target.is_floating_point() and options.get("weight") is not None:
+    if target.numel() and target.is_floating_point() and options.get("weight") is not None:
         each = target.detach().double().movedim(min(1, target.dim() - 1), -1) * options["weight"]
         cancelled = (each.abs().sum(-1) / each.sum(-1).abs()).max().item()
     expected = value_and_gradients(nn.CrossEntropyLoss(**options), logits, target)
