@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 import lossmatrix as lm
+from lossmatrix.codegen.derive import HARD, derive
+from lossmatrix.codegen.triton import print_triton
 from lossmatrix.engines import choose
 from lossmatrix.engines.gpu import engine as triton
 from lossmatrix.engines.gpu import launch
@@ -315,8 +317,9 @@ def test_autocast_and_its_scale_act_before_the_gradient_is_rounded() -> None:
 
 
 def test_one_changed_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    printed = triton.print_triton(lm.ExpectedCost().bind(lm.Dense(table(3))))
-    wrong = launch.formula("formula_wrong", printed.text.replace("a[0]", "1.001 * a[0]"))
+    printed = print_triton(derive(lm.ExpectedCost().bind(lm.Dense(table(3))), HARD))
+    text = printed.structs[""].replace("a[0]", "1.001 * a[0]")
+    wrong = launch.formula("formula_wrong", text)
     monkeypatch.setattr(triton, "_formula", lambda terms: wrong)
     with pytest.raises(AssertionError):
         test_its_error_is_at_most_twice_the_references(
