@@ -34,6 +34,7 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/cpu.py
 	@$(BIN)/python benchmarks/boosting.py
 	@$(BIN)/python benchmarks/options.py
+	@$(BIN)/python benchmarks/decide.py
 
 mutate: $(READY)
 	@$(BIN)/mutmut run
