@@ -122,7 +122,7 @@ def _row_losses(problem: Problem, logits: Tensor, target: Tensor, rows: slice) -
     total = logits.new_zeros(len(logits))
     plain = Softmax(logits)
     for term in problem.bound.terms:
-        if term.scale > 0:
+        if term.scale != 0:
             total = total + term.scale * _term_losses(term, plain, target, masses, sample)
     return total if factor is None else total * factor
 

@@ -55,6 +55,7 @@ BLOCK_RISK = 2**19  # numbers of a block of rows between kernels and products: f
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
+HALVES = (torch.float16, torch.bfloat16)
 ALL = slice(None)
 ALL_ROWS = (ALL, ALL)
 
@@ -357,7 +358,12 @@ def run_visits(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor
             return _widened(bound, visit, dtype)
     total, started = 0.0, False
     smoothed = visit.soft or visit.label_smoothing > 0
-    for call in prepared_calls(bound, dtype, smoothed, visit.logits, visit.soft):
+    calls = prepared_calls(bound, dtype, smoothed, visit.logits, visit.soft)
+    if visit.gradient is not None and visit.gradient.dtype in HALVES:
+        by_truth = any(isinstance(each, KernelCall) and each.kind is HARD for each in calls)
+        if len(calls) > 1 or (smoothed and by_truth):  # a sum of gradients is rounded once
+            return _widened(bound, visit, dtype)
+    for call in calls:
         if isinstance(call, RiskCalls):
             total += _run_risk(call, visit.with_positions(), dtype, started)
         elif smoothed and call.kind is HARD:
@@ -369,7 +375,7 @@ def run_visits(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor
 
 
 def _widened(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor:
-    """Probabilities in double precision ask for it everywhere."""
+    """In the dtype of the computation throughout, rounded at the end."""
     wide = replace(visit, logits=visit.logits.to(dtype))
     if visit.gradient is not None:
         wide.gradient = torch.empty_like(wide.logits)
