@@ -222,7 +222,7 @@ def _as_logits(scores: Tensor) -> Tensor:
 def _tensor(numbers: ArrayLike) -> Tensor:
     """The numbers themselves, copied where they must not be changed: PyTorch cannot know that."""
     array = numpy.asarray(numbers)
-    return torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
+    return torch.as_tensor(array) if array.flags.writeable else torch.tensor(array)
 
 
 def _target(labels: ArrayLike) -> Tensor:

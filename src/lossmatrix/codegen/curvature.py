@@ -110,7 +110,7 @@ class Part:
 
 
 def parts_of(terms: Sequence[Term]) -> list[Part]:
-    """Terms without margin that look at their own class only are one part, any other term is one."""
+    """Terms without margin that look at their own class only are one part, any other is one."""
     plain: list[Term] = []
     parts: list[Part] = []
     for term in terms:

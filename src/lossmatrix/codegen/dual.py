@@ -118,7 +118,9 @@ def _scaled_power(base: Any, exponent: Any, factor: Any) -> Any:
             value, _scaled_power(base.value, exponent - 1.0, factor * exponent) * base.slope
         )
     value = power(base, exponent)
-    return value if isinstance(factor, float) and factor == 1.0 else weigh(factor, value)
+    if isinstance(factor, float) and factor == 1.0:
+        return value
+    return weigh(cast(Tensor, factor), value)
 
 
 def as_dual(number: Dual | Tensor | float, like: Tensor) -> Dual:

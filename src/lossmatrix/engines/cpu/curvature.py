@@ -155,7 +155,7 @@ _formulas: dict[tuple[object, ...], CurvatureFormula] = {}
 
 
 def _table(costs: CostMatrix, dtype: torch.dtype) -> Tensor | None:
-    """The costs of all truths, with decisions one after the other; None where no table holds them."""
+    """The costs of all truths, decisions side by side; None where no table holds them."""
     if not isinstance(costs, Dense):
         return None
     table = costs.to(dtype=dtype).tables["table"]
