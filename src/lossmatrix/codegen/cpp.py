@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lossmatrix.codegen.derive import DECISIONS, SOFT, Arithmetic
 from lossmatrix.codegen.symbols import Symbol
 
-FLAGS = ("has_margin", "linear", "expensive_grad", "zero_at_p0", "only_target")
+FLAGS = ("has_margin", "one_visit", "expensive_grad", "zero_at_p0", "only_target")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _body(formula: Arithmetic) -> str:
     both = [
         ("V", "margin", cell, [formula.margin], [formula.margin_truth]),
         ("void", "terms", f"{cell}, V* out", formula.terms, formula.terms_truth),
-        ("V", "grad_term", f"{cell}, const V* f", [formula.grad_term], [formula.grad_term_truth]),
+        ("V", "grad_term", f"{cell}, const V* f", [formula.grad_class], [formula.grad_term_truth]),
         ("V", "slope", f"{cell}, const V* f", [formula.slope], [formula.slope_truth]),
         ("V", "risk_grad", f"{cell}, const V* f", [formula.risk_grad], [formula.risk_grad_truth]),
     ]
@@ -69,6 +69,8 @@ def _body(formula: Arithmetic) -> str:
             lines.append(_function(returns, title, arguments, off))
         if truth != off:
             lines.append(_function(returns, f"{title}_truth", arguments, truth))
+    if formula.row_factor is not None and formula.row_factor.constant is None:
+        lines.append(_function("V", "row_factor", "const V* f", [formula.row_factor]))
     if [each.text for each in (formula.loss, *formula.partials)] != ["t[0]", "V(1.0)"]:
         lines.append(_function("V", "loss", row, [formula.loss]))
         lines.append(_function("void", "partials", f"{row}, V* out", formula.partials))

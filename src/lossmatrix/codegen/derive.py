@@ -144,6 +144,25 @@ class Arithmetic:
         return all(each.constant is not None for each in self.partials)
 
     @property
+    def row_factor(self) -> Symbol | None:
+        """What the partials multiply h/q of all classes but top and truth with, if it is alike."""
+        found = {
+            tuple((atom, power) for atom, power in factors if atom.name.startswith("f["))
+            for factors, _ in self.grad_term.products
+        }
+        return None if len(found) > 1 else Symbol(((next(iter(found), ()), 1.0),))
+
+    @property
+    def one_visit(self) -> bool:
+        """Whether h/q is known, but for a factor of the row, before the sums are."""
+        return self.row_factor is not None
+
+    @property
+    def grad_class(self) -> Symbol:
+        """h/q without the factor of the row."""
+        return self.grad_term / (self.row_factor or number(1.0))
+
+    @property
     def only_target(self) -> bool:
         """Whether the classes other than top and truth contribute nothing."""
         return self.kind is HARD and all(
@@ -158,7 +177,7 @@ class Arithmetic:
     @property
     def expensive_grad(self) -> bool:
         """Whether h/q takes a division or a function, so that it is worth keeping."""
-        products = self.grad_term.products
+        products = self.grad_class.products
         return any(atom.function or power < 0 for factors, _ in products for atom, power in factors)
 
     @property

@@ -24,7 +24,7 @@ from lossmatrix.codegen.derive import PARAMETERS, STREAMS
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = [
-    *("-O2", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"),
     *("-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math"),
     "-ffp-contract=fast",
 ]

@@ -4,9 +4,9 @@
 
 namespace LOSSMATRIX_ISA {
 
-struct formula_40fe0bdcdc5f : Defaults<formula_40fe0bdcdc5f> {
+struct formula_e58a3e0934fc : Defaults<formula_e58a3e0934fc> {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool linear = true, zero_at_p0 = true, only_target = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true, only_target = true;
     template <class V, class T>
     static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * k.lp;
@@ -21,9 +21,9 @@ struct formula_40fe0bdcdc5f : Defaults<formula_40fe0bdcdc5f> {
     }
 };
 
-struct formula_64e1734aa492 : Defaults<formula_64e1734aa492> {
+struct formula_47d3f4496818 : Defaults<formula_47d3f4496818> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true, zero_at_p0 = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(a[0]) * k.c[0] * k.p;
@@ -38,9 +38,9 @@ struct formula_64e1734aa492 : Defaults<formula_64e1734aa492> {
     }
 };
 
-struct formula_2aaacd055071 : Defaults<formula_2aaacd055071> {
+struct formula_dcf363e2f1cf : Defaults<formula_dcf363e2f1cf> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true, expensive_grad = true, zero_at_p0 = true;
+    static constexpr bool one_visit = true, expensive_grad = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * weigh(k.c[0], k.lq);
@@ -55,9 +55,9 @@ struct formula_2aaacd055071 : Defaults<formula_2aaacd055071> {
     }
 };
 
-struct formula_6521feb40de1 : Defaults<formula_6521feb40de1> {
+struct formula_166181880599 : Defaults<formula_166181880599> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true;
+    static constexpr bool one_visit = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * weigh(k.c[0], k.lp);
@@ -72,9 +72,9 @@ struct formula_6521feb40de1 : Defaults<formula_6521feb40de1> {
     }
 };
 
-struct formula_74bca7f6b43e : Defaults<formula_74bca7f6b43e> {
+struct formula_d3ab1ba0fe5d : Defaults<formula_d3ab1ba0fe5d> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool has_margin = true, linear = true, zero_at_p0 = true, only_target = true;
+    static constexpr bool has_margin = true, one_visit = true, zero_at_p0 = true, only_target = true;
     template <class V, class T>
     static INLINE V margin(const Cell<V>& k, const T* a) {
         return k.c[0];
@@ -93,9 +93,9 @@ struct formula_74bca7f6b43e : Defaults<formula_74bca7f6b43e> {
     }
 };
 
-struct formula_3d2808d6f005 : Defaults<formula_3d2808d6f005> {
+struct formula_6b8e238caa4c : Defaults<formula_6b8e238caa4c> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool has_margin = true, linear = true, zero_at_p0 = true, only_target = true;
+    static constexpr bool has_margin = true, one_visit = true, zero_at_p0 = true, only_target = true;
     template <class V, class T>
     static INLINE V margin(const Cell<V>& k, const T* a) {
         return log(k.c[0]);
@@ -118,9 +118,9 @@ struct formula_3d2808d6f005 : Defaults<formula_3d2808d6f005> {
     }
 };
 
-struct formula_32e236e86d15 : Defaults<formula_32e236e86d15> {
+struct formula_55aa3cf8bc3f : Defaults<formula_55aa3cf8bc3f> {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool zero_at_p0 = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = k.c[0] * k.p;
@@ -133,7 +133,7 @@ struct formula_32e236e86d15 : Defaults<formula_32e236e86d15> {
     }
     template <class V, class T>
     static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
-        return f[0] * k.c[0] * k.p;
+        return k.c[0] * k.p;
     }
     template <class V, class T>
     static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
@@ -146,6 +146,10 @@ struct formula_32e236e86d15 : Defaults<formula_32e236e86d15> {
     template <class V, class T>
     static INLINE V slope_truth(const Cell<V>& k, const T* a, const V* f) {
         return f[0] * k.c[0] * k.p * k.q + V(-1.0) * f[1] * k.q;
+    }
+    template <class V, class T>
+    static INLINE V row_factor(const V* f) {
+        return f[0];
     }
     template <class V, class T>
     static INLINE V loss(const V* t, const T* a) {
@@ -158,9 +162,9 @@ struct formula_32e236e86d15 : Defaults<formula_32e236e86d15> {
     }
 };
 
-struct formula_9f8806bbb741 : Defaults<formula_9f8806bbb741> {
+struct formula_04458a406dbe : Defaults<formula_04458a406dbe> {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool zero_at_p0 = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = k.c[0] * k.p;
@@ -173,7 +177,7 @@ struct formula_9f8806bbb741 : Defaults<formula_9f8806bbb741> {
     }
     template <class V, class T>
     static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
-        return f[0] * k.c[0] * k.p;
+        return k.c[0] * k.p;
     }
     template <class V, class T>
     static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
@@ -188,6 +192,10 @@ struct formula_9f8806bbb741 : Defaults<formula_9f8806bbb741> {
         return f[0] * k.c[0] * k.p * k.q + V(-1.0) * f[1] * k.q;
     }
     template <class V, class T>
+    static INLINE V row_factor(const V* f) {
+        return f[0];
+    }
+    template <class V, class T>
     static INLINE V loss(const V* t, const T* a) {
         return V(a[0]) * power(t[0], V(a[1])) * t[1];
     }
@@ -198,9 +206,9 @@ struct formula_9f8806bbb741 : Defaults<formula_9f8806bbb741> {
     }
 };
 
-struct formula_d112e1bb5f32 : Defaults<formula_d112e1bb5f32> {
+struct formula_891667925fff : Defaults<formula_891667925fff> {
     static constexpr int totals = 2, streams = 1;
-    static constexpr bool expensive_grad = true, top_costs = true;
+    static constexpr bool one_visit = true, expensive_grad = true, top_costs = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = growth(k.p, k.lp, V(a[1]) * k.c[0] + V(-1.0) * V(a[1]) * k.tc[0]);
@@ -208,11 +216,19 @@ struct formula_d112e1bb5f32 : Defaults<formula_d112e1bb5f32> {
     }
     template <class V, class T>
     static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
+        return growth(k.p, k.lp, V(a[1]) * k.c[0] + V(-1.0) * V(a[1]) * k.tc[0]);
+    }
+    template <class V, class T>
+    static INLINE V grad_term_truth(const Cell<V>& k, const T* a, const V* f) {
         return f[0] * growth(k.p, k.lp, V(a[1]) * k.c[0] + V(-1.0) * V(a[1]) * k.tc[0]);
     }
     template <class V, class T>
     static INLINE V slope(const Cell<V>& k, const T* a, const V* f) {
         return f[0] * growth(k.p, k.lp, V(a[1]) * k.c[0] + V(-1.0) * V(a[1]) * k.tc[0]) * k.q;
+    }
+    template <class V, class T>
+    static INLINE V row_factor(const V* f) {
+        return f[0];
     }
     template <class V, class T>
     static INLINE V loss(const V* t, const T* a) {
@@ -225,9 +241,9 @@ struct formula_d112e1bb5f32 : Defaults<formula_d112e1bb5f32> {
     }
 };
 
-struct formula_2ba1f113b5ab : Defaults<formula_2ba1f113b5ab> {
+struct formula_7521b6973fbf : Defaults<formula_7521b6973fbf> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true, zero_at_p0 = true, risk = true, excess = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true, risk = true, excess = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-0.5) * V(a[0]) * k.p * k.x;
@@ -254,9 +270,9 @@ struct formula_2ba1f113b5ab : Defaults<formula_2ba1f113b5ab> {
     }
 };
 
-struct formula_54969cec2bfb : Defaults<formula_54969cec2bfb> {
+struct formula_c50088c90d41 : Defaults<formula_c50088c90d41> {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool linear = true, zero_at_p0 = true, risk = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true, risk = true;
     template <class V, class T>
     static INLINE V grad_term(const Cell<V>& k, const T* a, const V* f) {
         return k.p * k.r;
@@ -267,9 +283,9 @@ struct formula_54969cec2bfb : Defaults<formula_54969cec2bfb> {
     }
 };
 
-struct formula_c3d9bb8dcac9 : Defaults<formula_c3d9bb8dcac9> {
+struct formula_967d7e2e6f99 : Defaults<formula_967d7e2e6f99> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool has_margin = true, linear = true, zero_at_p0 = true, decisions = true, excess = true;
+    static constexpr bool has_margin = true, one_visit = true, zero_at_p0 = true, decisions = true, excess = true;
     template <class V, class T>
     static INLINE V margin(const Cell<V>& k, const T* a) {
         return V(-1.0) * k.c[0] / (V(a[1])) + V(-1.0) * k.x / (V(a[1]));
@@ -292,9 +308,9 @@ struct formula_c3d9bb8dcac9 : Defaults<formula_c3d9bb8dcac9> {
     }
 };
 
-struct formula_90fcb70449e0 : Defaults<formula_90fcb70449e0> {
+struct formula_593f74d2f460 : Defaults<formula_593f74d2f460> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true, zero_at_p0 = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(a[1]) * k.c[0] * k.p;
@@ -321,9 +337,9 @@ struct formula_90fcb70449e0 : Defaults<formula_90fcb70449e0> {
     }
 };
 
-struct formula_59017a23a136 : Defaults<formula_59017a23a136> {
+struct formula_f6f6d14f71c4 : Defaults<formula_f6f6d14f71c4> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true, expensive_grad = true, zero_at_p0 = true;
+    static constexpr bool one_visit = true, expensive_grad = true, zero_at_p0 = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[1]) * weigh(k.c[0], k.lq);
@@ -350,9 +366,9 @@ struct formula_59017a23a136 : Defaults<formula_59017a23a136> {
     }
 };
 
-struct formula_f909a1412027 : Defaults<formula_f909a1412027> {
+struct formula_19f37289985e : Defaults<formula_19f37289985e> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true;
+    static constexpr bool one_visit = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[1]) * weigh(k.c[0], k.lp);
@@ -379,9 +395,9 @@ struct formula_f909a1412027 : Defaults<formula_f909a1412027> {
     }
 };
 
-struct formula_c658824b1c1c : Defaults<formula_c658824b1c1c> {
+struct formula_7c45f280fce0 : Defaults<formula_7c45f280fce0> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true, zero_at_p0 = true, risk = true, excess = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true, risk = true, excess = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-0.5) * V(a[1]) * k.p * k.x;
@@ -416,9 +432,9 @@ struct formula_c658824b1c1c : Defaults<formula_c658824b1c1c> {
     }
 };
 
-struct formula_7094d34cc4ea : Defaults<formula_7094d34cc4ea> {
+struct formula_ed335be5d38b : Defaults<formula_ed335be5d38b> {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool linear = true, zero_at_p0 = true, risk = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true, risk = true;
     template <class V, class T>
     static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * k.lp;
@@ -441,9 +457,9 @@ struct formula_7094d34cc4ea : Defaults<formula_7094d34cc4ea> {
     }
 };
 
-struct formula_fab582acf62f : Defaults<formula_fab582acf62f> {
+struct formula_33a15ae04e26 : Defaults<formula_33a15ae04e26> {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool linear = true, soft = true;
+    static constexpr bool one_visit = true, soft = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * weigh(k.t, k.lp);
@@ -458,9 +474,9 @@ struct formula_fab582acf62f : Defaults<formula_fab582acf62f> {
     }
 };
 
-struct formula_1c26e7ba8b07 : Defaults<formula_1c26e7ba8b07> {
+struct formula_dfa8475c1b78 : Defaults<formula_dfa8475c1b78> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true, zero_at_p0 = true, soft = true;
+    static constexpr bool one_visit = true, zero_at_p0 = true, soft = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(a[0]) * k.c[0] * k.p;
@@ -475,9 +491,9 @@ struct formula_1c26e7ba8b07 : Defaults<formula_1c26e7ba8b07> {
     }
 };
 
-struct formula_e86047f63286 : Defaults<formula_e86047f63286> {
+struct formula_9c5b9a79b288 : Defaults<formula_9c5b9a79b288> {
     static constexpr int totals = 1, streams = 1;
-    static constexpr bool linear = true, soft = true;
+    static constexpr bool one_visit = true, soft = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * weigh(k.t, k.lp) + V(a[1]) * k.c[0] * k.p;
@@ -492,9 +508,9 @@ struct formula_e86047f63286 : Defaults<formula_e86047f63286> {
     }
 };
 
-struct formula_4413ca97811a : Defaults<formula_4413ca97811a> {
+struct formula_8745850f30cc : Defaults<formula_8745850f30cc> {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool linear = true, soft = true, risk = true;
+    static constexpr bool one_visit = true, soft = true, risk = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * weigh(k.t, k.lp);
@@ -1401,5 +1417,5 @@ struct curvature_dbd3a57f50b1 {
 
 }  // namespace LOSSMATRIX_ISA
 
-#define LOSSMATRIX_FORMULAS(each) each(formula_40fe0bdcdc5f, formula_40fe0bdcdc5f) each(formula_64e1734aa492, formula_64e1734aa492) each(formula_2aaacd055071, formula_2aaacd055071) each(formula_6521feb40de1, formula_6521feb40de1) each(formula_74bca7f6b43e, formula_74bca7f6b43e) each(formula_3d2808d6f005, formula_3d2808d6f005) each(formula_32e236e86d15, formula_32e236e86d15) each(formula_9f8806bbb741, formula_9f8806bbb741) each(formula_d112e1bb5f32, formula_d112e1bb5f32) each(formula_2ba1f113b5ab, formula_2ba1f113b5ab) each(formula_54969cec2bfb_c3d9bb8dcac9, formula_54969cec2bfb, formula_c3d9bb8dcac9) each(formula_54969cec2bfb, formula_54969cec2bfb) each(formula_c3d9bb8dcac9, formula_c3d9bb8dcac9) each(formula_90fcb70449e0, formula_90fcb70449e0) each(formula_59017a23a136, formula_59017a23a136) each(formula_f909a1412027, formula_f909a1412027) each(formula_c658824b1c1c, formula_c658824b1c1c) each(formula_7094d34cc4ea_c3d9bb8dcac9, formula_7094d34cc4ea, formula_c3d9bb8dcac9) each(formula_7094d34cc4ea, formula_7094d34cc4ea) each(formula_fab582acf62f, formula_fab582acf62f) each(formula_1c26e7ba8b07, formula_1c26e7ba8b07) each(formula_e86047f63286, formula_e86047f63286) each(formula_4413ca97811a_c3d9bb8dcac9, formula_4413ca97811a, formula_c3d9bb8dcac9) each(formula_4413ca97811a, formula_4413ca97811a)
+#define LOSSMATRIX_FORMULAS(each) each(formula_e58a3e0934fc, formula_e58a3e0934fc) each(formula_47d3f4496818, formula_47d3f4496818) each(formula_dcf363e2f1cf, formula_dcf363e2f1cf) each(formula_166181880599, formula_166181880599) each(formula_d3ab1ba0fe5d, formula_d3ab1ba0fe5d) each(formula_6b8e238caa4c, formula_6b8e238caa4c) each(formula_55aa3cf8bc3f, formula_55aa3cf8bc3f) each(formula_04458a406dbe, formula_04458a406dbe) each(formula_891667925fff, formula_891667925fff) each(formula_7521b6973fbf, formula_7521b6973fbf) each(formula_c50088c90d41_967d7e2e6f99, formula_c50088c90d41, formula_967d7e2e6f99) each(formula_c50088c90d41, formula_c50088c90d41) each(formula_967d7e2e6f99, formula_967d7e2e6f99) each(formula_593f74d2f460, formula_593f74d2f460) each(formula_f6f6d14f71c4, formula_f6f6d14f71c4) each(formula_19f37289985e, formula_19f37289985e) each(formula_7c45f280fce0, formula_7c45f280fce0) each(formula_ed335be5d38b_967d7e2e6f99, formula_ed335be5d38b, formula_967d7e2e6f99) each(formula_ed335be5d38b, formula_ed335be5d38b) each(formula_33a15ae04e26, formula_33a15ae04e26) each(formula_dfa8475c1b78, formula_dfa8475c1b78) each(formula_9c5b9a79b288, formula_9c5b9a79b288) each(formula_8745850f30cc_967d7e2e6f99, formula_8745850f30cc, formula_967d7e2e6f99) each(formula_8745850f30cc, formula_8745850f30cc)
 #define LOSSMATRIX_CURVATURES(each) each(curvature_baeecdfac9ef) each(curvature_e892d446c4b3) each(curvature_c4259058038a) each(curvature_1d593e5deb74) each(curvature_193bf2e586c6) each(curvature_fdc430f57c86) each(curvature_5884fc4121f8) each(curvature_b06cb05714c1) each(curvature_371933ddbeb4) each(curvature_9a0dfcc4860a) each(curvature_16c511c46774) each(curvature_dbd3a57f50b1)

@@ -35,7 +35,7 @@ template <class V> struct Cell {
 // What a printed formula need not say: sums that are the loss, the truth a class like any other, no
 // margin, no terms.
 template <class F> struct Defaults {
-    static constexpr bool has_margin = false, linear = false, expensive_grad = false, zero_at_p0 = false,
+    static constexpr bool has_margin = false, one_visit = false, expensive_grad = false, zero_at_p0 = false,
                           only_target = false, soft = false, decisions = false, risk = false,
                           excess = false, top_costs = false;
 #define ZERO(name, ...)                                                  \
@@ -58,6 +58,7 @@ template <class F> struct Defaults {
     template <class V, class T> static INLINE void terms_truth(const Cell<V>& k, const T* a, V* out) {
         F::template terms<V, T>(k, a, out);
     }
+    template <class V, class T> static INLINE V row_factor(const V*) { return V(T(1)); }
     template <class V, class T> static INLINE V loss(const V* t, const T*) { return t[0]; }
     template <class V, class T> static INLINE void partials(const V*, const T*, V* out) {
         out[0] = V(T(1));
@@ -69,9 +70,9 @@ struct NoDecisions : Defaults<NoDecisions> { static constexpr int totals = 1, st
 
 // whether a class index is the truth, which has words of its own
 template <class F> constexpr bool hard = !F::soft && !F::decisions;
-// Whether h/q of a row is kept from the visit that adds it up: where it is known by then and takes a
-// division or a function. In tiles it replaces the costs of the first stream.
-template <class F> constexpr bool keeps_grad_term = F::linear && F::expensive_grad && F::streams > 0;
+// Whether h/q is kept from the visit that adds it up: where it takes a division or a function. In
+// tiles it replaces the costs of the first stream.
+template <class F> constexpr bool keeps_grad_term = F::expensive_grad && F::streams > 0 && !F::decisions;
 
 // --- what the top class fixes, for W rows at once -------------------------------------------------
 
@@ -268,9 +269,9 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
     auto plus = [](P x, P y) { return x + y; };
     auto larger = [](P x, P y) { return maximum(x, y); };
     P folds[F::totals + 2][W];
-    for (auto& fold : folds) for (auto& x : fold) x = P(T(0));
+    for (int l = rows.count; l < W; ++l) for (auto& fold : folds) fold[l] = P(T(0));
 
-    T origin[W], shift[W], share[W], l1p[W];
+    T origin[W], shift[W], share[W], l1p[W], e_top[W] = {};
     int64_t top[W];
     TopTwo<T> two[W];
     for (int l = 0; l < rows.count; ++l) {
@@ -287,15 +288,16 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
     P seconds = folded_each<T>(folds[0], larger);
     seconds = select<T>(origins == origins, seconds, origins);  // NaN stays NaN
     SoftmaxStats<T>::shifted_by(seconds).store(shift);
-    for (auto& x : folds[0]) x = P(T(0));
     for (int l = 0; l < rows.count; ++l) {
         const T* z = rows.z[l];
         P from(shift[l]);
         top[l] = first(z, n, origin[l]);
         Accumulators<T> others;
-        for_each_pack<T>(n, top[l], top[l], [&](int64_t j, int u, int64_t count, auto special) {
-            P e = exp_nonpositive(P::load(z + j, count, -INF) - from);
-            if (special.value) e = select<T>(lanes_but<T>(j, count, top[l], top[l]), e, P(T(0)));
+        // The top class counts as one more that is as large as the second: a branch that is taken at
+        // random takes longer than a few classes. With the second the sum is at least 2.
+        for_each_pack<T>(n, -1, -1, [&](int64_t j, int u, int64_t count, auto) {
+            P x = P::load(z + j, count, -INF) - from;
+            P e = exp_nonpositive(select<T>(x > P(T(0)), P(T(0)), x));
             e.store(rows.e[l] + j, count);
             __builtin_prefetch(rows.gradient[l] + j * rows.size, 1);  // while there is much to compute
             __builtin_prefetch(rows.next[l] + j * rows.size);
@@ -303,8 +305,10 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
             others.each[u] = others.each[u] + e;
         });
         folds[0][l] = others.total();
+        e_top[l] = rows.e[l][top[l]];
+        rows.e[l][top[l]] = T(0);
     }
-    SoftmaxStats<T> m(origins, seconds, folded_each<T>(folds[0], plus));
+    SoftmaxStats<T> m(origins, seconds, folded_each<T>(folds[0], plus) - P::load(e_top));
     m.share.store(share);
     m.l1p.store(l1p);
 
@@ -358,7 +362,6 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
     };
 
     P totals[F::totals], f[F::totals];
-    if (F::linear) F::template partials<P, T>(totals, a, f);  // they are numbers
     for (int l = 0; l < rows.count; ++l) {
         Accumulators<T> bulk[F::totals + 1];
         int64_t y = F::zero_at_p0 || !hard<F> ? -1 : rows.y[l], m = F::zero_at_p0 ? -1 : top[l];
@@ -366,8 +369,8 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
             Cell<P> k = cells(l, j, count);
             P out[F::totals + 1];
             F::template terms<P, T>(k, a, out);
-            out[F::totals] = F::linear ? F::template grad_term<P, T>(k, a, f) : P(T(0));
-            if (keeps_grad_term<F>) out[F::totals].store(rows.grad_term[l] + j, count);
+            out[F::totals] = F::one_visit ? F::template grad_term<P, T>(k, a, f) : P(T(0));
+            if (F::one_visit && keeps_grad_term<F>) out[F::totals].store(rows.grad_term[l] + j, count);
             for (int i = 0; i <= F::totals; ++i) {
                 if (special.value && !F::zero_at_p0)
                     out[i] = select<T>(lanes_but<T>(j, count, y, m), out[i], P(T(0)));
@@ -386,10 +389,10 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
     F::template loss<P, T>(totals, a).store(rows.losses);
     if (!gradient) return;
 
-    if (!F::linear) F::template partials<P, T>(totals, a, f);
+    F::template partials<P, T>(totals, a, f);
     T partial[F::totals][W], steepness[W], truths[W], tops[W];
     for (int i = 0; i < F::totals; ++i) f[i].store(partial[i]);
-    if (!F::linear) {
+    if (!F::one_visit) {
         for (int l = 0; l < rows.count; ++l) {
             P mine[F::totals];
             for (int i = 0; i < F::totals; ++i) mine[i] = P(partial[i][l]);
@@ -397,6 +400,7 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
             int64_t y = F::zero_at_p0 || !hard<F> ? -1 : rows.y[l], m = F::zero_at_p0 ? -1 : top[l];
             for_each_pack<T>(n, y, m, [&](int64_t j, int u, int64_t count, auto special) {
                 P x = F::template grad_term<P, T>(cells(l, j, count), a, mine);
+                if (keeps_grad_term<F>) x.store(rows.grad_term[l] + j, count);
                 if (special.value && !F::zero_at_p0)
                     x = select<T>(lanes_but<T>(j, count, y, m), x, P(T(0)));
                 sum.each[u] = sum.each[u] + x;
@@ -405,7 +409,8 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
         }
     }
     P h = apart.slope(a, f), grad_truth = apart.grad_term(a, f);
-    P R = folded_each<T>(folds[F::totals], plus) + grad_truth;
+    P row_factor = F::template row_factor<P, T>(f);
+    P R = folded_each<T>(folds[F::totals], plus) * row_factor + grad_truth;
     P steep = m.steepness(R, h);
     steep.store(steepness);
     (grad_truth - e_of_truth * steep).store(truths);
@@ -417,7 +422,7 @@ static void rows_of_classes(int64_t n, RowBlock<T>& rows, const T* a, bool gradi
         for_each_pack<T>(n, -1, -1, [&](int64_t j, int, int64_t count, auto) {
             P x = keeps_grad_term<F> ? P::load(rows.grad_term[l] + j, count, T(0))
                                      : F::template grad_term<P, T>(cells(l, j, count), a, mine);
-            x = x - P::load(rows.e[l] + j, count, T(0)) * slope;
+            x = x * F::template row_factor<P, T>(mine) - P::load(rows.e[l] + j, count, T(0)) * slope;
             if (F::decisions) {
                 Cell<P> k = cells(l, j, count);
                 k.g = x;
@@ -492,43 +497,56 @@ static void lanes_of_rows(const Lanes<T>& rows, const SoftmaxStats<T>& m, typena
         if (F::risk) w.r = P::load(rows.r + j * W);
         return w;
     };
-    auto choose = [](typename P::Mask mask, const Words<F, P>& from, Words<F, P>& to) {
-        for (int i = 0; i < F::streams; ++i) to.c[i] = select<T>(mask, from.c[i], to.c[i]);
-        if (F::soft) to.t = select<T>(mask, from.t, to.t);
-        if (F::excess) to.x = select<T>(mask, from.x, to.x);
-        if (F::risk) to.r = select<T>(mask, from.r, to.r);
+    // lane l of a tile at the class index[l], and back
+    auto at_each = [&](const T* tile, int64_t step, typename P::Mask index) {
+        P to;
+        for (int l = 0; l < W; ++l) to.v[l] = tile[index[l] * step + l];
+        return to;
     };
-    Words<F, P> of_top = {}, of_truth = {};
-    if (F::top_costs) for (int64_t j = 0; j < n; ++j) choose(is<T>(top, j), words(j), of_top);
+    auto to_each = [&](P from, T* tile, int64_t step, typename P::Mask index) {
+        for (int l = 0; l < W; ++l) tile[index[l] * step + l] = from.v[l];
+    };
+    auto words_at = [&](typename P::Mask index) {
+        Words<F, P> w;
+        for (int i = 0; i < F::streams; ++i) w.c[i] = at_each(rows.c + i * n * W, W, index);
+        if (F::soft) w.t = at_each(rows.t, W, index);
+        if (F::excess) w.x = at_each(rows.x, W, index);
+        if (F::risk) w.r = at_each(rows.r, W, index);
+        return w;
+    };
+    const Words<F, P> of_top = words_at(top);
+    Words<F, P> of_truth = {};
+    P e_truth(T(0)), x_truth(T(0));
+    if (hard<F>) {
+        of_truth = words_at(rows.truth);
+        e_truth = at_each(rows.e, W, rows.truth);
+        x_truth = at_each(rows.z, rows.width, rows.truth) - m.origin;
+        // what is 0 with p needs no mask; the top class has e = 0 already
+        if (F::zero_at_p0) to_each(P(T(0)), rows.e, W, rows.truth);
+    }
     auto cell = [&](int64_t j, const Words<F, P>& w) {
         P p = P::load(rows.e + j * W) * m.share, lp = (at(j) - m.origin) - m.l1p;
         return make_cell<F, P, T>(p, lp, w, of_top.c, m.origin + m.l1p);
     };
+    auto unless_apart = [&](int64_t j, P x) {
+        if (F::zero_at_p0) return x;
+        auto apart = is<T>(top, j);
+        if (hard<F>) apart = apart | is<T>(rows.truth, j);
+        return select<T>(apart, P(T(0)), x);
+    };
 
-    P totals[F::totals], f[F::totals], R(T(0)), e_truth = P(T(0)), x_truth = P(T(0));
+    P totals[F::totals], f[F::totals], R(T(0));
     for (int i = 0; i < F::totals; ++i) totals[i] = P(T(0));
-    if (F::linear) F::template partials<P, T>(totals, a, f);
-    for (int64_t begin = 0; begin < n; begin += RUN) {
+    for (int64_t begin = 0; begin < n && !F::only_target; begin += RUN) {
         P run[F::totals + 1];
         for (auto& x : run) x = P(T(0));
         for (int64_t j = begin; j < n && j < begin + RUN; ++j) {
-            Words<F, P> w = words(j);
-            Cell<P> k = cell(j, w);
+            Cell<P> k = cell(j, words(j));
             P out[F::totals + 1];
             F::template terms<P, T>(k, a, out);
-            out[F::totals] = F::linear ? F::template grad_term<P, T>(k, a, f) : P(T(0));
-            auto is_top = is<T>(top, j), left_out = is_top;
-            if (hard<F>) left_out = left_out | is<T>(rows.truth, j);
-            for (int i = 0; i <= F::totals; ++i)
-                run[i] = run[i] + select<T>(left_out, P(T(0)), out[i]);
-            choose(is_top, w, of_top);
-            if (hard<F>) {
-                auto is_truth = is<T>(rows.truth, j);
-                choose(is_truth, w, of_truth);
-                e_truth = select<T>(is_truth, P::load(rows.e + j * W), e_truth);
-                x_truth = select<T>(is_truth, at(j) - m.origin, x_truth);
-            }
-            if (keeps_grad_term<F>) out[F::totals].store(rows.c + j * W);
+            out[F::totals] = F::one_visit ? F::template grad_term<P, T>(k, a, f) : P(T(0));
+            if (F::one_visit && keeps_grad_term<F>) out[F::totals].store(rows.c + j * W);
+            for (int i = 0; i <= F::totals; ++i) run[i] = run[i] + unless_apart(j, out[i]);
         }
         for (int i = 0; i < F::totals; ++i) totals[i] = totals[i] + run[i];
         R = R + run[F::totals];
@@ -538,34 +556,33 @@ static void lanes_of_rows(const Lanes<T>& rows, const SoftmaxStats<T>& m, typena
     F::template loss<P, T>(totals, a).store(rows.losses);
     if (!rows.g) return;
 
-    if (!F::linear) {
-        F::template partials<P, T>(totals, a, f);
-        for (int64_t begin = 0; begin < n; begin += RUN) {
-            P run(T(0));
-            for (int64_t j = begin; j < n && j < begin + RUN; ++j) {
-                P x = F::template grad_term<P, T>(cell(j, words(j)), a, f);
-                auto left_out = is<T>(top, j);
-                if (hard<F>) left_out = left_out | is<T>(rows.truth, j);
-                run = run + select<T>(left_out, P(T(0)), x);
-            }
-            R = R + run;
+    F::template partials<P, T>(totals, a, f);
+    for (int64_t begin = 0; begin < n && !F::one_visit; begin += RUN) {
+        P run(T(0));
+        for (int64_t j = begin; j < n && j < begin + RUN; ++j) {
+            P x = F::template grad_term<P, T>(cell(j, words(j)), a, f);
+            if (keeps_grad_term<F>) x.store(rows.c + j * W);
+            run = run + unless_apart(j, x);
         }
+        R = R + run;
     }
+    P row_factor = F::template row_factor<P, T>(f);
     P h = apart.slope(a, f), grad_truth = apart.grad_term(a, f);
-    R = R + grad_truth;
-    P steep = m.steepness(R, h), g_top = apart.along_risk(h - m.p * R, a, f) * rows.scale;
+    R = R * row_factor + grad_truth;
+    P steep = m.steepness(R, h);
     for (int64_t j = 0; j < n; ++j) {
         P x = keeps_grad_term<F> ? P::load(rows.c + j * W)
                                  : F::template grad_term<P, T>(cell(j, words(j)), a, f);
-        if (hard<F>) x = select<T>(is<T>(rows.truth, j), grad_truth, x);
-        x = x - P::load(rows.e + j * W) * steep;
+        x = x * row_factor - P::load(rows.e + j * W) * steep;
         if (F::decisions) {
             Cell<P> k = cell(j, words(j));
             k.g = x;
             x = F::template risk_grad<P, T>(k, a, f);
         }
-        select<T>(is<T>(top, j), g_top, x * rows.scale).store(rows.g + j * rows.width);
+        (x * rows.scale).store(rows.g + j * rows.width);
     }
+    if (hard<F>) to_each((grad_truth - e_truth * steep) * rows.scale, rows.g, rows.width, rows.truth);
+    to_each(apart.along_risk(h - m.p * R, a, f) * rows.scale, rows.g, rows.width, top);
 }
 
 // Σ_j in_j D[j, k] for k < K: tiles of W rows, D[j, k] at D[j · along + k · across].

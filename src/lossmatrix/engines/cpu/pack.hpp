@@ -88,6 +88,20 @@ template <> INLINE void Pack<float>::store(float* to, int64_t count) const {
     if (count >= 16) return store(to);
     _mm512_mask_storeu_ps(to, (1u << count) - 1, v);
 }
+#elif defined(__AVX2__)
+template <> INLINE Pack<float> Pack<float>::load(const float* from, int64_t count, float fill) {
+    if (count >= 8) return load(from);
+    Mask inside = Mask{0, 1, 2, 3, 4, 5, 6, 7} < int32_t(count);
+    Vector some = _mm256_maskload_ps(from, __m256i(inside));
+    return fill == 0 ? some : Vector(inside ? some : fill - Vector{});
+}
+template <> INLINE void Pack<float>::store(float* to, int64_t count) const {
+    if (count >= 8) return store(to);
+    __m128 rest = _mm256_castps256_ps128(v);  // by halves: a masked store takes longer
+    if (count & 4) _mm_storeu_ps(to, rest), to += 4, rest = _mm256_extractf128_ps(v, 1);
+    if (count & 2) _mm_storel_pi(reinterpret_cast<__m64*>(to), rest), to += 2, rest = _mm_movehl_ps(rest, rest);
+    if (count & 1) _mm_store_ss(to, rest);
+}
 #endif
 
 // a0 b0 a1 b1 …: of the first halves of two packs, and of the second halves
@@ -220,7 +234,6 @@ INLINE Pack<float> exp(Pack<float> x) {
     using P = Pack<float>;
     const Reduced reduced(x);
     const P r = reduced.r;
-    const P::Mask bits = reduced.n;
     P y(1.9841270e-4f);
     y = y * r + P(1.3888889e-3f);
     y = y * r + P(8.3333333e-3f);
@@ -229,14 +242,11 @@ INLINE Pack<float> exp(Pack<float> x) {
     y = y * r + P(0.5f);
     y = y * r + P(1.0f);
     y = y * r + P(1.0f);
-    // Two factors 2^(n/2), so that n = 128 does not overflow the exponent field.
-    P::Mask half = (bits << 9) >> 10;  // the low 22 bits of the shifted number, halved
-    P::Mask other = ((bits << 9) >> 9) - half;
-    P::Mask a_bits = (half + 127) << 23, b_bits = (other + 127) << 23;
-    P a, b;
-    std::memcpy(&a.v, &a_bits, sizeof a_bits);
-    std::memcpy(&b.v, &b_bits, sizeof b_bits);
-    y = y * a * b;
+    // n is added to the exponent field: 2^n itself would overflow at n = 128, where y is below 1.
+    P::Mask scaled;
+    std::memcpy(&scaled, &y.v, sizeof scaled);
+    scaled = scaled + (reduced.n << 23);
+    std::memcpy(&y.v, &scaled, sizeof scaled);
     y = select<float>(x < P(-87.33654f), P(0.0f), y);
     y = select<float>(x > P(88.72283f), P(INF), y);
     return select<float>(x == x, y, x);
@@ -344,8 +354,8 @@ INLINE Pack<float> log1m(Pack<float> p) {
 INLINE Pack<double> log1m(Pack<double> p) { return log1p(-p); }
 INLINE double log1m(double p) { return log1p(-p); }
 
-// exp(x) − 1: near 0 the series, elsewhere the difference.
-INLINE Pack<float> expm1(Pack<float> x) {
+// exp(x) − 1 where exp(x) is known: near 0 the series, elsewhere the difference.
+INLINE Pack<float> expm1(Pack<float> x, Pack<float> raised) {
     using P = Pack<float>;
     P y(1.9841270e-4f);
     y = y * x + P(1.3888889e-3f);
@@ -355,16 +365,19 @@ INLINE Pack<float> expm1(Pack<float> x) {
     y = y * x + P(0.5f);
     P near = x + x * x * y;
     P::Mask is_near = (x < P(0.34657359f)) & (x > P(-0.34657359f));
-    return select<float>(is_near, near, exp(x) - P(1.0f));
+    return select<float>(is_near, near, raised - P(1.0f));
 }
+INLINE Pack<float> expm1(Pack<float> x) { return expm1(x, exp(x)); }
+INLINE Pack<double> expm1(Pack<double> x, Pack<double>) { return expm1(x); }
 
 template <class V> INLINE V group(V x) { return x; }
 
 // weight · (exp(x) − 1); where x is large the weight joins the exponent, so that nothing overflows
 template <class T> INLINE Pack<T> growth(Pack<T> weight, Pack<T> log_weight, Pack<T> x) {
     auto large = x > Pack<T>(T(1));
-    Pack<T> direct = weight * expm1(select<T>(large, Pack<T>(T(0)), x));
-    return select<T>(large, exp(log_weight + x) - weight, direct);
+    Pack<T> raised = exp(select<T>(large, log_weight + x, x));
+    Pack<T> direct = weight * expm1(select<T>(large, Pack<T>(T(0)), x), raised);
+    return select<T>(large, raised - weight, direct);
 }
 
 // weight · value, where weight 0 beats an infinite value
