@@ -27,7 +27,6 @@ from lossmatrix.codegen.derive import (
     streams,
     structure,
 )
-from lossmatrix.codegen.symbols import name
 from lossmatrix.costs import CostMatrix, Dense
 from lossmatrix.costs.base import multiply
 from lossmatrix.engines.cpu.compile import (
@@ -41,9 +40,8 @@ from lossmatrix.engines.cpu.compile import (
     parallel_for,
 )
 from lossmatrix.engines.cpu.costs import row_program
-from lossmatrix.engines.plan import NoKernelError, TermGroup, plan_of
-from lossmatrix.losses.base import Loss, Term
-from lossmatrix.losses.language import Cells, weigh
+from lossmatrix.engines.plan import ERROR, NoKernelError, TermGroup, plan_of, risk_factor
+from lossmatrix.losses.base import Term
 from lossmatrix.problem import Bound, out_of_bounds
 
 # Sizes at which the way changes, each with what set it (Intel Xeon with AVX-512, two threads).
@@ -61,16 +59,6 @@ ALL_ROWS = (ALL, ALL)
 
 
 # --- made ready once -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _LogScore(Loss):
-    """−t log p, whose gradient is the error p − t."""
-
-    reads = None
-
-    def term(self, cell: Cells) -> Tensor:
-        return -weigh(cell.target, cell.log_p)
 
 
 @dataclass
@@ -223,28 +211,18 @@ def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
                 call.task.decision_parameters[i] = value
         call.costs, call.fused = (*call.costs, Dense(table)), True
         return [call]
-    error = (Term(1.0, _LogScore(), None),)
     classes, decisions = (whole, None) if group.decisions is None else (parts[0], parts[1])
     return [
         RiskCalls(
             costs.to(dtype=dtype),
-            _call(_formula(error, kind, False), error, kind, dtype),
+            _call(_formula(ERROR, kind, False), ERROR, kind, dtype),
             None
             if decisions is None or group.decisions is None
             else _call(decisions, (group.decisions,), DECISIONS, dtype),
             _call(classes, group.terms, kind, dtype),
-            0.0 if decisions is not None else _error_factor(group),
+            0.0 if decisions is not None else risk_factor(group),
         )
     ]
-
-
-def _error_factor(group: TermGroup) -> float:
-    """κ where ρ = κ (p − t)."""
-    factor = derive(group.terms, SOFT, True).risk_grad / name("k.err")
-    values = {f"V(a[{i}])": value for i, value in enumerate(parameters(group.terms))}
-    if not factor.names <= values.keys():
-        raise NoKernelError(f"it reads risks of more than {MAX_FUSED} classes in a way of its own")
-    return factor.at(values)
 
 
 def _call(

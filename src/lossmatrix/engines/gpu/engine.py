@@ -16,11 +16,27 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from lossmatrix.codegen.derive import HARD, derive, parameters, streams, structure
+from lossmatrix.codegen.derive import (
+    DECISIONS,
+    HARD,
+    CellKind,
+    derive,
+    parameters,
+    streams,
+    structure,
+)
 from lossmatrix.codegen.triton import print_triton
 from lossmatrix.engines import plan as plans
 from lossmatrix.engines import reference
-from lossmatrix.engines.plan import NoKernelError, TermGroup, arguments, cast_output, plan_of
+from lossmatrix.engines.plan import (
+    ERROR,
+    NoKernelError,
+    TermGroup,
+    arguments,
+    cast_output,
+    plan_of,
+    risk_factor,
+)
 from lossmatrix.losses import Term
 from lossmatrix.problem import Bound, Problem, check_range, numbered
 
@@ -191,40 +207,61 @@ def calls(bound: Bound, logits: Tensor, dtype: torch.dtype) -> list[LaunchCall]:
     key = ("gpu", logits.device, dtype, channels_first(logits))
     known: list[LaunchCall] | None = bound.cache.get(key)
     if known is None:
-        known = [_call(group, *key[1:]) for group in plan_of(bound)]
+        known = [_call_of(group, *key[1:]) for group in plan_of(bound)]
         bound.cache[key] = known
     return known
 
 
-def _call(group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool) -> LaunchCall:
+def _call_of(group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool) -> Any:
+    """The kernel of a group; or its kernels, with products of a matrix in between."""
+    if group.risk is None:
+        return _call(group.terms, HARD, device, dtype, planes)
+    from lossmatrix.engines.gpu.risk import RiskCalls
+
+    costs, by_row = group.risk.costs, (group.risk, *group.terms)
+    if costs is None or any(t.costs is not None and t.costs.num_samples for t in by_row):
+        raise NoKernelError("it reads risks of costs that every sample has of its own")
+    over = group.decisions
+    classes = _call(group.terms, HARD, device, dtype, planes, risk=True)
+    return RiskCalls(
+        costs.to(device, dtype),
+        _call(ERROR, HARD, device, dtype, planes),
+        None if over is None else _call((over,), DECISIONS, device, dtype, False),
+        classes,
+        "k.x" in derive(group.terms, HARD, risk=True).names,
+        risk_factor(group),
+    )
+
+
+def _call(
+    terms: tuple[Term, ...],
+    kind: CellKind,
+    device: torch.device,
+    dtype: torch.dtype,
+    planes: bool,
+    risk: bool = False,
+) -> LaunchCall:
     from lossmatrix.engines.gpu.launch import LaunchCall, placed
 
-    if group.risk is not None:
-        raise NoKernelError(f"{type(group.risk.loss).__name__} reads the risk of decisions")
-    terms = group.terms
     matrices = {
         stream: placed(term.costs, device, dtype, planes)
         for stream, term in zip(streams(terms), terms, strict=True)
         if stream is not None and term.costs is not None
     }
     costs = tuple(matrices[i] for i in range(len(matrices)))
-    return LaunchCall(
-        _formula(terms), costs, torch.tensor(parameters(terms), device=device, dtype=dtype)
-    )
+    values = torch.tensor(parameters(terms), device=device, dtype=dtype)
+    return LaunchCall(_formula(terms, kind, risk), costs, values)
 
 
 _formulas: dict[tuple[object, ...], KernelFormula] = {}
 
 
-def _formula(terms: tuple[Term, ...]) -> KernelFormula:
+def _formula(terms: tuple[Term, ...], kind: CellKind = HARD, risk: bool = False) -> KernelFormula:
     from lossmatrix.engines.gpu.launch import formula
 
-    key = structure(terms)
+    key = (structure(terms), kind, risk)
     if key not in _formulas:
-        arithmetic = derive(terms, HARD)
-        if any(each.startswith("k.tc[") for each in arithmetic.names):
-            raise NoKernelError("a loss reads the cost of the top class")
-        printed = print_triton(arithmetic)
+        printed = print_triton(derive(terms, kind, risk))
         _formulas[key] = formula(printed.name, printed.structs[""])
     return _formulas[key]
 

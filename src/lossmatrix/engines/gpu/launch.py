@@ -190,6 +190,7 @@ class RowBatch:
     sample_weight: Tensor | None
     ignore_index: int
     dtype: torch.dtype
+    num_truths: int | None = None  # where logits are of decisions: how many classes there are
 
     @property
     def swapped(self) -> bool:
@@ -228,7 +229,9 @@ class RowBatch:
         """The targets, and what their rows count."""
         b, p = self.target.stride()
         strides = (0, b) if self.swapped else (b, p)
-        return Truth(self.target, *strides, self.ignore_index, self.weight, self.sample_weight)
+        classes = self.logits.shape[1] if self.num_truths is None else self.num_truths
+        weights = (self.weight, self.sample_weight)
+        return Truth(self.target, *strides, self.ignore_index, *weights, classes)
 
     @property
     def denominator(self) -> Tensor:
@@ -281,28 +284,50 @@ def losses(
     batch: RowBatch, calls: list[LaunchCall], reduction: str, gradient: Tensor | None = None
 ) -> ForwardOutput:
     """The losses; and in ``gradient``, if it is given, their slopes for an upstream of 1."""
-    z, tiles, programs = batch.logits, batch.tiling, batch.programs
+    z, programs = batch.logits, batch.programs
     rows, reduced = z.shape[0] * z.shape[2], reduction != "none"
     parts = z.new_empty(2, programs if reduced else rows, dtype=batch.dtype)
-    outcome = blank(z, rows, calls, batch.dtype, reduction, tiles.fits_on_chip)
+    outcome = blank(z, rows, calls, batch.dtype, reduction, batch.tiling.fits_on_chip)
     over = batch.denominator if gradient is not None and reduction == "mean" else None
     for i, call in enumerate(calls):
-        inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
-        options = batch.options(z, gradient) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
-        if tiles.fits_on_chip:
-            slopes = None if gradient is None else batch.grid(gradient)
-            flags = {"LOSS": True, "SLOPES": slopes is not None, "SKIP_IF_UPSTREAM_IS_ONE": False}
-            arguments = (batch.grid(z), slopes, *inputs, *parts, GradOutput(None, 0, over))
-            launch(fused_kernel, batch, programs, *arguments, REDUCED=reduced, **options, **flags)
-        else:
-            keep = (RowStats(outcome.row_stats[i], outcome.row_stats.shape[2]), outcome.argmax[i])
-            arguments = (batch.grid(z), *inputs, *parts, *keep)
-            launch(forward_kernel, batch, programs, *arguments, REDUCED=reduced, **options)
+        stats = outcome.row_stats[i], outcome.argmax[i]
+        at_once = gradient, GradOutput(None, 0, over)
+        forward(batch, call, parts[0], parts[1] if reduced else None, stats, i > 0, *at_once)
     if not reduced:
         return outcome._replace(value=parts[0])
     arguments = (*parts, outcome.value, outcome.denominator, programs)
     launch(total, batch, 1, *arguments, MEAN=reduction == "mean", BLOCK=1024, num_warps=4)
     return outcome
+
+
+def forward(
+    batch: RowBatch,
+    call: LaunchCall,
+    losses: Tensor,
+    factors: Tensor | None,
+    stats: tuple[Tensor, Tensor],
+    add: bool,
+    gradient: Tensor | None = None,
+    above: GradOutput | None = None,
+) -> None:
+    """The losses of one call; with ``factors`` they are summed for each program.
+
+    Where rows fit on the chip their ``gradient`` is made in the same visit; where they do not,
+    ``stats`` are filled with what it needs.
+    """
+    inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
+    options = batch.options(batch.logits, gradient) | {"ADD": add, "REDUCED": factors is not None}
+    options |= {"COUNT": call.parameters.numel()}
+    z, programs = batch.grid(batch.logits), batch.programs
+    if batch.tiling.fits_on_chip:
+        slopes = None if gradient is None else batch.grid(gradient)
+        flags = {"LOSS": True, "SLOPES": slopes is not None, "SKIP_IF_UPSTREAM_IS_ONE": False}
+        arguments = (z, slopes, *inputs, losses, factors, above)
+        launch(fused_kernel, batch, programs, *arguments, **options, **flags)
+    else:
+        kept, tops = stats
+        arguments = (z, *inputs, losses, factors, RowStats(kept, kept.shape[1]), tops)
+        launch(forward_kernel, batch, programs, *arguments, **options)
 
 
 def blank(
@@ -315,7 +340,8 @@ def blank(
 ) -> ForwardOutput:
     """Tensors for an outcome, with nothing in them yet."""
     shape = () if reduction != "none" else (0,)
-    height, width = 0 if fits else rows, STATS + max(call.formula.sums.value for call in calls)
+    width = STATS + max((call.formula.sums.value for call in calls), default=0)
+    height = 0 if fits else rows
     return ForwardOutput(
         logits.new_empty(shape, dtype=dtype),
         logits.new_empty(shape, dtype=dtype),
@@ -338,23 +364,41 @@ def gradients(
     A ``gradient`` that was made in forward is right for an upstream of 1, and made again for any
     other; the device decides, so that nobody waits for it.
     """
-    z, tiles, programs = batch.logits, batch.tiling, batch.programs
-    made = torch.empty_like(z) if gradient is None else gradient
-    per_row = upstream.dim() > 0 and any(upstream.stride())
-    above = GradOutput(upstream.reshape(-1) if per_row else upstream, int(per_row), over)
+    made = torch.empty_like(batch.logits) if gradient is None else gradient
+    above = grad_output(upstream, over)
     for i, call in enumerate(calls):
-        inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
-        grids = (batch.grid(z), batch.grid(made))
-        options = batch.options(z, made) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
-        if tiles.fits_on_chip:
-            flags = {"LOSS": False, "SLOPES": True, "SKIP_IF_UPSTREAM_IS_ONE": gradient is not None}
-            arguments = (*grids, *inputs, None, None, above)
-            launch(fused_kernel, batch, programs, *arguments, REDUCED=False, **options, **flags)
-        else:
-            blocks = programs * -(-z.shape[1] // tiles.classes)
-            arguments = (*grids, *inputs, RowStats(kept[i], kept.shape[2]), tops[i], above)
-            launch(backward_kernel, batch, blocks, *arguments, **options)
+        backward(batch, call, made, above, (kept[i], tops[i]), i > 0, gradient is not None)
     return made
+
+
+def grad_output(upstream: Tensor, over: Tensor | None) -> GradOutput:
+    """What multiplies the gradient: a number, or one for each row."""
+    per_row = upstream.dim() > 0 and any(upstream.stride())
+    return GradOutput(upstream.reshape(-1) if per_row else upstream, int(per_row), over)
+
+
+def backward(
+    batch: RowBatch,
+    call: LaunchCall,
+    gradient: Tensor,
+    above: GradOutput | None,
+    stats: tuple[Tensor, Tensor],
+    add: bool,
+    is_made: bool = False,
+) -> None:
+    """The gradient of one call; ``is_made`` where it is there already for an upstream of 1."""
+    inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
+    options = batch.options(batch.logits, gradient) | {"ADD": add}
+    options |= {"COUNT": call.parameters.numel()}
+    grids, programs = (batch.grid(batch.logits), batch.grid(gradient)), batch.programs
+    if batch.tiling.fits_on_chip:
+        flags = {"LOSS": False, "SLOPES": True, "SKIP_IF_UPSTREAM_IS_ONE": is_made}
+        arguments = (*grids, *inputs, None, None, above)
+        launch(fused_kernel, batch, programs, *arguments, REDUCED=False, **options, **flags)
+    else:
+        (kept, tops), blocks = stats, -(-batch.logits.shape[1] // batch.tiling.classes)
+        arguments = (*grids, *inputs, RowStats(kept, kept.shape[1]), tops, above)
+        launch(backward_kernel, batch, programs * blocks, *arguments, **options)
 
 
 def launch(kernel: Any, batch: RowBatch, programs: int, *arguments: Any, **options: Any) -> None:

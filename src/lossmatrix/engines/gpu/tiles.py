@@ -27,6 +27,7 @@ class Truth(NamedTuple):
     ignore_index: Any
     weight: Any  # (C,), or None
     sample_weight: Any  # (B · P,), or None
+    classes: Any  # how many classes there are; decisions may be more, or fewer
 
 
 class GradOutput(NamedTuple):
@@ -77,7 +78,7 @@ def aligned(classes, positions, grid, UNIT: tl.constexpr, PLANES: tl.constexpr):
 
 
 @triton.jit
-def rows_of(block, truth, classes, positions, number_type: tl.constexpr, ROWS: tl.constexpr):
+def rows_of(block, truth, positions, number_type: tl.constexpr, ROWS: tl.constexpr):
     """The rows of block number ``block``."""
     blocks = tl.cdiv(positions, ROWS)
     batch = (block // blocks).to(tl.int64)
@@ -86,7 +87,7 @@ def rows_of(block, truth, classes, positions, number_type: tl.constexpr, ROWS: t
     where = batch * truth.batch + position.to(tl.int64) * truth.positions
     y = tl.load(truth.data + where, mask=real, other=0).to(tl.int64)
     counts = real & (y != truth.ignore_index)
-    is_class = (y >= 0) & (y < classes)
+    is_class = (y >= 0) & (y < truth.classes)
     y = tl.where(is_class & counts, y, 0).to(tl.int32)
     number = batch * positions + position
     factor = tl.where(counts, 1.0, 0.0).to(number_type)
@@ -101,7 +102,9 @@ def rows_of(block, truth, classes, positions, number_type: tl.constexpr, ROWS: t
 
 @triton.jit
 def scale_of(rows, upstream):
-    """What multiplies the gradient of every row."""
+    """What multiplies the gradient of every row: 1 without ``upstream``."""
+    if upstream is None:
+        return tl.zeros_like(rows.weight) + 1.0
     scale = rows.weight
     if upstream.data is not None:
         above = tl.load(upstream.data + rows.number * upstream.stride, mask=rows.real, other=0.0)
