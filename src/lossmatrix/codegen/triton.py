@@ -66,7 +66,9 @@ def _words(formula: Arithmetic) -> dict[str, str]:
 def _jitted(signature: str, value: Symbol | list[Symbol], words: dict[str, str]) -> str:
     """A function of one value, or of a tuple; of a cell (k), even constants have its shape."""
     like = "k.p" if "(k," in signature else None
-    values = [_python(each, words, like) for each in (value if isinstance(value, list) else [value])]
+    values = [
+        _python(each, words, like) for each in (value if isinstance(value, list) else [value])
+    ]
     text = f"({', '.join(values)},)" if isinstance(value, list) else values[0]
     if "(c," in signature:  # margins are made before there are cells
         text = text.replace("k.c[", "c[")

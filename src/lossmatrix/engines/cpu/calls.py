@@ -10,7 +10,6 @@ decisions. Beyond, a block of rows takes three kernels with products of the matr
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -40,7 +39,15 @@ from lossmatrix.engines.cpu.compile import (
     parallel_for,
 )
 from lossmatrix.engines.cpu.costs import row_program
-from lossmatrix.engines.plan import ERROR, NoKernelError, TermGroup, plan_of, risk_factor
+from lossmatrix.engines.plan import (
+    ALL_ROWS,
+    ERROR,
+    NoKernelError,
+    TermGroup,
+    blocks,
+    plan_of,
+    risk_factor,
+)
 from lossmatrix.losses.base import Term
 from lossmatrix.problem import Bound, out_of_bounds
 
@@ -54,8 +61,6 @@ BLOCK_RISK = 2**19  # numbers of a block of rows between kernels and products: f
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
 HALVES = (torch.float16, torch.bfloat16)
-ALL = slice(None)
-ALL_ROWS = (ALL, ALL)
 
 
 # --- made ready once -----------------------------------------------------------------------------
@@ -373,12 +378,12 @@ def _run(call: KernelCall, visit: Visit, dtype: torch.dtype, started: bool) -> f
     visit = visit.with_positions()
     if visit.losses is not None and visit.losses.dim() == 1:
         visit.losses = visit.losses.unsqueeze(1)
-    blocks = list(_blocks(visit.sizes, BLOCK_COSTS))
+    parts = list(blocks(visit.sizes, BLOCK_COSTS))
     denominator = 0.0
-    if visit.reduction == "mean" and len(blocks) > 1:
+    if visit.reduction == "mean" and len(parts) > 1:
         denominator = _denominator(visit)
     return sum(
-        _run_block(call, visit, dtype, started, block, denominator, looked_up) for block in blocks
+        _run_block(call, visit, dtype, started, block, denominator, looked_up) for block in parts
     )
 
 
@@ -559,7 +564,7 @@ def _run_risk(calls: RiskCalls, visit: Visit, dtype: torch.dtype, started: bool)
     scale = 1.0 / _denominator(visit) if visit.reduction == "mean" else 1.0
     return sum(
         _risk_block(calls, visit, dtype, started, block, scale)
-        for block in _blocks(visit.sizes, BLOCK_RISK)
+        for block in blocks(visit.sizes, BLOCK_RISK)
     )
 
 
@@ -639,19 +644,6 @@ def _risk_block(
         both = of_classes if losses is None else of_classes + losses
         visit.losses[b, p] = visit.losses[b, p] + both if started else both
     return total
-
-
-def _blocks(sizes: tuple[int, int, int], numbers: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of (B, P) whose rows fit a block of so many numbers."""
-    batch, classes, positions = sizes
-    rows = max(1, numbers // max(1, classes))
-    if batch * positions <= rows:
-        yield ALL_ROWS
-        return
-    step_b, step_p = max(1, rows // positions), min(positions, rows)
-    for b in range(0, batch, step_b):
-        for p in range(0, positions, step_p):
-            yield slice(b, b + step_b), slice(p, p + step_p)
 
 
 def _denominator(visit: Visit) -> float:

@@ -42,6 +42,7 @@ from lossmatrix.problem import Bound, Problem, check_range, numbered
 
 if TYPE_CHECKING:
     from lossmatrix.engines.gpu.launch import ForwardOutput, LaunchCall, RowBatch
+    from lossmatrix.engines.gpu.risk import Calls, RiskCalls
     from lossmatrix.engines.gpu.softmax import KernelFormula
 
 INSTALLED = find_spec("triton") is not None
@@ -88,11 +89,11 @@ class GpuKernels:
     ) -> tuple[Tensor, Tensor]:
         """The reduced loss and its gradient."""
         check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
-        forward = compute(problem)
+        forward = compute(problem, risk_grad=True)
         one = forward.value.new_ones(())
         if problem.options.reduction == "none":
             one = one.expand(problem.row_shape).reshape(-1)
-        kept = (forward.denominator, forward.row_stats, forward.argmax, None)
+        kept = (*forward[1:], None)
         gradient = _gradient(problem.bound, one, *kept, problem.logits, *arguments(problem))
         gradient = gradient.reshape(problem.given.shape)
         return cast_output(problem, forward.value), gradient if out is None else out.copy_(gradient)
@@ -108,7 +109,7 @@ class Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, given: Tensor, problem: Problem) -> Tensor:  # noqa: D102
         ctx.gradient = gradient_in_forward(problem)
-        outcome = compute(problem, ctx.gradient)
+        outcome = compute(problem, ctx.gradient, risk_grad=True)
         ctx.save_for_backward(given, *outcome[1:])
         ctx.problem = problem
         return cast_output(problem, outcome.value)
@@ -116,18 +117,20 @@ class Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # noqa: D102
         (upstream,) = grad_outputs
-        given, denominator, kept, tops = ctx.saved_tensors
+        given, *kept = ctx.saved_tensors
         problem, gradient, ctx.gradient = ctx.problem, ctx.gradient, None
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
             return reference.gradient(replace(problem, given=given), upstream), None
-        inputs = (upstream, denominator, kept, tops, gradient, given.reshape(problem.shape))
+        inputs = (upstream, *kept, gradient, given.reshape(problem.shape))
         slopes = _gradient(problem.bound, *inputs, *arguments(problem))
         return slopes.reshape(given.shape), None
 
 
-def compute(problem: Problem, gradient: Tensor | None = None) -> ForwardOutput:
-    """The loss and what its gradient needs; ``gradient`` (B, C, P), if given, is filled."""
-    return _losses(problem.bound, gradient, problem.logits, *arguments(problem))
+def compute(
+    problem: Problem, gradient: Tensor | None = None, risk_grad: bool = False
+) -> ForwardOutput:
+    """The loss, and with ``risk_grad`` all that its gradient needs; ``gradient``, if any."""
+    return _losses(problem.bound, gradient, risk_grad, problem.logits, *arguments(problem))
 
 
 def gradient_in_forward(problem: Problem) -> Tensor | None:
@@ -145,6 +148,7 @@ def gradient_in_forward(problem: Problem) -> Tensor | None:
 def _losses(
     bound: Bound,
     gradient: Tensor | None,
+    risk_grad: bool,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -152,10 +156,14 @@ def _losses(
     ignore_index: int,
     reduction: str,
 ) -> ForwardOutput:
-    from lossmatrix.engines.gpu import launch
+    from lossmatrix.engines.gpu import launch, risk
 
     batch = _batch(logits, target, weight, sample_weight, ignore_index)
-    return launch.losses(batch, calls(bound, batch.logits, batch.dtype), reduction, gradient)
+    known = calls(bound, batch.logits, batch.dtype)
+    outcome = launch.blank(batch.logits, known, batch.dtype, reduction)
+    further = risk.make(batch, known, outcome.made, risk_grad)
+    over_classes = risk.with_made(known, outcome.made)
+    return launch.losses(batch, over_classes, outcome, further, reduction, gradient)
 
 
 def _gradient(
@@ -164,6 +172,7 @@ def _gradient(
     denominator: Tensor,
     kept: Tensor,
     tops: Tensor,
+    made: Tensor,
     gradient: Tensor | None,
     logits: Tensor,
     target: Tensor,
@@ -172,11 +181,11 @@ def _gradient(
     ignore_index: int,
     reduction: str,
 ) -> Tensor:
-    from lossmatrix.engines.gpu import launch
+    from lossmatrix.engines.gpu import launch, risk
 
     batch = _batch(logits, target, weight, sample_weight, ignore_index)
     over = denominator if reduction == "mean" else None
-    known = calls(bound, batch.logits, batch.dtype)
+    known = risk.with_made(calls(bound, batch.logits, batch.dtype), made)
     return launch.gradients(batch, known, upstream, over, kept, tops, gradient)
 
 
@@ -200,19 +209,21 @@ def _batch(
 # --- what is made once for a plan ----------------------------------------------------------------
 
 
-def calls(bound: Bound, logits: Tensor, dtype: torch.dtype) -> list[LaunchCall]:
+def calls(bound: Bound, logits: Tensor, dtype: torch.dtype) -> Calls:
     """The calls of a plan for one device, dtype of the computation and order in memory."""
     from lossmatrix.engines.gpu.launch import channels_first
 
     key = ("gpu", logits.device, dtype, channels_first(logits))
-    known: list[LaunchCall] | None = bound.cache.get(key)
+    known: Calls | None = bound.cache.get(key)
     if known is None:
         known = [_call_of(group, *key[1:]) for group in plan_of(bound)]
         bound.cache[key] = known
     return known
 
 
-def _call_of(group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool) -> Any:
+def _call_of(
+    group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool
+) -> LaunchCall | RiskCalls:
     """The kernel of a group; or its kernels, with products of a matrix in between."""
     if group.risk is None:
         return _call(group.terms, HARD, device, dtype, planes)
@@ -278,10 +289,10 @@ def traced(
     ignore_index: int,
     reduction: str,
     bound_number: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss, and what its gradient needs."""
     chosen = (target, weight, sample_weight, ignore_index, reduction)
-    return _losses(numbered[bound_number], None, logits, *chosen)
+    return _losses(numbered[bound_number], None, True, logits, *chosen)
 
 
 @torch.library.custom_op("lossmatrix::triton_gradient", mutates_args=())
@@ -290,6 +301,7 @@ def traced_gradient(
     denominator: Tensor,
     kept: Tensor,
     tops: Tensor,
+    made: Tensor,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -300,7 +312,7 @@ def traced_gradient(
 ) -> Tensor:
     """The gradient of the loss."""
     chosen = (target, weight, sample_weight, ignore_index, reduction)
-    found = (denominator, kept, tops, None)
+    found = (denominator, kept, tops, made, None)
     return _gradient(numbered[bound_number], upstream, *found, logits, *chosen)
 
 
@@ -313,13 +325,11 @@ def _(
     ignore_index: int,
     reduction: str,
     bound_number: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    from lossmatrix.engines.gpu.launch import blank, channels_first, tiling
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    from lossmatrix.engines.gpu.launch import blank
 
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    known = calls(numbered[bound_number], logits, dtype)
-    fits = tiling(logits.shape[1], channels_first(logits), dtype).fits_on_chip
-    outcome = blank(logits, target.numel(), known, dtype, reduction, fits)
+    outcome = blank(logits, calls(numbered[bound_number], logits, dtype), dtype, reduction)
     if reduction == "none":
         outcome = outcome._replace(value=logits.new_empty(target.numel(), dtype=dtype))
     return outcome
@@ -327,7 +337,13 @@ def _(
 
 @traced_gradient.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
 def _(
-    upstream: Tensor, denominator: Tensor, kept: Tensor, tops: Tensor, logits: Tensor, *_: Any
+    upstream: Tensor,
+    denominator: Tensor,
+    kept: Tensor,
+    tops: Tensor,
+    made: Tensor,
+    logits: Tensor,
+    *_: Any,
 ) -> Tensor:
     return torch.empty_like(logits)
 

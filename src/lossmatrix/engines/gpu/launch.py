@@ -6,8 +6,9 @@ from __future__ import annotations
 import functools
 import linecache
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -178,6 +179,7 @@ class LaunchCall:
     formula: KernelFormula
     costs: tuple[Costs, ...]
     parameters: Tensor
+    num_made = 0  # rows of numbers that have to be made for each sample first
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,12 @@ class RowBatch:
     ignore_index: int
     dtype: torch.dtype
     num_truths: int | None = None  # where logits are of decisions: how many classes there are
+
+    def sliced(self, b: slice, p: slice) -> RowBatch:
+        """The rows of some items and positions."""
+        sample = None if self.sample_weight is None else self.sample_weight[b, p].contiguous()
+        z, y = self.logits[b, :, p], self.target[b, p]
+        return replace(self, logits=z, target=y, sample_weight=sample)
 
     @property
     def swapped(self) -> bool:
@@ -271,31 +279,42 @@ class ForwardOutput(NamedTuple):
     """What forward finds: the losses (B·P,) or their reduction (), and what backward needs.
 
     ``row_stats`` (calls, B·P, numbers) and ``argmax`` (calls, B·P) are empty where rows fit on
-    the chip.
+    the chip; ``made`` (…, B·P, C) is what was made between kernels.
     """
 
     value: Tensor
     denominator: Tensor  # of the mean
     row_stats: Tensor
     argmax: Tensor
+    made: Tensor
 
 
 def losses(
-    batch: RowBatch, calls: list[LaunchCall], reduction: str, gradient: Tensor | None = None
+    batch: RowBatch,
+    calls: Sequence[LaunchCall],
+    outcome: ForwardOutput,
+    further: Tensor | None,
+    reduction: str,
+    gradient: Tensor | None = None,
 ) -> ForwardOutput:
-    """The losses; and in ``gradient``, if it is given, their slopes for an upstream of 1."""
-    z, programs = batch.logits, batch.programs
-    rows, reduced = z.shape[0] * z.shape[2], reduction != "none"
-    parts = z.new_empty(2, programs if reduced else rows, dtype=batch.dtype)
-    outcome = blank(z, rows, calls, batch.dtype, reduction, batch.tiling.fits_on_chip)
+    """The losses; and in ``gradient``, if it is given, their slopes for an upstream of 1.
+
+    ``further`` losses (rows,) are added to them.
+    """
+    z, programs, reduced = batch.logits, batch.programs, reduction != "none"
+    parts = z.new_empty(2, programs if reduced else batch.target.numel(), dtype=batch.dtype)
+    if further is not None and not reduced:
+        parts[0] = further
     over = batch.denominator if gradient is not None and reduction == "mean" else None
     for i, call in enumerate(calls):
         stats = outcome.row_stats[i], outcome.argmax[i]
         at_once = gradient, GradOutput(None, 0, over)
-        forward(batch, call, parts[0], parts[1] if reduced else None, stats, i > 0, *at_once)
+        add = i > 0 or (further is not None and not reduced)
+        forward(batch, call, parts[0], parts[1] if reduced else None, stats, add, *at_once)
     if not reduced:
         return outcome._replace(value=parts[0])
-    arguments = (*parts, outcome.value, outcome.denominator, programs)
+    more = None if further is None else further.sum()
+    arguments = (*parts, more, outcome.value, outcome.denominator, programs)
     launch(total, batch, 1, *arguments, MEAN=reduction == "mean", BLOCK=1024, num_warps=4)
     return outcome
 
@@ -331,28 +350,25 @@ def forward(
 
 
 def blank(
-    logits: Tensor,
-    rows: int,
-    calls: list[LaunchCall],
-    dtype: torch.dtype,
-    reduction: str,
-    fits: bool,
+    logits: Tensor, calls: Sequence[Any], dtype: torch.dtype, reduction: str
 ) -> ForwardOutput:
     """Tensors for an outcome, with nothing in them yet."""
-    shape = () if reduction != "none" else (0,)
+    batch, classes, positions = logits.shape
+    shape, rows = () if reduction != "none" else (0,), batch * positions
     width = STATS + max((call.formula.sums.value for call in calls), default=0)
-    height = 0 if fits else rows
+    height = 0 if tiling(classes, channels_first(logits), dtype).fits_on_chip else rows
     return ForwardOutput(
         logits.new_empty(shape, dtype=dtype),
         logits.new_empty(shape, dtype=dtype),
         logits.new_empty(len(calls), height, width, dtype=dtype),
         logits.new_empty(len(calls), height, dtype=torch.int32),
+        logits.new_empty(sum(call.num_made for call in calls), rows, classes, dtype=dtype),
     )
 
 
 def gradients(
     batch: RowBatch,
-    calls: list[LaunchCall],
+    calls: Sequence[LaunchCall],
     upstream: Tensor,
     over: Tensor | None,
     kept: Tensor,

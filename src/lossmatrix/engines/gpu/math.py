@@ -72,7 +72,7 @@ def power(base, exponent):
 
 @triton.jit
 def growth(weight, log_weight, exponent):
-    """weight · (exp(exponent) − 1); a large exponent is joined by the weight before it is raised."""
+    """weight · (exp(exponent) − 1); the weight joins a large exponent before it is raised."""
     large = exponent > 1.0
     joined = tl.exp(tl.where(large, log_weight + exponent, 0.0)) - weight
     return tl.where(large, joined, weight * expm1(tl.where(large, 0.0, exponent)))

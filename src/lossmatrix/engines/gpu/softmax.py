@@ -105,7 +105,7 @@ def costs_at(costs, truth, sample, j, inside):
 
 @triton.jit
 def set_apart(truth, F):
-    """The class that the formula has other words for: decisions have none, so any of them will do."""
+    """The class that the formula has other words for: any will do where cells are decisions."""
     return truth * 0 if F.decisions else truth
 
 

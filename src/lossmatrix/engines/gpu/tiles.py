@@ -149,8 +149,13 @@ def write_gradient(grid, rows, j, inside, slopes, scale, ADD: tl.constexpr):
 
 
 @triton.jit
-def total(losses, factors, value, denominator, count, MEAN: tl.constexpr, BLOCK: tl.constexpr):
-    """The sum of the programs' sums, over the denominator for a mean: one program, one order."""
+def total(
+    losses, factors, more, value, denominator, count, MEAN: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The sum of the programs' sums and of ``more``, over the denominator for a mean.
+
+    One program, and so one order.
+    """
     j = tl.arange(0, BLOCK)
     loss = tl.zeros((BLOCK,), losses.dtype.element_ty)
     factor = tl.zeros((BLOCK,), losses.dtype.element_ty)
@@ -158,8 +163,10 @@ def total(losses, factors, value, denominator, count, MEAN: tl.constexpr, BLOCK:
         loss += tl.load(losses + start + j, mask=start + j < count, other=0.0)
         if MEAN:
             factor += tl.load(factors + start + j, mask=start + j < count, other=0.0)
+    found = tl.sum(loss, 0)
+    if more is not None:
+        found += tl.load(more)
     if MEAN:
         tl.store(denominator, tl.sum(factor, 0))
-        tl.store(value, tl.sum(loss, 0) / tl.sum(factor, 0))
-    else:
-        tl.store(value, tl.sum(loss, 0))
+        found = found / tl.sum(factor, 0)
+    tl.store(value, found)
