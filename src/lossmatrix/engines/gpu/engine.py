@@ -42,7 +42,7 @@ from lossmatrix.problem import Bound, Problem, check_range, numbered
 
 if TYPE_CHECKING:
     from lossmatrix.engines.gpu.launch import ForwardOutput, LaunchCall, RowBatch
-    from lossmatrix.engines.gpu.risk import Calls, RiskCalls
+    from lossmatrix.engines.gpu.risk import Calls, RiskLaunches
     from lossmatrix.engines.gpu.softmax import KernelFormula
 
 INSTALLED = find_spec("triton") is not None
@@ -223,18 +223,18 @@ def calls(bound: Bound, logits: Tensor, dtype: torch.dtype) -> Calls:
 
 def _call_of(
     group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool
-) -> LaunchCall | RiskCalls:
+) -> LaunchCall | RiskLaunches:
     """The kernel of a group; or its kernels, with products of a matrix in between."""
     if group.risk is None:
         return _call(group.terms, HARD, device, dtype, planes)
-    from lossmatrix.engines.gpu.risk import RiskCalls
+    from lossmatrix.engines.gpu.risk import RiskLaunches
 
     costs, by_row = group.risk.costs, (group.risk, *group.terms)
     if costs is None or any(t.costs is not None and t.costs.num_samples for t in by_row):
         raise NoKernelError("it reads risks of costs that every sample has of its own")
     over = group.decisions
     classes = _call(group.terms, HARD, device, dtype, planes, risk=True)
-    return RiskCalls(
+    return RiskLaunches(
         costs.to(device, dtype),
         _call(ERROR, HARD, device, dtype, planes),
         None if over is None else _call((over,), DECISIONS, device, dtype, False),

@@ -250,11 +250,11 @@ class RowBatch:
         truth = torch.where(counts, self.target, 0).long().clamp(0, len(self.weight) - 1)
         return torch.where(counts, self.weight[truth], 0.0).sum()
 
-    def options(self, *tensors: Tensor | None) -> dict[str, Any]:
-        """How the kernels cut and read the tensors, which have the logits' shape."""
+    def options(self, call: LaunchCall, gradient: Tensor | None) -> dict[str, Any]:
+        """How the kernels cut and read logits and gradient."""
         tiles, (_, classes, positions) = self.tiling, self.sizes
         unit = math.gcd(16, positions if self.planes else classes)
-        for tensor in tensors:  # of how many numbers all lines are a multiple
+        for tensor in (self.logits, gradient):  # of how many numbers all lines are a multiple
             if tensor is not None:
                 b, c, p = tensor.stride()
                 outer = (b, c) if self.planes else (b, 0 if self.swapped else p)
@@ -265,6 +265,7 @@ class RowBatch:
             "CLASSES": tiles.classes,
             "UNIT": unit,
             "PLANES": self.planes,
+            "COUNT": call.parameters.numel(),
             "num_warps": tiles.warps,
         }
 
@@ -335,8 +336,7 @@ def forward(
     ``stats`` are filled with what it needs.
     """
     inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
-    options = batch.options(batch.logits, gradient) | {"ADD": add, "REDUCED": factors is not None}
-    options |= {"COUNT": call.parameters.numel()}
+    options = batch.options(call, gradient) | {"ADD": add, "REDUCED": factors is not None}
     z, programs = batch.grid(batch.logits), batch.programs
     if batch.tiling.fits_on_chip:
         slopes = None if gradient is None else batch.grid(gradient)
@@ -404,8 +404,7 @@ def backward(
 ) -> None:
     """The gradient of one call; ``is_made`` where it is there already for an upstream of 1."""
     inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
-    options = batch.options(batch.logits, gradient) | {"ADD": add}
-    options |= {"COUNT": call.parameters.numel()}
+    options = batch.options(call, gradient) | {"ADD": add}
     grids, programs = (batch.grid(batch.logits), batch.grid(gradient)), batch.programs
     if batch.tiling.fits_on_chip:
         flags = {"LOSS": False, "SLOPES": True, "SKIP_IF_UPSTREAM_IS_ONE": is_made}

@@ -27,7 +27,7 @@ BLOCK_RISK = 2**26  # numbers of a block of rows between kernels and products: 2
 
 
 @dataclass(frozen=True)
-class RiskCalls:
+class RiskLaunches:
     """The kernels of a group, and the matrix of the products between them."""
 
     costs: CostMatrix
@@ -79,7 +79,7 @@ class RiskCalls:
             torch.mul(turned, self.factor, out=made[-1])
 
 
-Calls = Sequence["LaunchCall | RiskCalls"]
+Calls = Sequence["LaunchCall | RiskLaunches"]
 
 
 def make(batch: RowBatch, calls: Calls, made: Tensor, risk_grad: bool = True) -> Tensor | None:
@@ -88,7 +88,7 @@ def make(batch: RowBatch, calls: Calls, made: Tensor, risk_grad: bool = True) ->
         return None
     losses, at = made.new_zeros(made.shape[1]), 0
     for call in calls:
-        if isinstance(call, RiskCalls):
+        if isinstance(call, RiskLaunches):
             mine = made[at : at + call.num_made]
             at += call.num_made
             call.run(batch, losses, list(mine), risk_grad)
@@ -99,7 +99,7 @@ def with_made(calls: Calls, made: Tensor) -> list[LaunchCall]:
     """The calls over classes, each with the rows that were made for it as further costs."""
     rows, found = iter(made), list[LaunchCall]()
     for call in calls:
-        if isinstance(call, RiskCalls):
+        if isinstance(call, RiskLaunches):
             further = [_of_rows(next(rows)) for _ in range(call.num_made)]
             call = replace(call.classes, costs=(*call.classes.costs, *further))
         found.append(call)

@@ -104,13 +104,14 @@ def rows_of(block, truth, positions, number_type: tl.constexpr, ROWS: tl.constex
 def scale_of(rows, upstream):
     """What multiplies the gradient of every row: 1 without ``upstream``."""
     if upstream is None:
-        return tl.zeros_like(rows.weight) + 1.0
-    scale = rows.weight
-    if upstream.data is not None:
-        above = tl.load(upstream.data + rows.number * upstream.stride, mask=rows.real, other=0.0)
-        scale = scale * above.to(scale.dtype)
-    if upstream.denominator is not None:
-        scale = scale / tl.load(upstream.denominator)
+        scale = tl.full(rows.weight.shape, 1.0, rows.weight.dtype)
+    else:
+        scale = rows.weight
+        if upstream.data is not None:
+            place = upstream.data + rows.number * upstream.stride
+            scale = scale * tl.load(place, mask=rows.real, other=0.0).to(scale.dtype)
+        if upstream.denominator is not None:
+            scale = scale / tl.load(upstream.denominator)
     return scale
 
 
