@@ -28,6 +28,7 @@ from lossmatrix.problem import Bound, Options, read
 
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's about itself
 SUM = lm.CrossEntropy() + 0.5 * lm.ExpectedCost()
+WITH_RISK = lm.CrossEntropy() + lm.DecisionScore()
 DISTINCT: list[lm.Loss] = [  # one for each way through the kernels
     SUM,  # one visit
     lm.CostSensitiveCrossEntropy() + lm.Unlikelihood(),  # two, and two streams of costs
@@ -35,7 +36,7 @@ DISTINCT: list[lm.Loss] = [  # one for each way through the kernels
     lm.SoftmaxMargin(log=True),  # margins
     lm.CrossEntropy() + 2.0 * lm.SoftmaxMargin(),  # two kernels, added
     lm.EntropicRisk(),  # the top class's cost in every cell
-    lm.CrossEntropy() + lm.DecisionScore(),  # products between kernels
+    WITH_RISK,  # products between kernels
     lm.EnergyScore(),  # and an excess in every cell
 ]
 ROADS = ["whole", "blocks", "at once"]
@@ -160,17 +161,23 @@ RISKS: dict[str, lm.CostMatrix] = {
 }
 
 
-@pytest.mark.parametrize("kind", RISKS)
-@pytest.mark.parametrize("layout", ["rows", "planes"])
-@pytest.mark.parametrize("road", ["whole", "blocks"])
+@pytest.mark.parametrize(
+    ("road", "layout", "kind"),
+    [
+        *(("whole", "rows", kind) for kind in RISKS),
+        *(("whole", "planes", kind) for kind in ("dense", "more decisions")),
+        ("blocks", "planes", "fewer decisions"),
+        ("blocks", "rows", "tree"),
+    ],
+)
 def test_risks_are_those_of_every_kind(
     road: str, layout: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(road, monkeypatch)
-    monkeypatch.setattr(risk, "BLOCK_RISK", 23 * 8)  # blocks of rows, and within planes
+    monkeypatch.setattr(risk, "BLOCK_RISK", 23 * 20)  # blocks of rows, and within planes
     logits, target = problem(23, layout, 2.0)
     upstream = 0.5 + torch.rand(target.shape, generator=torch.Generator().manual_seed(1))
-    for loss in (lm.DecisionScore(), lm.CrossEntropy() + lm.DecisionScore(), lm.EnergyScore()):
+    for loss in (lm.DecisionScore(), WITH_RISK, lm.EnergyScore()):
         costs = RISKS[kind]
         if isinstance(loss, lm.EnergyScore) and refuses(loss, costs):
             continue
@@ -225,9 +232,6 @@ def test_costs_without_a_kernel_are_refused_with_the_reason() -> None:
     costs = lm.LowRank.squared_distances(torch.arange(6000.0).reshape(3000, 2))
     with pytest.raises(RuntimeError, match="is of a kind that its kernels know up to 2048 classes"):
         lm.ExpectedCost()(logits, target, costs, engine="triton")
-
-
-WITH_RISK = lm.CrossEntropy() + lm.DecisionScore()
 
 
 @pytest.mark.parametrize("loss", [lm.ExpectedCost(), WITH_RISK], ids=repr)
@@ -436,3 +440,15 @@ def test_the_benchmark_of_the_gpu_checks_what_it_times(monkeypatch: pytest.Monke
     shifted = lm.Criterion(lm.CrossEntropy(), engine="triton")
     wrong = gpu.error(case, "CrossEntropy", lambda z, y: 1.01 * shifted(z, y), costs, cpu)
     assert wrong > 9e-3
+
+
+def test_the_check_for_a_gpu_counts_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(risk, "BLOCK_RISK", 700)
+    gpu_check = SimpleNamespace(**runpy.run_path(str(folder / "gpu_check.py"), run_name="check"))
+    few = ((64, 19), torch.float32, "fewer", "cpu")
+    assert gpu_check.error(lm.DecisionScore(), *few, weighted=True) < 1e-6
+    product = risk.product
+    monkeypatch.setattr(risk, "product", lambda *asked: 1.001 * product(*asked))
+    assert gpu_check.error(lm.DecisionScore(), *few, weighted=True) > 1e-4

@@ -61,13 +61,14 @@ class RiskLaunches:
     ) -> None:
         slopes, own = torch.empty_like(batch.logits, dtype=batch.dtype), torch.empty_like(losses)
         _visit(batch, self.error, own, slopes)
-        along = error = slopes.movedim(1, 2).reshape(batch.target.numel(), -1)
+        classes = batch.logits.shape[1]
+        along = error = slopes.movedim(1, 2).reshape(-1, classes)
         excess = product(error, self.costs, False)
         if self.reads_excess:
-            made[0].copy_(excess[:, : error.shape[1]])
+            made[0].copy_(excess[:, :classes])
         if self.decisions is not None:
             logits = excess.new_zeros(1, excess.shape[1], 1).expand(*excess.shape, 1)
-            target, classes = batch.target.reshape(-1, 1), error.shape[1]
+            target = batch.target.reshape(-1, 1)
             over = replace(batch, logits=logits, target=target, num_truths=classes)
             call = replace(self.decisions, costs=(*self.decisions.costs, _of_rows(excess)))
             along = torch.empty_like(excess)
