@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from registry import every_loss, refusal, table_for
-from test_native import problem, table, value_and_gradient
+from registry import every_loss, refusal, refuses, table_for
+from test_native import metric, problem, table, value_and_gradient
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -23,17 +23,21 @@ from lossmatrix.codegen.derive import HARD, derive
 from lossmatrix.codegen.triton import print_triton
 from lossmatrix.engines import choose
 from lossmatrix.engines.gpu import engine as triton
-from lossmatrix.engines.gpu import launch
+from lossmatrix.engines.gpu import launch, risk
 from lossmatrix.problem import Bound, Options, read
 
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's about itself
 SUM = lm.CrossEntropy() + 0.5 * lm.ExpectedCost()
+WITH_RISK = lm.CrossEntropy() + lm.DecisionScore()
 DISTINCT: list[lm.Loss] = [  # one for each way through the kernels
     SUM,  # one visit
     lm.CostSensitiveCrossEntropy() + lm.Unlikelihood(),  # two, and two streams of costs
     lm.CostFocal(0.5),  # three
     lm.SoftmaxMargin(log=True),  # margins
     lm.CrossEntropy() + 2.0 * lm.SoftmaxMargin(),  # two kernels, added
+    lm.EntropicRisk(),  # the top class's cost in every cell
+    WITH_RISK,  # products between kernels
+    lm.EnergyScore(),  # and an excess in every cell
 ]
 ROADS = ["whole", "blocks", "at once"]
 
@@ -79,7 +83,8 @@ def test_its_error_is_at_most_twice_the_references(
     layouts, scales = ["rows", "sliced", "columns", "planes"], [1.0, 12.0, 300.0, 3.0]
     for num_classes, layout, scale in zip((1, 2, 47, 17), layouts, scales, strict=True):
         exact_logits, target = problem(num_classes, layout, scale)
-        logits, D = exact_logits.to(dtype), table(num_classes).float().double()
+        made = metric if isinstance(loss, lm.EnergyScore) else table
+        logits, D = exact_logits.to(dtype), made(num_classes).float().double()
         upstream = 0.5 + torch.rand(target.shape, generator=torch.Generator().manual_seed(1))
         exact = value_and_gradient(loss, logits.double(), target, D, "reference", upstream)
         reference = value_and_gradient(loss, logits, target, D, "reference", upstream)
@@ -144,6 +149,65 @@ def test_costs_of_every_kind_come_from_the_kind(
         torch.testing.assert_close(ours, exact, rtol=1e-9, atol=1e-9)
 
 
+TALL = lm.Dense(table(23)[:, :9])
+RISKS: dict[str, lm.CostMatrix] = {
+    name: KINDS[name] for name in ("dense", "zero-one", "ordinal", "power", "tree", "sparse")
+} | {
+    "scaled": lm.Sparse(23, EXCEPTIONS).scaled(0.25),
+    "low rank": lm.LowRank.squared_distances(torch.sin(torch.arange(46.0)).reshape(23, 2)),
+    "one more decision": lm.Dense(table(23)).with_abstain(1.5),
+    "more decisions": lm.Dense(torch.cat([table(23), table(23).flip(0)], 1)),
+    "fewer decisions": TALL,
+}
+
+
+@pytest.mark.parametrize(
+    ("road", "layout", "kind"),
+    [
+        *(("whole", "rows", kind) for kind in RISKS),
+        *(("whole", "planes", kind) for kind in ("dense", "more decisions")),
+        ("blocks", "planes", "fewer decisions"),
+        ("blocks", "rows", "tree"),
+    ],
+)
+def test_risks_are_those_of_every_kind(
+    road: str, layout: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(road, monkeypatch)
+    monkeypatch.setattr(risk, "BLOCK_RISK", 23 * 20)  # blocks of rows, and within planes
+    logits, target = problem(23, layout, 2.0)
+    upstream = 0.5 + torch.rand(target.shape, generator=torch.Generator().manual_seed(1))
+    for loss in (lm.DecisionScore(), WITH_RISK, lm.EnergyScore()):
+        costs = RISKS[kind]
+        if isinstance(loss, lm.EnergyScore) and refuses(loss, costs):
+            continue
+        arguments = (logits, target, costs)
+        ours = value_and_gradient(loss, *arguments, "triton", upstream)
+        exact = value_and_gradient(loss, *arguments, "reference", upstream)
+        torch.testing.assert_close(ours, exact, rtol=1e-9, atol=1e-9)
+        alone = loss(*arguments, engine="triton", reduction="none")  # no gradient is wanted
+        torch.testing.assert_close(alone.double(), exact[0], rtol=1e-9, atol=1e-9)
+
+
+def test_products_are_in_full_precision_whatever_is_allowed() -> None:
+    matmul, seen = torch.backends.cuda.matmul, []
+
+    class Watched(lm.Dense):
+        def _expected(self, weights: Tensor) -> Tensor:
+            seen.append(matmul.fp32_precision)
+            return super()._expected(weights)
+
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+    try:
+        lm.DecisionScore()(
+            torch.zeros(2, 3), torch.tensor([0, 1]), Watched(table(3)), engine="triton"
+        )
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+    assert seen == ["ieee"]
+
+
 @pytest.mark.parametrize("layout", ["rows", "planes"])
 def test_costs_of_samples(layout: str) -> None:
     logits, target = problem(5, layout, 2.0)
@@ -157,6 +221,12 @@ def test_costs_of_samples(layout: str) -> None:
             torch.testing.assert_close(ours, theirs)
 
 
+def test_risks_of_costs_of_samples_are_refused_with_the_reason() -> None:
+    costs = lm.PerExample(torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="reads risks of costs that every sample has of its own"):
+        lm.DecisionScore()(torch.zeros(2, 3), torch.tensor([0, 1]), costs, engine="triton")
+
+
 def test_costs_without_a_kernel_are_refused_with_the_reason() -> None:
     logits, target = torch.zeros(2, 3000), torch.tensor([0, 1])
     costs = lm.LowRank.squared_distances(torch.arange(6000.0).reshape(3000, 2))
@@ -164,11 +234,12 @@ def test_costs_without_a_kernel_are_refused_with_the_reason() -> None:
         lm.ExpectedCost()(logits, target, costs, engine="triton")
 
 
+@pytest.mark.parametrize("loss", [lm.ExpectedCost(), WITH_RISK], ids=repr)
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("layout", ["rows", "planes"])
 def test_weights_and_reductions_are_the_references(
-    layout: str, reduction: str, road: str, monkeypatch: pytest.MonkeyPatch
+    layout: str, reduction: str, road: str, loss: lm.Loss, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(road, monkeypatch)
     logits, target = problem(5, layout, 2.0)
@@ -184,7 +255,7 @@ def test_weights_and_reductions_are_the_references(
         z = logits.clone().requires_grad_()
         found = []
         for engine in ("triton", "reference"):
-            value = lm.ExpectedCost()(z, target, table(5), engine=engine, **options)
+            value = loss(z, target, table(5), engine=engine, **options)
             upstream = torch.full_like(value, times)
             found.append((value, *torch.autograd.grad(value, z, upstream, retain_graph=True)))
             again = torch.autograd.grad(value, z, upstream)[0]
@@ -192,31 +263,31 @@ def test_weights_and_reductions_are_the_references(
         torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("loss", [lm.ExpectedCost(), WITH_RISK], ids=repr)
 @pytest.mark.parametrize("rows", [0, 1])
-def test_batches_of_nothing_and_batches_that_are_ignored(rows: int) -> None:
+def test_batches_of_nothing_and_batches_that_are_ignored(rows: int, loss: lm.Loss) -> None:
     for reduction in ("mean", "sum", "none"):
         logits = torch.zeros(rows, 3, requires_grad=True)
         target = torch.full((rows,), -100)
-        ours = lm.ExpectedCost()(logits, target, table(3), engine="triton", reduction=reduction)
-        theirs = lm.ExpectedCost()(
-            logits, target, table(3), engine="reference", reduction=reduction
-        )
+        ours = loss(logits, target, table(3), engine="triton", reduction=reduction)
+        theirs = loss(logits, target, table(3), engine="reference", reduction=reduction)
         torch.testing.assert_close(ours, theirs, equal_nan=True)
         assert torch.autograd.grad(ours.sum(), logits)[0].shape == logits.shape
 
 
+@pytest.mark.parametrize("loss", [lm.ExpectedCost(), lm.DecisionScore()], ids=repr)
 @pytest.mark.parametrize("road", ["whole", "blocks"])
 def test_a_target_that_is_no_class_gives_nan_and_an_error_where_it_is_checked(
-    road: str, monkeypatch: pytest.MonkeyPatch
+    road: str, loss: lm.Loss, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(road, monkeypatch)
     logits, target = torch.zeros(3, 5), torch.tensor([1, 5, -1])
-    bound = Bound(lm.ExpectedCost().bind(lm.Dense(table(5))))
+    bound = Bound(loss.bind(lm.Dense(table(5))))
     found = triton.compute(read(bound, logits, target, Options(reduction="none"))).value
     assert found.isnan().tolist() == [False, True, True]
     assert triton.compute(read(bound, logits, target, Options(reduction="mean"))).value.isnan()
     with pytest.raises(IndexError, match="Target 5 is out of bounds"):
-        lm.ExpectedCost()(logits, target, table(5), engine="triton")
+        loss(logits, target, table(5), engine="triton")
 
 
 @pytest.mark.parametrize("road", ["whole", "blocks"])
@@ -226,7 +297,8 @@ def test_masked_classes_ties_and_infinite_gaps(road: str, monkeypatch: pytest.Mo
     rows = [[0.5, low, 1.0], [low, low, 0.0], [2.0, 2.0, 2.0], [0.0, 1e4, 1e4], [0.0, -1e4, 3e4]]
     wide = torch.cat([torch.full((5, 20), low), torch.tensor(rows), torch.full((5, 20), low)], 1)
     target, D = torch.tensor([20, 22, 21, 20, 21]), table(43)
-    for loss in (lm.CrossEntropy(), lm.ExpectedCost(), lm.Unlikelihood(), lm.SoftmaxMargin()):
+    plain = (lm.CrossEntropy(), lm.ExpectedCost(), lm.Unlikelihood(), lm.SoftmaxMargin())
+    for loss in (*plain, lm.EntropicRisk(), WITH_RISK, lm.DecisionScore()):
         ours = value_and_gradient(loss, wide, target, D, "triton", torch.ones(5))
         exact = value_and_gradient(loss, wide.double(), target, D, "reference", torch.ones(5))
         torch.testing.assert_close(ours, exact, rtol=1e-6, atol=1e-6)
@@ -271,11 +343,14 @@ def test_the_second_derivative_is_the_references() -> None:
 
 
 @compiles
+@pytest.mark.parametrize("loss", [SUM, WITH_RISK], ids=repr)
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_a_traced_graph_holds_one_operator_and_another_for_the_gradient(reduction: str) -> None:
+def test_a_traced_graph_holds_one_operator_and_another_for_the_gradient(
+    reduction: str, loss: lm.Loss
+) -> None:
     torch._dynamo.reset()
     logits, target = problem(5, "planes", 1.0)
-    criterion = lm.Criterion(SUM, table(5), engine="triton", reduction=reduction)
+    criterion = lm.Criterion(loss, table(5), engine="triton", reduction=reduction)
     traced = torch.compile(criterion, fullgraph=True, backend="aot_eager")
     results = []
     for call in (criterion, traced):
@@ -286,11 +361,14 @@ def test_a_traced_graph_holds_one_operator_and_another_for_the_gradient(reductio
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.parametrize("loss", [SUM, WITH_RISK + lm.EntropicRisk()], ids=repr)
 @pytest.mark.parametrize("road", ["whole", "blocks"])
-def test_the_operators_meet_pytorchs_checks(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operators_meet_pytorchs_checks(
+    road: str, loss: lm.Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()  # no poison: one call is compared with another
     take(road, monkeypatch)
-    criterion = lm.Criterion(SUM, table(5))
+    criterion = lm.Criterion(loss, table(5))
     logits, target = problem(5, "planes", 1.0)
     z = logits.float().reshape(3, 5, 35).requires_grad_()
     for reduction in ("mean", "none"):
@@ -320,7 +398,7 @@ def test_one_changed_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     printed = print_triton(derive(lm.ExpectedCost().bind(lm.Dense(table(3))), HARD))
     text = printed.structs[""].replace("a[0]", "1.001 * a[0]")
     wrong = launch.formula("formula_wrong", text)
-    monkeypatch.setattr(triton, "_formula", lambda terms: wrong)
+    monkeypatch.setattr(triton, "_formula", lambda *asked: wrong)
     with pytest.raises(AssertionError):
         test_its_error_is_at_most_twice_the_references(
             "whole", torch.float32, lm.ExpectedCost(), monkeypatch
@@ -362,3 +440,15 @@ def test_the_benchmark_of_the_gpu_checks_what_it_times(monkeypatch: pytest.Monke
     shifted = lm.Criterion(lm.CrossEntropy(), engine="triton")
     wrong = gpu.error(case, "CrossEntropy", lambda z, y: 1.01 * shifted(z, y), costs, cpu)
     assert wrong > 9e-3
+
+
+def test_the_check_for_a_gpu_counts_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(risk, "BLOCK_RISK", 700)
+    gpu_check = SimpleNamespace(**runpy.run_path(str(folder / "gpu_check.py"), run_name="check"))
+    few = ((64, 19), torch.float32, "fewer", "cpu")
+    assert gpu_check.error(lm.DecisionScore(), *few, weighted=True) < 1e-6
+    product = risk.product
+    monkeypatch.setattr(risk, "product", lambda *asked: 1.001 * product(*asked))
+    assert gpu_check.error(lm.DecisionScore(), *few, weighted=True) > 1e-4

@@ -150,10 +150,6 @@ REFUSALS: dict[str, dict[type[lm.Loss] | str, str]] = {
     "triton": {
         SMOOTHED: "class probabilities and label smoothing have no kernel",
         PROBABILITIES: "class probabilities and label smoothing have no kernel",
-        lm.DecisionScore: "reads the risk of decisions",
-        lm.EnergyScore: "reads the risk of decisions",
-        lm.EntropicRisk: "reads the cost of the top class",
-        lm.SimilarityLikelihood: "reads the cost of the top class",
     },
     "reference": {},
 }

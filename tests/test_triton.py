@@ -223,6 +223,47 @@ def test_costs_of_every_kind_compile(
     assert len(compiled) == 3 * len(kinds)
 
 
+RISKS = [
+    lm.CrossEntropy() + lm.DecisionScore(),
+    lm.DecisionScore(),
+    lm.EnergyScore(),
+    lm.CrossEntropy() + lm.EntropicRisk(),
+]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((4, 19), torch.float32),
+        ((4, 1000), torch.bfloat16),
+        ((2, 12000), torch.float32),
+        ((1, 19, 8, 8), torch.float32),
+        pytest.param((2, 12000), torch.float64, marks=slow),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("loss", RISKS, ids=repr)
+def test_losses_that_read_risks_compile_and_spill_next_to_nothing(
+    loss: lm.Loss,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    compiled: list[tuple[str, Any]],
+    tmp_path: Path,
+) -> None:
+    run(loss, shape, dtype, lm.Ordinal(shape[1]))
+    visits = 3 if isinstance(loss, lm.EnergyScore) else 4
+    if "EntropicRisk" in repr(loss):
+        visits = 2
+    elif shape[1] == 12000:  # an error, and a slope along decisions, take a visit each
+        visits = 4 if isinstance(loss, lm.EnergyScore) else 6
+    assert len(compiled) == visits + 1
+    for kernel_name, kernel in compiled:
+        used = resources(kernel, tmp_path)
+        allowed = 32 if isinstance(loss, lm.EnergyScore) else 0
+        assert used["LOCAL"] == 0, (kernel_name, used)
+        assert used["STACK"] <= allowed or dtype == torch.float64, (kernel_name, used)
+
+
 def test_planes_of_many_classes_compile(compiled: list[tuple[str, Any]]) -> None:
     run(SUM, (1, 300, 64, 64), torch.float32, lm.Dense(torch.ones(300, 300)))
     assert [name for name, _ in compiled] == ["forward_kernel", "total", "backward_kernel"]

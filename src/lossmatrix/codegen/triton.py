@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Prints a derived formula as functions in Triton's language."""
+"""Prints a derived formula as functions in Triton's language.
+
+Numbers that are made for every row before the kernel runs are read as costs are: behind the rows
+of costs come the excess, if the formula reads it, and the risk gradient.
+"""
 
 from __future__ import annotations
 
 import hashlib
 
 from lossmatrix.codegen.cpp import Formula
-from lossmatrix.codegen.derive import Arithmetic
+from lossmatrix.codegen.derive import DECISIONS, Arithmetic
 from lossmatrix.codegen.symbols import Symbol, python
 
 
@@ -18,41 +22,63 @@ def print_triton(formula: Arithmetic) -> Formula:
 
 
 def _body(formula: Arithmetic) -> str:
+    words = _words(formula)
+    of_row = any(each.startswith(("k.tc[", "k.lz", "k.r")) for each in formula.names)
     flags = {
         "tilted": formula.has_margin,
-        "one_phase": formula.linear and formula.linear_in_p,
+        "decisions": formula.kind is DECISIONS,
+        "one_phase": formula.linear and formula.linear_in_p and not of_row,
         "linear": formula.linear,
         "sums": len(formula.terms),
     }
     return "\n\n".join(
         [
             "".join(f"{flag} = {value}\n" for flag, value in flags.items()),
-            _jitted("margin(c, a)", formula.margin),
-            _jitted("margin_truth(c, a)", formula.margin_truth),
-            _jitted("terms(k, a)", formula.terms),
-            _jitted("terms_truth(k, a)", formula.terms_truth),
-            _jitted("pull(k, a, f)", formula.grad_term),
-            _jitted("pull_truth(k, a, f)", formula.grad_term_truth),
-            _jitted("slope(k, a, f)", formula.slope),
-            _jitted("slope_truth(k, a, f)", formula.slope_truth),
-            _jitted("loss(t, a)", formula.loss),
-            _jitted("partials(t, a)", formula.partials),
+            _jitted("margin(c, a)", formula.margin, words),
+            _jitted("margin_truth(c, a)", formula.margin_truth, words),
+            _jitted("terms(k, a)", formula.terms, words),
+            _jitted("terms_truth(k, a)", formula.terms_truth, words),
+            _jitted("pull(k, a, f)", formula.grad_term, words),
+            _jitted("pull_truth(k, a, f)", formula.grad_term_truth, words),
+            _jitted("slope(k, a, f)", formula.slope, words),
+            _jitted("slope_truth(k, a, f)", formula.slope_truth, words),
+            _jitted("loss(t, a)", formula.loss, words),
+            _jitted("partials(t, a)", formula.partials, words),
         ]
     )
 
 
-def _jitted(signature: str, value: Symbol | list[Symbol]) -> str:
+def _words(formula: Arithmetic) -> dict[str, str]:
+    """What a kernel calls the words that it reads as costs.
+
+    Of the risk gradient what is alike for all classes has no part in the gradient along the
+    logits; with that of the top class taken out, nothing cancels.
+    """
+    excess = f"k.c[{formula.streams}]"
+    last = formula.streams + ("k.x" in formula.names)
+    return {
+        "k.x": excess,
+        "k.risk": f"(k.c[0] + {excess})",
+        "k.r": f"(k.c[{last}] - k.tc[{last}])",
+    }
+
+
+def _jitted(signature: str, value: Symbol | list[Symbol], words: dict[str, str]) -> str:
     """A function of one value, or of a tuple; of a cell (k), even constants have its shape."""
     like = "k.p" if "(k," in signature else None
-    values = [_python(each, like) for each in (value if isinstance(value, list) else [value])]
+    values = [
+        _python(each, words, like) for each in (value if isinstance(value, list) else [value])
+    ]
     text = f"({', '.join(values)},)" if isinstance(value, list) else values[0]
     if "(c," in signature:  # margins are made before there are cells
         text = text.replace("k.c[", "c[")
     return f"@triton.jit\ndef {signature}:\n    return {text}\n"
 
 
-def _python(symbol: Symbol, like: str | None) -> str:
+def _python(symbol: Symbol, words: dict[str, str], like: str | None) -> str:
     """A Python expression; parameters need no conversion to the type of the computation."""
-    bare = symbol.renamed(lambda text: text[2:-1] if text.startswith("V(") else text)
+    bare = symbol.renamed(
+        lambda text: text[2:-1] if text.startswith("V(") else words.get(text, text)
+    )
     text = bare.printed(python)
     return f"constant({text}, {like})" if like and symbol.constant is not None else text

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass, replace
 
 import torch
@@ -10,16 +11,21 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lossmatrix.codegen.derive import (
+    DECISIONS,
     PARAMETERS,
+    SOFT,
     STREAMS,
+    derive,
     has_margin,
     over_decisions,
     parameters,
     reads_risk,
     streams,
 )
+from lossmatrix.codegen.symbols import name
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses.base import Loss, Term
+from lossmatrix.losses.language import Cells, weigh
 from lossmatrix.problem import Bound, Problem, in_memory
 
 
@@ -119,6 +125,57 @@ def _fitting(terms: list[Term]) -> list[TermGroup]:
         else:
             groups[-1] = TermGroup(joined)
     return groups
+
+
+# --- risks that are made between kernels ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LogScore(Loss):
+    """−t log p, whose gradient is the error p − t."""
+
+    reads = None
+
+    def term(self, cell: Cells) -> Tensor:
+        """The truth's own −log p."""
+        return -weigh(cell.target, cell.log_p)
+
+
+ERROR = (Term(1.0, LogScore(), None),)
+
+
+def risk_factor(group: TermGroup) -> float:
+    """κ where ρ = κ (p − t); or ρ = κ g with the gradient g along the logits of decisions."""
+    if group.decisions is None:
+        terms, along = group.terms, name("k.err")
+        risk_grad = derive(terms, SOFT, True).risk_grad
+    else:
+        terms, along = (group.decisions,), name("k.g")
+        risk_grad = derive(terms, DECISIONS).risk_grad
+    factor = risk_grad / along
+    values = {f"V(a[{i}])": value for i, value in enumerate(parameters(terms))}
+    if not factor.names <= values.keys():
+        raise NoKernelError("it reads risks in another way than a kernel between products knows")
+    return factor.at(values)
+
+
+ALL_ROWS = (slice(None), slice(None))
+
+
+def blocks(sizes: tuple[int, int, int], numbers: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of (B, P) whose rows fit a block of so many numbers."""
+    batch, classes, positions = sizes
+    rows = max(1, numbers // max(1, classes))
+    if batch * positions <= rows:
+        yield ALL_ROWS
+        return
+    step_b, step_p = max(1, rows // positions), min(positions, rows)
+    for b in range(0, batch, step_b):
+        for p in range(0, positions, step_p):
+            yield slice(b, b + step_b), slice(p, p + step_p)
+
+
+# --- what is asked of a call ---------------------------------------------------------------------
 
 
 def refuses(problem: Problem) -> str | None:

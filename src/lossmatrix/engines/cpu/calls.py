@@ -10,7 +10,6 @@ decisions. Beyond, a block of rows takes three kernels with products of the matr
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -27,7 +26,6 @@ from lossmatrix.codegen.derive import (
     streams,
     structure,
 )
-from lossmatrix.codegen.symbols import name
 from lossmatrix.costs import CostMatrix, Dense
 from lossmatrix.costs.base import multiply
 from lossmatrix.engines.cpu.compile import (
@@ -41,9 +39,16 @@ from lossmatrix.engines.cpu.compile import (
     parallel_for,
 )
 from lossmatrix.engines.cpu.costs import row_program
-from lossmatrix.engines.plan import NoKernelError, TermGroup, plan_of
-from lossmatrix.losses.base import Loss, Term
-from lossmatrix.losses.language import Cells, weigh
+from lossmatrix.engines.plan import (
+    ALL_ROWS,
+    ERROR,
+    NoKernelError,
+    TermGroup,
+    blocks,
+    plan_of,
+    risk_factor,
+)
+from lossmatrix.losses.base import Term
 from lossmatrix.problem import Bound, out_of_bounds
 
 # Sizes at which the way changes, each with what set it (Intel Xeon with AVX-512, two threads).
@@ -56,21 +61,9 @@ BLOCK_RISK = 2**19  # numbers of a block of rows between kernels and products: f
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
 HALVES = (torch.float16, torch.bfloat16)
-ALL = slice(None)
-ALL_ROWS = (ALL, ALL)
 
 
 # --- made ready once -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _LogScore(Loss):
-    """−t log p, whose gradient is the error p − t."""
-
-    reads = None
-
-    def term(self, cell: Cells) -> Tensor:
-        return -weigh(cell.target, cell.log_p)
 
 
 @dataclass
@@ -223,28 +216,18 @@ def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
                 call.task.decision_parameters[i] = value
         call.costs, call.fused = (*call.costs, Dense(table)), True
         return [call]
-    error = (Term(1.0, _LogScore(), None),)
     classes, decisions = (whole, None) if group.decisions is None else (parts[0], parts[1])
     return [
         RiskCalls(
             costs.to(dtype=dtype),
-            _call(_formula(error, kind, False), error, kind, dtype),
+            _call(_formula(ERROR, kind, False), ERROR, kind, dtype),
             None
             if decisions is None or group.decisions is None
             else _call(decisions, (group.decisions,), DECISIONS, dtype),
             _call(classes, group.terms, kind, dtype),
-            0.0 if decisions is not None else _error_factor(group),
+            0.0 if decisions is not None else risk_factor(group),
         )
     ]
-
-
-def _error_factor(group: TermGroup) -> float:
-    """κ where ρ = κ (p − t)."""
-    factor = derive(group.terms, SOFT, True).risk_grad / name("k.err")
-    values = {f"V(a[{i}])": value for i, value in enumerate(parameters(group.terms))}
-    if not factor.names <= values.keys():
-        raise NoKernelError(f"it reads risks of more than {MAX_FUSED} classes in a way of its own")
-    return factor.at(values)
 
 
 def _call(
@@ -395,12 +378,12 @@ def _run(call: KernelCall, visit: Visit, dtype: torch.dtype, started: bool) -> f
     visit = visit.with_positions()
     if visit.losses is not None and visit.losses.dim() == 1:
         visit.losses = visit.losses.unsqueeze(1)
-    blocks = list(_blocks(visit.sizes, BLOCK_COSTS))
+    parts = list(blocks(visit.sizes, BLOCK_COSTS))
     denominator = 0.0
-    if visit.reduction == "mean" and len(blocks) > 1:
+    if visit.reduction == "mean" and len(parts) > 1:
         denominator = _denominator(visit)
     return sum(
-        _run_block(call, visit, dtype, started, block, denominator, looked_up) for block in blocks
+        _run_block(call, visit, dtype, started, block, denominator, looked_up) for block in parts
     )
 
 
@@ -581,7 +564,7 @@ def _run_risk(calls: RiskCalls, visit: Visit, dtype: torch.dtype, started: bool)
     scale = 1.0 / _denominator(visit) if visit.reduction == "mean" else 1.0
     return sum(
         _risk_block(calls, visit, dtype, started, block, scale)
-        for block in _blocks(visit.sizes, BLOCK_RISK)
+        for block in blocks(visit.sizes, BLOCK_RISK)
     )
 
 
@@ -661,19 +644,6 @@ def _risk_block(
         both = of_classes if losses is None else of_classes + losses
         visit.losses[b, p] = visit.losses[b, p] + both if started else both
     return total
-
-
-def _blocks(sizes: tuple[int, int, int], numbers: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of (B, P) whose rows fit a block of so many numbers."""
-    batch, classes, positions = sizes
-    rows = max(1, numbers // max(1, classes))
-    if batch * positions <= rows:
-        yield ALL_ROWS
-        return
-    step_b, step_p = max(1, rows // positions), min(positions, rows)
-    for b in range(0, batch, step_b):
-        for p in range(0, positions, step_p):
-            yield slice(b, b + step_b), slice(p, p + step_p)
 
 
 def _denominator(visit: Visit) -> float:

@@ -16,16 +16,33 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from lossmatrix.codegen.derive import HARD, derive, parameters, streams, structure
+from lossmatrix.codegen.derive import (
+    DECISIONS,
+    HARD,
+    CellKind,
+    derive,
+    parameters,
+    streams,
+    structure,
+)
 from lossmatrix.codegen.triton import print_triton
 from lossmatrix.engines import plan as plans
 from lossmatrix.engines import reference
-from lossmatrix.engines.plan import NoKernelError, TermGroup, arguments, cast_output, plan_of
+from lossmatrix.engines.plan import (
+    ERROR,
+    NoKernelError,
+    TermGroup,
+    arguments,
+    cast_output,
+    plan_of,
+    risk_factor,
+)
 from lossmatrix.losses import Term
 from lossmatrix.problem import Bound, Problem, check_range, numbered
 
 if TYPE_CHECKING:
     from lossmatrix.engines.gpu.launch import ForwardOutput, LaunchCall, RowBatch
+    from lossmatrix.engines.gpu.risk import Calls, RiskLaunches
     from lossmatrix.engines.gpu.softmax import KernelFormula
 
 INSTALLED = find_spec("triton") is not None
@@ -72,11 +89,11 @@ class GpuKernels:
     ) -> tuple[Tensor, Tensor]:
         """The reduced loss and its gradient."""
         check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
-        forward = compute(problem)
+        forward = compute(problem, risk_grad=True)
         one = forward.value.new_ones(())
         if problem.options.reduction == "none":
             one = one.expand(problem.row_shape).reshape(-1)
-        kept = (forward.denominator, forward.row_stats, forward.argmax, None)
+        kept = (*forward[1:], None)
         gradient = _gradient(problem.bound, one, *kept, problem.logits, *arguments(problem))
         gradient = gradient.reshape(problem.given.shape)
         return cast_output(problem, forward.value), gradient if out is None else out.copy_(gradient)
@@ -92,7 +109,7 @@ class Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, given: Tensor, problem: Problem) -> Tensor:  # noqa: D102
         ctx.gradient = gradient_in_forward(problem)
-        outcome = compute(problem, ctx.gradient)
+        outcome = compute(problem, ctx.gradient, risk_grad=True)
         ctx.save_for_backward(given, *outcome[1:])
         ctx.problem = problem
         return cast_output(problem, outcome.value)
@@ -100,18 +117,20 @@ class Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # noqa: D102
         (upstream,) = grad_outputs
-        given, denominator, kept, tops = ctx.saved_tensors
+        given, *kept = ctx.saved_tensors
         problem, gradient, ctx.gradient = ctx.problem, ctx.gradient, None
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
             return reference.gradient(replace(problem, given=given), upstream), None
-        inputs = (upstream, denominator, kept, tops, gradient, given.reshape(problem.shape))
+        inputs = (upstream, *kept, gradient, given.reshape(problem.shape))
         slopes = _gradient(problem.bound, *inputs, *arguments(problem))
         return slopes.reshape(given.shape), None
 
 
-def compute(problem: Problem, gradient: Tensor | None = None) -> ForwardOutput:
-    """The loss and what its gradient needs; ``gradient`` (B, C, P), if given, is filled."""
-    return _losses(problem.bound, gradient, problem.logits, *arguments(problem))
+def compute(
+    problem: Problem, gradient: Tensor | None = None, risk_grad: bool = False
+) -> ForwardOutput:
+    """The loss, and with ``risk_grad`` all that its gradient needs; ``gradient``, if any."""
+    return _losses(problem.bound, gradient, risk_grad, problem.logits, *arguments(problem))
 
 
 def gradient_in_forward(problem: Problem) -> Tensor | None:
@@ -129,6 +148,7 @@ def gradient_in_forward(problem: Problem) -> Tensor | None:
 def _losses(
     bound: Bound,
     gradient: Tensor | None,
+    risk_grad: bool,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -136,10 +156,14 @@ def _losses(
     ignore_index: int,
     reduction: str,
 ) -> ForwardOutput:
-    from lossmatrix.engines.gpu import launch
+    from lossmatrix.engines.gpu import launch, risk
 
     batch = _batch(logits, target, weight, sample_weight, ignore_index)
-    return launch.losses(batch, calls(bound, batch.logits, batch.dtype), reduction, gradient)
+    known = calls(bound, batch.logits, batch.dtype)
+    outcome = launch.blank(batch.logits, known, batch.dtype, reduction)
+    further = risk.make(batch, known, outcome.made, risk_grad)
+    over_classes = risk.with_made(known, outcome.made)
+    return launch.losses(batch, over_classes, outcome, further, reduction, gradient)
 
 
 def _gradient(
@@ -148,6 +172,7 @@ def _gradient(
     denominator: Tensor,
     kept: Tensor,
     tops: Tensor,
+    made: Tensor,
     gradient: Tensor | None,
     logits: Tensor,
     target: Tensor,
@@ -156,11 +181,11 @@ def _gradient(
     ignore_index: int,
     reduction: str,
 ) -> Tensor:
-    from lossmatrix.engines.gpu import launch
+    from lossmatrix.engines.gpu import launch, risk
 
     batch = _batch(logits, target, weight, sample_weight, ignore_index)
     over = denominator if reduction == "mean" else None
-    known = calls(bound, batch.logits, batch.dtype)
+    known = risk.with_made(calls(bound, batch.logits, batch.dtype), made)
     return launch.gradients(batch, known, upstream, over, kept, tops, gradient)
 
 
@@ -184,47 +209,70 @@ def _batch(
 # --- what is made once for a plan ----------------------------------------------------------------
 
 
-def calls(bound: Bound, logits: Tensor, dtype: torch.dtype) -> list[LaunchCall]:
+def calls(bound: Bound, logits: Tensor, dtype: torch.dtype) -> Calls:
     """The calls of a plan for one device, dtype of the computation and order in memory."""
     from lossmatrix.engines.gpu.launch import channels_first
 
     key = ("gpu", logits.device, dtype, channels_first(logits))
-    known: list[LaunchCall] | None = bound.cache.get(key)
+    known: Calls | None = bound.cache.get(key)
     if known is None:
-        known = [_call(group, *key[1:]) for group in plan_of(bound)]
+        known = [_call_of(group, *key[1:]) for group in plan_of(bound)]
         bound.cache[key] = known
     return known
 
 
-def _call(group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool) -> LaunchCall:
+def _call_of(
+    group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool
+) -> LaunchCall | RiskLaunches:
+    """The kernel of a group; or its kernels, with products of a matrix in between."""
+    if group.risk is None:
+        return _call(group.terms, HARD, device, dtype, planes)
+    from lossmatrix.engines.gpu.risk import RiskLaunches
+
+    costs, by_row = group.risk.costs, (group.risk, *group.terms)
+    if costs is None or any(t.costs is not None and t.costs.num_samples for t in by_row):
+        raise NoKernelError("it reads risks of costs that every sample has of its own")
+    over = group.decisions
+    classes = _call(group.terms, HARD, device, dtype, planes, risk=True)
+    return RiskLaunches(
+        costs.to(device, dtype),
+        _call(ERROR, HARD, device, dtype, planes),
+        None if over is None else _call((over,), DECISIONS, device, dtype, False),
+        classes,
+        "k.x" in derive(group.terms, HARD, risk=True).names,
+        risk_factor(group),
+    )
+
+
+def _call(
+    terms: tuple[Term, ...],
+    kind: CellKind,
+    device: torch.device,
+    dtype: torch.dtype,
+    planes: bool,
+    risk: bool = False,
+) -> LaunchCall:
     from lossmatrix.engines.gpu.launch import LaunchCall, placed
 
-    if group.risk is not None:
-        raise NoKernelError(f"{type(group.risk.loss).__name__} reads the risk of decisions")
-    terms = group.terms
     matrices = {
         stream: placed(term.costs, device, dtype, planes)
         for stream, term in zip(streams(terms), terms, strict=True)
         if stream is not None and term.costs is not None
     }
     costs = tuple(matrices[i] for i in range(len(matrices)))
-    return LaunchCall(
-        _formula(terms), costs, torch.tensor(parameters(terms), device=device, dtype=dtype)
-    )
+    values = torch.tensor(parameters(terms), device=device, dtype=dtype)
+    return LaunchCall(_formula(terms, kind, risk), costs, values)
 
 
 _formulas: dict[tuple[object, ...], KernelFormula] = {}
 
 
-def _formula(terms: tuple[Term, ...]) -> KernelFormula:
+def _formula(terms: tuple[Term, ...], kind: CellKind = HARD, risk: bool = False) -> KernelFormula:
     from lossmatrix.engines.gpu.launch import formula
 
-    key = structure(terms)
+    key = (structure(terms), kind, risk)
     if key not in _formulas:
-        arithmetic = derive(terms, HARD)
-        if any(each.startswith("k.tc[") for each in arithmetic.names):
-            raise NoKernelError("a loss reads the cost of the top class")
-        printed = print_triton(arithmetic)
+        printed = print_triton(derive(terms, kind, risk))
         _formulas[key] = formula(printed.name, printed.structs[""])
     return _formulas[key]
 
@@ -241,10 +289,10 @@ def traced(
     ignore_index: int,
     reduction: str,
     bound_number: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss, and what its gradient needs."""
     chosen = (target, weight, sample_weight, ignore_index, reduction)
-    return _losses(numbered[bound_number], None, logits, *chosen)
+    return _losses(numbered[bound_number], None, True, logits, *chosen)
 
 
 @torch.library.custom_op("lossmatrix::triton_gradient", mutates_args=())
@@ -253,6 +301,7 @@ def traced_gradient(
     denominator: Tensor,
     kept: Tensor,
     tops: Tensor,
+    made: Tensor,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -263,7 +312,7 @@ def traced_gradient(
 ) -> Tensor:
     """The gradient of the loss."""
     chosen = (target, weight, sample_weight, ignore_index, reduction)
-    found = (denominator, kept, tops, None)
+    found = (denominator, kept, tops, made, None)
     return _gradient(numbered[bound_number], upstream, *found, logits, *chosen)
 
 
@@ -276,13 +325,11 @@ def _(
     ignore_index: int,
     reduction: str,
     bound_number: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    from lossmatrix.engines.gpu.launch import blank, channels_first, tiling
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    from lossmatrix.engines.gpu.launch import blank
 
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    known = calls(numbered[bound_number], logits, dtype)
-    fits = tiling(logits.shape[1], channels_first(logits), dtype).fits_on_chip
-    outcome = blank(logits, target.numel(), known, dtype, reduction, fits)
+    outcome = blank(logits, calls(numbered[bound_number], logits, dtype), dtype, reduction)
     if reduction == "none":
         outcome = outcome._replace(value=logits.new_empty(target.numel(), dtype=dtype))
     return outcome
@@ -290,7 +337,13 @@ def _(
 
 @traced_gradient.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
 def _(
-    upstream: Tensor, denominator: Tensor, kept: Tensor, tops: Tensor, logits: Tensor, *_: Any
+    upstream: Tensor,
+    denominator: Tensor,
+    kept: Tensor,
+    tops: Tensor,
+    made: Tensor,
+    logits: Tensor,
+    *_: Any,
 ) -> Tensor:
     return torch.empty_like(logits)
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import functools
 import linecache
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -178,6 +179,7 @@ class LaunchCall:
     formula: KernelFormula
     costs: tuple[Costs, ...]
     parameters: Tensor
+    num_made = 0  # rows of numbers that have to be made for each sample first
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,13 @@ class RowBatch:
     sample_weight: Tensor | None
     ignore_index: int
     dtype: torch.dtype
+    num_truths: int | None = None  # where logits are of decisions: how many classes there are
+
+    def sliced(self, b: slice, p: slice) -> RowBatch:
+        """The rows of some items and positions."""
+        sample = None if self.sample_weight is None else self.sample_weight[b, p].contiguous()
+        z, y = self.logits[b, :, p], self.target[b, p]
+        return replace(self, logits=z, target=y, sample_weight=sample)
 
     @property
     def swapped(self) -> bool:
@@ -228,7 +237,9 @@ class RowBatch:
         """The targets, and what their rows count."""
         b, p = self.target.stride()
         strides = (0, b) if self.swapped else (b, p)
-        return Truth(self.target, *strides, self.ignore_index, self.weight, self.sample_weight)
+        classes = self.logits.shape[1] if self.num_truths is None else self.num_truths
+        weights = (self.weight, self.sample_weight)
+        return Truth(self.target, *strides, self.ignore_index, *weights, classes)
 
     @property
     def denominator(self) -> Tensor:
@@ -239,11 +250,11 @@ class RowBatch:
         truth = torch.where(counts, self.target, 0).long().clamp(0, len(self.weight) - 1)
         return torch.where(counts, self.weight[truth], 0.0).sum()
 
-    def options(self, *tensors: Tensor | None) -> dict[str, Any]:
-        """How the kernels cut and read the tensors, which have the logits' shape."""
+    def options(self, call: LaunchCall, gradient: Tensor | None) -> dict[str, Any]:
+        """How the kernels cut and read logits and gradient."""
         tiles, (_, classes, positions) = self.tiling, self.sizes
         unit = math.gcd(16, positions if self.planes else classes)
-        for tensor in tensors:  # of how many numbers all lines are a multiple
+        for tensor in (self.logits, gradient):  # of how many numbers all lines are a multiple
             if tensor is not None:
                 b, c, p = tensor.stride()
                 outer = (b, c) if self.planes else (b, 0 if self.swapped else p)
@@ -254,6 +265,7 @@ class RowBatch:
             "CLASSES": tiles.classes,
             "UNIT": unit,
             "PLANES": self.planes,
+            "COUNT": call.parameters.numel(),
             "num_warps": tiles.warps,
         }
 
@@ -268,65 +280,95 @@ class ForwardOutput(NamedTuple):
     """What forward finds: the losses (B·P,) or their reduction (), and what backward needs.
 
     ``row_stats`` (calls, B·P, numbers) and ``argmax`` (calls, B·P) are empty where rows fit on
-    the chip.
+    the chip; ``made`` (…, B·P, C) is what was made between kernels.
     """
 
     value: Tensor
     denominator: Tensor  # of the mean
     row_stats: Tensor
     argmax: Tensor
+    made: Tensor
 
 
 def losses(
-    batch: RowBatch, calls: list[LaunchCall], reduction: str, gradient: Tensor | None = None
+    batch: RowBatch,
+    calls: Sequence[LaunchCall],
+    outcome: ForwardOutput,
+    further: Tensor | None,
+    reduction: str,
+    gradient: Tensor | None = None,
 ) -> ForwardOutput:
-    """The losses; and in ``gradient``, if it is given, their slopes for an upstream of 1."""
-    z, tiles, programs = batch.logits, batch.tiling, batch.programs
-    rows, reduced = z.shape[0] * z.shape[2], reduction != "none"
-    parts = z.new_empty(2, programs if reduced else rows, dtype=batch.dtype)
-    outcome = blank(z, rows, calls, batch.dtype, reduction, tiles.fits_on_chip)
+    """The losses; and in ``gradient``, if it is given, their slopes for an upstream of 1.
+
+    ``further`` losses (rows,) are added to them.
+    """
+    z, programs, reduced = batch.logits, batch.programs, reduction != "none"
+    parts = z.new_empty(2, programs if reduced else batch.target.numel(), dtype=batch.dtype)
+    if further is not None and not reduced:
+        parts[0] = further
     over = batch.denominator if gradient is not None and reduction == "mean" else None
     for i, call in enumerate(calls):
-        inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
-        options = batch.options(z, gradient) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
-        if tiles.fits_on_chip:
-            slopes = None if gradient is None else batch.grid(gradient)
-            flags = {"LOSS": True, "SLOPES": slopes is not None, "SKIP_IF_UPSTREAM_IS_ONE": False}
-            arguments = (batch.grid(z), slopes, *inputs, *parts, GradOutput(None, 0, over))
-            launch(fused_kernel, batch, programs, *arguments, REDUCED=reduced, **options, **flags)
-        else:
-            keep = (RowStats(outcome.row_stats[i], outcome.row_stats.shape[2]), outcome.argmax[i])
-            arguments = (batch.grid(z), *inputs, *parts, *keep)
-            launch(forward_kernel, batch, programs, *arguments, REDUCED=reduced, **options)
+        stats = outcome.row_stats[i], outcome.argmax[i]
+        at_once = gradient, GradOutput(None, 0, over)
+        add = i > 0 or (further is not None and not reduced)
+        forward(batch, call, parts[0], parts[1] if reduced else None, stats, add, *at_once)
     if not reduced:
         return outcome._replace(value=parts[0])
-    arguments = (*parts, outcome.value, outcome.denominator, programs)
+    more = None if further is None else further.sum()
+    arguments = (*parts, more, outcome.value, outcome.denominator, programs)
     launch(total, batch, 1, *arguments, MEAN=reduction == "mean", BLOCK=1024, num_warps=4)
     return outcome
 
 
+def forward(
+    batch: RowBatch,
+    call: LaunchCall,
+    losses: Tensor,
+    factors: Tensor | None,
+    stats: tuple[Tensor, Tensor],
+    add: bool,
+    gradient: Tensor | None = None,
+    above: GradOutput | None = None,
+) -> None:
+    """The losses of one call; with ``factors`` they are summed for each program.
+
+    Where rows fit on the chip their ``gradient`` is made in the same visit; where they do not,
+    ``stats`` are filled with what it needs.
+    """
+    inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
+    options = batch.options(call, gradient) | {"ADD": add, "REDUCED": factors is not None}
+    z, programs = batch.grid(batch.logits), batch.programs
+    if batch.tiling.fits_on_chip:
+        slopes = None if gradient is None else batch.grid(gradient)
+        flags = {"LOSS": True, "SLOPES": slopes is not None, "SKIP_IF_UPSTREAM_IS_ONE": False}
+        arguments = (z, slopes, *inputs, losses, factors, above)
+        launch(fused_kernel, batch, programs, *arguments, **options, **flags)
+    else:
+        kept, tops = stats
+        arguments = (z, *inputs, losses, factors, RowStats(kept, kept.shape[1]), tops)
+        launch(forward_kernel, batch, programs, *arguments, **options)
+
+
 def blank(
-    logits: Tensor,
-    rows: int,
-    calls: list[LaunchCall],
-    dtype: torch.dtype,
-    reduction: str,
-    fits: bool,
+    logits: Tensor, calls: Sequence[Any], dtype: torch.dtype, reduction: str
 ) -> ForwardOutput:
     """Tensors for an outcome, with nothing in them yet."""
-    shape = () if reduction != "none" else (0,)
-    height, width = 0 if fits else rows, STATS + max(call.formula.sums.value for call in calls)
+    batch, classes, positions = logits.shape
+    shape, rows = () if reduction != "none" else (0,), batch * positions
+    width = STATS + max((call.formula.sums.value for call in calls), default=0)
+    height = 0 if tiling(classes, channels_first(logits), dtype).fits_on_chip else rows
     return ForwardOutput(
         logits.new_empty(shape, dtype=dtype),
         logits.new_empty(shape, dtype=dtype),
         logits.new_empty(len(calls), height, width, dtype=dtype),
         logits.new_empty(len(calls), height, dtype=torch.int32),
+        logits.new_empty(sum(call.num_made for call in calls), rows, classes, dtype=dtype),
     )
 
 
 def gradients(
     batch: RowBatch,
-    calls: list[LaunchCall],
+    calls: Sequence[LaunchCall],
     upstream: Tensor,
     over: Tensor | None,
     kept: Tensor,
@@ -338,23 +380,40 @@ def gradients(
     A ``gradient`` that was made in forward is right for an upstream of 1, and made again for any
     other; the device decides, so that nobody waits for it.
     """
-    z, tiles, programs = batch.logits, batch.tiling, batch.programs
-    made = torch.empty_like(z) if gradient is None else gradient
-    per_row = upstream.dim() > 0 and any(upstream.stride())
-    above = GradOutput(upstream.reshape(-1) if per_row else upstream, int(per_row), over)
+    made = torch.empty_like(batch.logits) if gradient is None else gradient
+    above = grad_output(upstream, over)
     for i, call in enumerate(calls):
-        inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
-        grids = (batch.grid(z), batch.grid(made))
-        options = batch.options(z, made) | {"COUNT": call.parameters.numel(), "ADD": i > 0}
-        if tiles.fits_on_chip:
-            flags = {"LOSS": False, "SLOPES": True, "SKIP_IF_UPSTREAM_IS_ONE": gradient is not None}
-            arguments = (*grids, *inputs, None, None, above)
-            launch(fused_kernel, batch, programs, *arguments, REDUCED=False, **options, **flags)
-        else:
-            blocks = programs * -(-z.shape[1] // tiles.classes)
-            arguments = (*grids, *inputs, RowStats(kept[i], kept.shape[2]), tops[i], above)
-            launch(backward_kernel, batch, blocks, *arguments, **options)
+        backward(batch, call, made, above, (kept[i], tops[i]), i > 0, gradient is not None)
     return made
+
+
+def grad_output(upstream: Tensor, over: Tensor | None) -> GradOutput:
+    """What multiplies the gradient: a number, or one for each row."""
+    per_row = upstream.dim() > 0 and any(upstream.stride())
+    return GradOutput(upstream.reshape(-1) if per_row else upstream, int(per_row), over)
+
+
+def backward(
+    batch: RowBatch,
+    call: LaunchCall,
+    gradient: Tensor,
+    above: GradOutput | None,
+    stats: tuple[Tensor, Tensor],
+    add: bool,
+    is_made: bool = False,
+) -> None:
+    """The gradient of one call; ``is_made`` where it is there already for an upstream of 1."""
+    inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
+    options = batch.options(call, gradient) | {"ADD": add}
+    grids, programs = (batch.grid(batch.logits), batch.grid(gradient)), batch.programs
+    if batch.tiling.fits_on_chip:
+        flags = {"LOSS": False, "SLOPES": True, "SKIP_IF_UPSTREAM_IS_ONE": is_made}
+        arguments = (*grids, *inputs, None, None, above)
+        launch(fused_kernel, batch, programs, *arguments, REDUCED=False, **options, **flags)
+    else:
+        (kept, tops), blocks = stats, -(-batch.logits.shape[1] // batch.tiling.classes)
+        arguments = (*grids, *inputs, RowStats(kept, kept.shape[1]), tops, above)
+        launch(backward_kernel, batch, programs * blocks, *arguments, **options)
 
 
 def launch(kernel: Any, batch: RowBatch, programs: int, *arguments: Any, **options: Any) -> None:

@@ -71,6 +71,14 @@ def power(base, exponent):
 
 
 @triton.jit
+def growth(weight, log_weight, exponent):
+    """weight · (exp(exponent) − 1); the weight joins a large exponent before it is raised."""
+    large = exponent > 1.0
+    joined = tl.exp(tl.where(large, log_weight + exponent, 0.0)) - weight
+    return tl.where(large, joined, weight * expm1(tl.where(large, 0.0, exponent)))
+
+
+@triton.jit
 def constant(value, like):
     """A constant in the shape of a number."""
     return tl.zeros_like(like) + value

@@ -19,6 +19,7 @@ from lossmatrix.engines.gpu.softmax import (
     gradient,
     make_cell,
     parameters_at,
+    set_apart,
     softmax_stats,
     sums_where,
     top_two,
@@ -68,16 +69,17 @@ def fused_kernel(
             return
     block = tl.program_id(0)
     classes, positions, logits = aligned(classes, positions, logits, UNIT, PLANES)
-    rows = rows_of(block, truth, classes, positions, NUMBER, ROWS)
+    rows = rows_of(block, truth, positions, NUMBER, ROWS)
     a = parameters_at(parameters, COUNT)
     j = tl.arange(0, CLASSES)[None, :]
     y, sample = rows.truth, rows.number
+    apart = set_apart(y, F)
     inside = rows.real & (j < classes)
-    is_truth = j == y
+    is_truth = j == apart
     z = tl.load(place_of(logits, rows, j), mask=inside, other=-INF).to(NUMBER)
-    z_truth = tl.load(place_of(logits, rows, y), mask=rows.real, other=0.0).to(NUMBER)
+    z_truth = tl.load(place_of(logits, rows, apart), mask=rows.real, other=0.0).to(NUMBER)
     c = costs_at(costs, y, sample, j, inside)
-    c_truth = costs_at(costs, y, sample, y, rows.real)
+    c_truth = costs_at(costs, y, sample, apart, rows.real)
     if F.tilted:
         highest = tl.max(z, 1, keep_dims=True)
         z_truth = (z_truth - highest) + F.margin_truth(c_truth, a)
@@ -85,7 +87,7 @@ def fused_kernel(
         z = tl.where(inside, z, -INF)
 
     found, e = top_two(z, j, 0)
-    same = y == found.index
+    same = apart == found.index
     is_top = j == found.index
     c_top = costs_at(costs, y, sample, found.index, rows.real)
     at_top, ahead = softmax_stats(c_top, found)

@@ -30,13 +30,15 @@ from lossmatrix.engines.gpu.math import INF, log1p, log_one_minus
 
 
 class Cell(NamedTuple):
-    """What a formula sees of a class: its costs, p, 1 − p and their logarithms."""
+    """What a formula sees of a class: its costs, p, 1 − p and their logarithms; and of its row."""
 
     c: Any
     p: Any
     q: Any
     lp: Any
     lq: Any
+    tc: Any  # the costs of the top class
+    lz: Any  # log Σ exp z
 
 
 class KernelFormula(NamedTuple):
@@ -53,6 +55,7 @@ class KernelFormula(NamedTuple):
     loss: Any
     partials: Any
     tilted: Any
+    decisions: Any
     linear: Any
     one_phase: Any
     sums: Any
@@ -80,6 +83,7 @@ class SoftmaxStats(NamedTuple):
     origin: Any  # z_m
     log_sum: Any  # log(1 + odds)
     share: Any
+    c: Any  # the costs of the top class
 
 
 class BackwardStats(NamedTuple):
@@ -97,6 +101,12 @@ def costs_at(costs, truth, sample, j, inside):
     for i in tl.static_range(len(costs)):
         found = found + (costs[i].at(costs[i].tables, truth, sample, j, inside),)
     return found
+
+
+@triton.jit
+def set_apart(truth, F):
+    """The class that the formula has other words for: any will do where cells are decisions."""
+    return truth * 0 if F.decisions else truth
 
 
 @triton.jit
@@ -138,7 +148,8 @@ def sums_where(counts, values):
 def make_cell(c, e, z, ahead):
     """Classes other than the top one as the formula sees them; all of them have p ≤ ½."""
     p = e * ahead.share
-    return Cell(c, p, 1.0 - p, (z - ahead.origin) - ahead.log_sum, log_one_minus(p))
+    log_p = (z - ahead.origin) - ahead.log_sum
+    return Cell(c, p, 1.0 - p, log_p, log_one_minus(p), ahead.c, ahead.origin + ahead.log_sum)
 
 
 @triton.jit
@@ -150,7 +161,8 @@ def softmax_stats(c, found):
     log_sum = log1p(odds)
     log_odds = (found.second - found.top) + tl.log(found.rest)
     log_q = tl.where(odds >= 1.0, log_one_minus(tl.minimum(p, 0.5)), log_odds - log_sum)
-    return Cell(c, p, odds * p, -log_sum, log_q), SoftmaxStats(found.top, log_sum, ahead * p)
+    at_top = Cell(c, p, odds * p, -log_sum, log_q, c, found.top + log_sum)
+    return at_top, SoftmaxStats(found.top, log_sum, ahead * p, c)
 
 
 @triton.jit

@@ -27,6 +27,7 @@ class Truth(NamedTuple):
     ignore_index: Any
     weight: Any  # (C,), or None
     sample_weight: Any  # (B · P,), or None
+    classes: Any  # how many classes there are; decisions may be more, or fewer
 
 
 class GradOutput(NamedTuple):
@@ -77,7 +78,7 @@ def aligned(classes, positions, grid, UNIT: tl.constexpr, PLANES: tl.constexpr):
 
 
 @triton.jit
-def rows_of(block, truth, classes, positions, number_type: tl.constexpr, ROWS: tl.constexpr):
+def rows_of(block, truth, positions, number_type: tl.constexpr, ROWS: tl.constexpr):
     """The rows of block number ``block``."""
     blocks = tl.cdiv(positions, ROWS)
     batch = (block // blocks).to(tl.int64)
@@ -86,7 +87,7 @@ def rows_of(block, truth, classes, positions, number_type: tl.constexpr, ROWS: t
     where = batch * truth.batch + position.to(tl.int64) * truth.positions
     y = tl.load(truth.data + where, mask=real, other=0).to(tl.int64)
     counts = real & (y != truth.ignore_index)
-    is_class = (y >= 0) & (y < classes)
+    is_class = (y >= 0) & (y < truth.classes)
     y = tl.where(is_class & counts, y, 0).to(tl.int32)
     number = batch * positions + position
     factor = tl.where(counts, 1.0, 0.0).to(number_type)
@@ -101,13 +102,16 @@ def rows_of(block, truth, classes, positions, number_type: tl.constexpr, ROWS: t
 
 @triton.jit
 def scale_of(rows, upstream):
-    """What multiplies the gradient of every row."""
-    scale = rows.weight
-    if upstream.data is not None:
-        above = tl.load(upstream.data + rows.number * upstream.stride, mask=rows.real, other=0.0)
-        scale = scale * above.to(scale.dtype)
-    if upstream.denominator is not None:
-        scale = scale / tl.load(upstream.denominator)
+    """What multiplies the gradient of every row: 1 without ``upstream``."""
+    if upstream is None:
+        scale = tl.full(rows.weight.shape, 1.0, rows.weight.dtype)
+    else:
+        scale = rows.weight
+        if upstream.data is not None:
+            place = upstream.data + rows.number * upstream.stride
+            scale = scale * tl.load(place, mask=rows.real, other=0.0).to(scale.dtype)
+        if upstream.denominator is not None:
+            scale = scale / tl.load(upstream.denominator)
     return scale
 
 
@@ -146,8 +150,13 @@ def write_gradient(grid, rows, j, inside, slopes, scale, ADD: tl.constexpr):
 
 
 @triton.jit
-def total(losses, factors, value, denominator, count, MEAN: tl.constexpr, BLOCK: tl.constexpr):
-    """The sum of the programs' sums, over the denominator for a mean: one program, one order."""
+def total(
+    losses, factors, more, value, denominator, count, MEAN: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The sum of the programs' sums and of ``more``, over the denominator for a mean.
+
+    One program, and so one order.
+    """
     j = tl.arange(0, BLOCK)
     loss = tl.zeros((BLOCK,), losses.dtype.element_ty)
     factor = tl.zeros((BLOCK,), losses.dtype.element_ty)
@@ -155,8 +164,10 @@ def total(losses, factors, value, denominator, count, MEAN: tl.constexpr, BLOCK:
         loss += tl.load(losses + start + j, mask=start + j < count, other=0.0)
         if MEAN:
             factor += tl.load(factors + start + j, mask=start + j < count, other=0.0)
+    found = tl.sum(loss, 0)
+    if more is not None:
+        found += tl.load(more)
     if MEAN:
         tl.store(denominator, tl.sum(factor, 0))
-        tl.store(value, tl.sum(loss, 0) / tl.sum(factor, 0))
-    else:
-        tl.store(value, tl.sum(loss, 0))
+        found = found / tl.sum(factor, 0)
+    tl.store(value, found)

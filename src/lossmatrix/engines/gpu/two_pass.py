@@ -24,6 +24,7 @@ from lossmatrix.engines.gpu.softmax import (
     gradient,
     make_cell,
     parameters_at,
+    set_apart,
     softmax_stats,
     sums_where,
     top_two,
@@ -45,7 +46,7 @@ def logits_at(logits, rows, costs, j, inside, highest, F, a, NUMBER: tl.constexp
     c = costs_at(costs, y, rows.number, j, inside)
     z = tl.load(place_of(logits, rows, j), mask=inside, other=-INF).to(NUMBER)
     if F.tilted:
-        margin = tl.where(j == y, F.margin_truth(c, a), F.margin(c, a))
+        margin = tl.where(j == set_apart(y, F), F.margin_truth(c, a), F.margin(c, a))
         z = tl.where(inside, (z - highest) + margin, -INF)
     return z, c
 
@@ -80,7 +81,7 @@ def zeros(ROWS: tl.constexpr, COUNT: tl.constexpr, NUMBER: tl.constexpr):
 @triton.jit
 def multiples(F, c, e, a, f):
     """Terms, and pull, that are multiples of p, with e in its place."""
-    cell = Cell(c, e, e, e, e)
+    cell = Cell(c, e, e, e, e, c, e)  # they know neither the top class nor the sum
     return F.terms(cell, a) + (F.pull(cell, a, f),)
 
 
@@ -122,8 +123,9 @@ def forward_kernel(
     """The losses of a block of rows; and what their gradients need, in ``kept`` and ``tops``."""
     block = tl.program_id(0)
     classes, positions, logits = aligned(classes, positions, logits, UNIT, PLANES)
-    rows = rows_of(block, truth, classes, positions, NUMBER, ROWS)
+    rows = rows_of(block, truth, positions, NUMBER, ROWS)
     y, sample = rows.truth, rows.number
+    apart = set_apart(y, F)
     a = parameters_at(parameters, COUNT)
     f = zeros(ROWS, F.sums, NUMBER)
     if F.linear:
@@ -148,16 +150,16 @@ def forward_kernel(
         loser = tl.where(found.top >= more.top, more.index, found.index)
         found, before, after, e_loser = combine(found, more)
         if F.one_phase:
-            bulk = inside & (j != y) & (j != more.index)
+            bulk = inside & (j != apart) & (j != more.index)
             c_loser = costs_at(costs, y, sample, loser, rows.real)
-            lost = sums_where(y != loser, multiples(F, c_loser, e_loser, a, f))
+            lost = sums_where(apart != loser, multiples(F, c_loser, e_loser, a, f))
             fresh = sums_where(bulk, multiples(F, c, e, a, f))
             sums = added(added(scaled(sums, before), scaled(fresh, after)), lost)
 
-    same = y == found.index
+    same = apart == found.index
     c_top = costs_at(costs, y, sample, found.index, rows.real)
     at_top, ahead = softmax_stats(c_top, found)
-    z_truth, c_truth = logits_at(logits, rows, costs, y, rows.real, highest, F, a, NUMBER)
+    z_truth, c_truth = logits_at(logits, rows, costs, apart, rows.real, highest, F, a, NUMBER)
     shift = finite(found.second)
     at_truth = make_cell(c_truth, tl.exp(tl.where(same, -INF, z_truth) - shift), z_truth, ahead)
     if F.one_phase:
@@ -165,7 +167,7 @@ def forward_kernel(
     else:
         for start in range(0, classes, CLASSES):
             j = start + tl.arange(0, CLASSES)[None, :]
-            bulk = rows.real & (j < classes) & (j != y) & (j != found.index)
+            bulk = rows.real & (j < classes) & (j != apart) & (j != found.index)
             z, c = logits_at(logits, rows, costs, j, bulk, highest, F, a, NUMBER)
             cell = make_cell(c, tl.exp(z - shift), z, ahead)
             more_sums = F.terms(cell, a) + (0.0,)
@@ -180,7 +182,7 @@ def forward_kernel(
         f = F.partials(totals, a)
         for start in range(0, classes, CLASSES):
             j = start + tl.arange(0, CLASSES)[None, :]
-            bulk = rows.real & (j < classes) & (j != y) & (j != found.index)
+            bulk = rows.real & (j < classes) & (j != apart) & (j != found.index)
             z, c = logits_at(logits, rows, costs, j, bulk, highest, F, a, NUMBER)
             cell = make_cell(c, tl.exp(z - shift), z, ahead)
             pulls += tl.sum(tl.where(bulk, F.pull(cell, a, f), 0.0), 1, keep_dims=True)
@@ -235,7 +237,7 @@ def backward_kernel(
     _, _, slopes = aligned(classes, positions, slopes, UNIT, PLANES)
     blocks = tl.cdiv(classes, CLASSES)
     program = tl.program_id(0)
-    rows = rows_of(program // blocks, truth, classes, positions, NUMBER, ROWS)
+    rows = rows_of(program // blocks, truth, positions, NUMBER, ROWS)
     a = parameters_at(parameters, COUNT)
     j = (program % blocks) * CLASSES + tl.arange(0, CLASSES)[None, :]
     inside = rows.real & (j < classes)
@@ -245,7 +247,8 @@ def backward_kernel(
     f = F.partials(load_stats(kept, rows, 8, F.sums), a)
     z, c = logits_at(logits, rows, costs, j, inside, highest, F, a, NUMBER)
     e = tl.exp(tl.where(j == top, -INF, z) - shift)
-    cell = make_cell(c, e, z, SoftmaxStats(origin, log_sum, share))
+    c_top = costs_at(costs, rows.truth, rows.number, top, rows.real)
+    cell = make_cell(c, e, z, SoftmaxStats(origin, log_sum, share, c_top))
     row = BackwardStats(steepness, pull_truth, gradient_top)
-    made = gradient(F, row, cell, e, j == top, j == rows.truth, a, f)
+    made = gradient(F, row, cell, e, j == top, j == set_apart(rows.truth, F), a, f)
     write_gradient(slopes, rows, j, inside, made, scale_of(rows, upstream), ADD)
