@@ -240,16 +240,15 @@ def _call(
     matrices: dict[int, CostMatrix] = {}
     for term, stream in zip(terms, streams(terms), strict=True):
         if stream is not None and term.costs is not None:
-            small = term.costs.num_samples is None and term.costs.num_classes <= MAX_TABLE_CLASSES
-            write_out = small and not isinstance(term.costs, Dense)
-            matrices[stream] = Dense(term.costs.to_dense()) if write_out else term.costs
-    costs = tuple(matrices[i].to(dtype=dtype) for i in range(len(matrices)))
+            matrices[stream] = term.costs.to(dtype=dtype)
+    costs = tuple(matrices[i] for i in range(len(matrices)))
     alive: list[object] = []
     looked_up: list[int] = []
-    few = all(isinstance(each, Dense) and each.num_classes <= MAX_FUSED for each in costs)
+    few = all(each.num_samples is None and each.num_classes <= MAX_FUSED for each in costs)
     for i, each in enumerate(costs):
-        if isinstance(each, Dense):
-            table = each.tables["table"]
+        small = each.num_samples is None and each.num_classes <= MAX_TABLE_CLASSES
+        if small or isinstance(each, Dense):
+            table = each.tables["table"] if isinstance(each, Dense) else each.to_dense()
             table = table if table.stride(1) == 1 else table.contiguous()
             alive.append(table)
             task.costs[i], task.costs_stride[i] = table.data_ptr(), table.stride(0)
@@ -493,9 +492,9 @@ def _soften(
 def _run_truths(call: KernelCall, visit: Visit, dtype: torch.dtype, started: bool) -> float:
     """ℓ(z; t) = Σ_i t_i ℓ(z; i) for what is not linear in the truth: a visit for every class."""
     shares, total = _shares(visit, dtype), 0.0
-    shares /= _denominator(visit) if visit.reduction == "mean" else 1.0
+    shares = shares / (_denominator(visit) if visit.reduction == "mean" else 1.0)
     if visit.sample_weight is not None:
-        shares *= visit.sample_weight.unsqueeze(1)
+        shares = shares * visit.sample_weight.unsqueeze(1)
     counts = None if visit.soft else visit.target != visit.ignore_index
     for i in range(visit.sizes[1]):
         truth = torch.full(shares.shape[:1] + shares.shape[2:], i)
@@ -526,7 +525,8 @@ def _shares(visit: Visit, dtype: torch.dtype) -> Tensor:
         truth = torch.where(counts, visit.target, 0).long()
         check_truths(truth, classes)
         shares = torch.zeros(visit.logits.shape, dtype=dtype).scatter_(1, truth.unsqueeze(1), 1.0)
-    shares = (1.0 - epsilon) * shares + epsilon / classes
+    if epsilon > 0:
+        shares = (1.0 - epsilon) * shares + epsilon / classes
     if visit.weight is not None:
         shares = shares * visit.weight.reshape(-1, *[1] * (shares.dim() - 2))
     return shares if counts is None else shares * counts.unsqueeze(1)
