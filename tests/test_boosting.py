@@ -298,7 +298,7 @@ def test_rows_beyond_the_first_block_have_their_own_costs(
 
 def test_costs_of_another_number_of_samples_are_refused() -> None:
     costs = lm.PerExample(ASYMMETRIC[torch.tensor([0, 1, 2])])
-    with pytest.raises(ValueError, match=r"scores of 2 rows, but .* has the costs of 3"):
+    with pytest.raises(ValueError, match=r"logits of 2 rows, but .* has the costs of 3"):
         CostObjective(lm.ExpectedCost(), costs)(numpy.array([0, 1]), numpy.zeros((2, 4)))
 
 

@@ -156,6 +156,11 @@ CHANGES = {
         lambda c: c.map_rows(off_the_truth).with_abstain(0.25).scaled(2),
         lambda D: 2 * abstain(per_row(D, off_the_truth), [0.25] * len(D)),
     ),
+    "savings": Change(lambda c: c.savings(), lambda D: D.amax(1, keepdim=True) - D),
+    "mistakes": Change(
+        lambda c: c.scaled(3).zero_diagonal(),
+        lambda D: 3 * D.masked_fill(torch.eye(*D.shape, dtype=torch.bool), 0),
+    ),
     "a chain": Change(
         lambda c: c.with_abstain(1.5).scaled(4).regret().with_abstain(2.0, "defer"),
         lambda D: abstain(
@@ -259,6 +264,44 @@ def test_dense_answers_dense_and_regret_without_need_is_no_new_matrix() -> None:
     assert type(dense.square()) is lm.Dense
     tree = KINDS["tree"].costs
     assert tree.regret() is tree
+
+
+def test_mistakes_are_the_matrix_itself_where_right_decisions_cost_nothing() -> None:
+    right = {name: kind.costs for name, kind in KINDS.items() if not kind.table.diagonal().any()}
+    known = {name for name, costs in right.items() if costs.zero_diagonal() is costs}
+    embeddings = {"distances", "distances, more decisions", "cosine"}  # which would have to look
+    assert right.keys() - known == embeddings
+    dense = lm.Dense(torch.tensor([[0.0, 2.0], [3.0, 0.0]]))
+    assert dense.zero_diagonal() is dense  # a large table is not there twice
+    for name in KINDS.keys() - right.keys():
+        assert KINDS[name].costs.zero_diagonal() is not KINDS[name].costs
+
+
+def test_savings_of_infinite_costs_and_temperatures_that_are_none_are_refused() -> None:
+    for costs in FORBIDDEN.values():
+        with pytest.raises(ValueError, match="savings need finite costs"):
+            costs.savings()
+    for temperature in (0.0, -1.0, INF, float("nan")):
+        with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
+            lm.ZeroOne(3).soft_targets(temperature)
+
+
+@every_case
+def test_soft_targets_are_a_softmax_over_each_row(costs: lm.CostMatrix, D: Tensor) -> None:
+    soft = costs.soft_targets(1.7)
+    close(soft.to_dense().double(), (-D / 1.7).softmax(1))
+    weights = signed_weights(3, D.shape[0])
+    close(soft.expected(weights), weights @ (-D / 1.7).softmax(1))
+    assert soft.minimum >= 0
+
+
+def test_softmax_facts_are_those_of_the_soft_targets() -> None:
+    tree = lm.Tree(PATHS).scaled(1.3)
+    lowest, shares = tree.soft_targets(0.7).softmax_facts
+    close(
+        ((lowest.unsqueeze(1) - tree.to_dense()) / 0.7).exp() * shares.unsqueeze(1),
+        tree.soft_targets(0.7).to_dense(),
+    )
 
 
 def test_a_dense_square_of_abstain_is_the_matrix_again() -> None:

@@ -157,7 +157,7 @@ def test_a_new_kind_runs_natively_at_32000_classes_with_the_references_numbers()
 
 
 @NATIVE
-def test_rows_are_made_in_the_kernel_and_looked_up_for_no_formula_kind() -> None:
+def test_rows_of_many_classes_are_made_in_the_kernel() -> None:
     for kind, make in KINDS.items():
         terms = lm.ExpectedCost().bind(make(2100))
         call = calls._call(
@@ -176,13 +176,13 @@ def test_without_a_compiler_a_new_kind_is_looked_up(
             return abs(i - j) * 0.5 + 0.75 * abs(i - j) / (i + 1)
 
     monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path))
-    monkeypatch.setenv("CXX", str(tmp_path / "none"))
     monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
-    monkeypatch.delenv("CXX")
+    monkeypatch.delenv("CXX", raising=False)
     compiling.forget()
-    assert costs.row_program(Odd(9), torch.float32) is None
-    compiling.forget()
-    assert costs.row_program(lm.Ordinal(9), torch.float32) is not None or not compiling.shipped()
+    try:
+        assert costs.row_program(Odd(9), torch.float32) is None
+    finally:
+        compiling.forget()
 
 
 def test_matrices_that_ship_are_printed_as_they_are() -> None:

@@ -267,6 +267,65 @@ def test_per_example_costs_are_transformed_row_by_row(whole: bool) -> None:
     assert not costs.is_conditionally_negative_definite
 
 
+class Reads(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the operations that make or read numbers, rather than views."""
+
+    VIEWS = ("view", "alias", "detach", "transpose", "permute", "unsafe_view", "slice", "reshape")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore
+        if not any(view in str(func) for view in self.VIEWS):
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_costs_of_samples_are_neither_copied_nor_read_before_the_loss_reads_them() -> None:
+    rows = torch.rand(6, 4)
+    with Reads() as reads:
+        costs = lm.PerExample(rows)
+        (term,) = lm.ExpectedCost().bind(costs)
+    assert reads.seen == []
+    assert term.costs is costs
+    assert costs.tables["table"].data_ptr() == rows.data_ptr()
+    with Reads() as reads:
+        lm.SoftmaxMargin(log=True).bind(costs)
+    assert sum("aminmax" in each for each in reads.seen) == 1  # are they negative? one visit
+
+
+NO_COST = r"costs must be numbers|infinite cost|finite costs"
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("bad", [NAN, -INF, INF], ids=str)
+@pytest.mark.parametrize(
+    "loss",
+    [lm.ExpectedCost(), lm.CrossEntropy() + lm.Unlikelihood(), lm.CostSensitiveCrossEntropy()],
+    ids=repr,
+)
+def test_costs_of_samples_that_are_none_end_in_an_error_never_in_nan(
+    loss: lm.Loss, bad: float, engine: str
+) -> None:
+    rows = torch.rand(6, 4) + 0.5
+    rows[4, 2] = bad
+    logits, target = torch.zeros(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    with pytest.raises(ValueError, match=NO_COST):
+        loss(logits, target, lm.PerExample(rows), engine=engine)
+    with pytest.raises(ValueError, match=NO_COST):
+        lm.Criterion(loss, torch.ones(4, 4), engine=engine, reduction="none")(
+            logits, target, costs=lm.PerExample(rows)
+        )
+
+
+def test_costs_of_other_samples_are_refused() -> None:
+    logits, target = torch.zeros(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    for count in (5, 7):
+        with pytest.raises(ValueError, match=f"logits of 6 rows, but .*has the costs of {count}"):
+            lm.ExpectedCost()(logits, target, lm.PerExample(torch.ones(count, 4)))
+
+
 def test_facts_of_rows_whose_truth_is_unknown_mark_no_class() -> None:
     costs = lm.PerExample([[-1, 5], [3, 2]]).map_rows(off_the_truth)
     assert (costs.minimum, costs.maximum) == (-1, 5)

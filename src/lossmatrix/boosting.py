@@ -137,7 +137,6 @@ class CostObjective:
         shape = (len(scores), 2) if single else scores.shape
         of_rows = Options(reduction="none", sample_weight=weight)
         problem = read(self.criterion.bound, scores.new_empty(()).expand(shape), target, of_rows)
-        self._check_samples(len(scores))
         gradient, bound = torch.empty_like(scores), torch.empty_like(scores)
         kernel = self._kernel
         if isinstance(kernel, str):
@@ -189,14 +188,6 @@ class CostObjective:
             alike = 2 * slopes * torch.where(gradient[rows] > 0, softmax.q, softmax.p)
             h[rows] = torch.maximum(curvature, alike)
         return h
-
-    def _check_samples(self, rows: int) -> None:
-        costs = self.criterion.costs
-        if costs is not None and costs.num_samples not in (None, rows):
-            raise ValueError(
-                f"got scores of {rows} rows, but {costs!r} has the costs of {costs.num_samples}: "
-                "give one row of costs for each row of the training data, in its order."
-            )
 
     def decide(
         self, scores: ArrayLike, *, rule: DecisionRule | None = None

@@ -128,6 +128,11 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
                 f"{tuple(shape)}: expected one row of costs for each of the {num_classes} "
                 "classes (rows are the truth)."
             )
+        if term.costs is not None and term.costs.num_samples not in (None, batch * positions):
+            raise ValueError(
+                f"got logits of {batch * positions} rows, but {term.costs!r} has the costs of "
+                f"{term.costs.num_samples}: pass the costs of these rows, in their order."
+            )
     if soft or dtype not in FULL:
         dtype = _output_dtype(logits, target if soft else None)
     return Problem(

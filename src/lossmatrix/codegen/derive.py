@@ -99,11 +99,14 @@ def reads_risk(loss: Loss) -> bool:
     """Whether a formula asks what decisions are expected to cost."""
     if over_decisions(loss):
         return True
-    piece = _Piece(loss, number(1.0), 0)
-    return any(
-        name("k.x").names & each.names
-        for each in _values(terms_with_slopes(loss, _cells(piece, SOFT, False)))
-    )
+    key = structure((Term(1.0, loss, None),))  # costs that come with every batch ask every time
+    if key not in _risk_readers:
+        values = _values(terms_with_slopes(loss, _cells(_Piece(loss, number(1.0), 0), SOFT, False)))
+        _risk_readers[key] = any("k.x" in each.names for each in values)
+    return _risk_readers[key]
+
+
+_risk_readers: dict[tuple[object, ...], bool] = {}
 
 
 # --- the formula on symbols ----------------------------------------------------------------------
