@@ -155,6 +155,19 @@ SHAPES = {
 }
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_kernels_that_make_the_gradient_in_forward_compile(
+    reduction: str, compiled: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lossmatrix.engines.gpu import launch
+
+    monkeypatch.setattr(launch, "MIN_BYTES_GRADIENT_IN_FORWARD", 0)
+    criterion = lm.Criterion(SUM, lm.Ordinal(19), reduction=reduction, engine="triton")
+    logits = torch.zeros(64, 19, requires_grad=True)
+    criterion(logits, torch.zeros(64, dtype=torch.int64)).backward()
+    assert [name for name, _ in compiled] == ["fused_kernel", "total", "fused_kernel"]
+
+
 @pytest.mark.parametrize("loss", [SUM, lm.Unlikelihood()], ids=repr)
 @pytest.mark.parametrize("name", SHAPES)
 def test_kernels_spill_nothing_load_wide_and_take_one_exponential_a_number(

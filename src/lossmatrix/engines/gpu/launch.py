@@ -36,6 +36,7 @@ MIN_BYTES_GRADIENT_IN_FORWARD = (
 STATS = 8  # numbers kept of a row besides the sums of its formula
 
 NUMBERS = {torch.float32: tl.float32, torch.float64: tl.float64}
+ONE = GradOutput(None, 0, None)  # the gradient of a sum of losses
 
 
 # --- printed functions ---------------------------------------------------------------------------
@@ -328,12 +329,13 @@ def forward(
     stats: tuple[Tensor, Tensor],
     add: bool,
     gradient: Tensor | None = None,
-    above: GradOutput | None = None,
+    above: GradOutput = ONE,
+    weighed: bool = True,
 ) -> None:
     """The losses of one call; with ``factors`` they are summed for each program.
 
     Where rows fit on the chip their ``gradient`` is made in the same visit; where they do not,
-    ``stats`` are filled with what it needs.
+    ``stats`` are filled with what it needs. Its rows are ``weighed`` as the losses are, or not.
     """
     inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
     options = batch.options(call, gradient) | {"ADD": add, "REDUCED": factors is not None}
@@ -341,6 +343,7 @@ def forward(
     if batch.tiling.fits_on_chip:
         slopes = None if gradient is None else batch.grid(gradient)
         flags = {"LOSS": True, "SLOPES": slopes is not None, "SKIP_IF_UPSTREAM_IS_ONE": False}
+        options["WEIGHED"] = weighed
         arguments = (z, slopes, *inputs, losses, factors, above)
         launch(fused_kernel, batch, programs, *arguments, **options, **flags)
     else:
@@ -397,14 +400,15 @@ def backward(
     batch: RowBatch,
     call: LaunchCall,
     gradient: Tensor,
-    above: GradOutput | None,
+    above: GradOutput,
     stats: tuple[Tensor, Tensor],
     add: bool,
     is_made: bool = False,
+    weighed: bool = True,
 ) -> None:
     """The gradient of one call; ``is_made`` where it is there already for an upstream of 1."""
     inputs = (batch.truth, *batch.sizes[1:], call.costs, call.parameters, call.formula)
-    options = batch.options(call, gradient) | {"ADD": add}
+    options = batch.options(call, gradient) | {"ADD": add, "WEIGHED": weighed}
     grids, programs = (batch.grid(batch.logits), batch.grid(gradient)), batch.programs
     if batch.tiling.fits_on_chip:
         flags = {"LOSS": False, "SLOPES": True, "SKIP_IF_UPSTREAM_IS_ONE": is_made}

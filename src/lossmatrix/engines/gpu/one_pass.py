@@ -57,6 +57,7 @@ def fused_kernel(
     SLOPES: tl.constexpr,
     REDUCED: tl.constexpr,
     ADD: tl.constexpr,
+    WEIGHED: tl.constexpr,
     SKIP_IF_UPSTREAM_IS_ONE: tl.constexpr,
 ):
     """Losses, slopes or both of a block of rows.
@@ -105,4 +106,4 @@ def fused_kernel(
         row = finalize(F, found, ahead, at_top, at_truth, same, pulls, a, f)
         made = gradient(F, row, cell, e, is_top, is_truth, a, f)
         _, _, slopes = aligned(classes, positions, slopes, UNIT, PLANES)
-        write_gradient(slopes, rows, j, inside, made, scale_of(rows, upstream), ADD)
+        write_gradient(slopes, rows, j, inside, made, scale_of(rows, upstream, WEIGHED), ADD)

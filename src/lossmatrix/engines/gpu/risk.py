@@ -19,7 +19,7 @@ from torch import Tensor
 from lossmatrix.costs import CostMatrix, Dense
 from lossmatrix.costs.base import full_precision, multiply
 from lossmatrix.engines.gpu import costs as kinds
-from lossmatrix.engines.gpu.launch import LaunchCall, RowBatch, backward, blank, forward
+from lossmatrix.engines.gpu.launch import ONE, LaunchCall, RowBatch, backward, blank, forward
 from lossmatrix.engines.gpu.softmax import Costs, KernelFormula
 from lossmatrix.engines.plan import blocks
 
@@ -136,6 +136,6 @@ def _visit(batch: RowBatch, call: LaunchCall, losses: Tensor, gradient: Tensor |
     """The weighted losses of a call, and its gradient for an upstream of 1 and no weights."""
     blanks = blank(batch.logits, [call], batch.dtype, "none")
     stats = blanks.row_stats[0], blanks.argmax[0]
-    forward(batch, call, losses, None, stats, False, gradient)
+    forward(batch, call, losses, None, stats, False, gradient, weighed=False)
     if gradient is not None and not batch.tiling.fits_on_chip:
-        backward(batch, call, gradient, None, stats, False)
+        backward(batch, call, gradient, ONE, stats, False, weighed=False)

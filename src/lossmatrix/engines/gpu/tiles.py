@@ -101,17 +101,14 @@ def rows_of(block, truth, positions, number_type: tl.constexpr, ROWS: tl.constex
 
 
 @triton.jit
-def scale_of(rows, upstream):
-    """What multiplies the gradient of every row: 1 without ``upstream``."""
-    if upstream is None:
-        scale = tl.full(rows.weight.shape, 1.0, rows.weight.dtype)
-    else:
-        scale = rows.weight
-        if upstream.data is not None:
-            place = upstream.data + rows.number * upstream.stride
-            scale = scale * tl.load(place, mask=rows.real, other=0.0).to(scale.dtype)
-        if upstream.denominator is not None:
-            scale = scale / tl.load(upstream.denominator)
+def scale_of(rows, upstream, WEIGHED: tl.constexpr):
+    """What multiplies the gradient of every row, with the weights of the row or without."""
+    scale = rows.weight if WEIGHED else tl.full(rows.weight.shape, 1.0, rows.weight.dtype)
+    if upstream.data is not None:
+        place = upstream.data + rows.number * upstream.stride
+        scale = scale * tl.load(place, mask=rows.real, other=0.0).to(scale.dtype)
+    if upstream.denominator is not None:
+        scale = scale / tl.load(upstream.denominator)
     return scale
 
 

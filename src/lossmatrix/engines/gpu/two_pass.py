@@ -231,6 +231,7 @@ def backward_kernel(
     UNIT: tl.constexpr,
     PLANES: tl.constexpr,
     ADD: tl.constexpr,
+    WEIGHED: tl.constexpr,
 ):
     """The slopes of a block of rows in a block of classes."""
     classes, positions, logits = aligned(classes, positions, logits, UNIT, PLANES)
@@ -251,4 +252,4 @@ def backward_kernel(
     cell = make_cell(c, e, z, SoftmaxStats(origin, log_sum, share, c_top))
     row = BackwardStats(steepness, pull_truth, gradient_top)
     made = gradient(F, row, cell, e, j == top, j == set_apart(rows.truth, F), a, f)
-    write_gradient(slopes, rows, j, inside, made, scale_of(rows, upstream), ADD)
+    write_gradient(slopes, rows, j, inside, made, scale_of(rows, upstream, WEIGHED), ADD)
