@@ -591,14 +591,14 @@ INLINE void columns_of_product(const T* in, int64_t n, const T* D, int64_t along
     using P = Pack<T>;
     constexpr int W = P::lanes;
     P sum[block];  // in registers: what follows is unrolled
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int u = 0; u < block; ++u) sum[u] = P(T(0));
     for (int64_t j = 0; j < n; ++j) {
         P weight = P::load(in + j * W);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int u = 0; u < block; ++u) sum[u] = sum[u] + weight * P(D[j * along + u * across]);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int u = 0; u < block; ++u) sum[u].store(out + u * W);
 }
 template <class T>
@@ -606,7 +606,8 @@ static void product_of_lanes(const T* in, int64_t n, const T* D, int64_t along, 
                              T* out) {
     constexpr int W = Pack<T>::lanes;
     int64_t k = 0;
-    for (; k + 8 <= K; k += 8) columns_of_product<8, T>(in, n, D + k * across, along, across, out + k * W);
+    for (; k + 12 <= K; k += 12) columns_of_product<12, T>(in, n, D + k * across, along, across, out + k * W);
+    for (; k + 6 <= K; k += 6) columns_of_product<6, T>(in, n, D + k * across, along, across, out + k * W);
     for (; k + 2 <= K; k += 2) columns_of_product<2, T>(in, n, D + k * across, along, across, out + k * W);
     for (; k < K; ++k) columns_of_product<1, T>(in, n, D + k * across, along, across, out + k * W);
 }
