@@ -18,11 +18,11 @@ compare: $(READY)
 
 test: lint
 	@tests/install_chromium.sh
-	@$(BIN)/python -m pytest -q -n 2
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: lint
 	@tests/install_chromium.sh
-	@$(BIN)/python -m pytest -q -n 2 --full
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal --full
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -63,4 +63,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tried = in_turn([*kept.values()])
         kept = {item: case for (item, case), yes in zip(kept.items(), tried, strict=True) if yes}
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
+    # what takes minutes starts first, so that no process is left waiting for another at the end
+    items[:] = sorted(kept, key=lambda item: item.get_closest_marker("minutes") is None)

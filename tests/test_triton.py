@@ -61,6 +61,7 @@ except RuntimeError as error:
 # --- what it computes ----------------------------------------------------------------------------
 
 
+@pytest.mark.minutes
 @pytest.mark.integration
 @pytest.mark.parametrize("tests", [["interpreted.py"], ["test_numerics.py", "-k", "triton"]])
 def test_it_computes_what_the_reference_does_in_the_interpreter(
