@@ -12,6 +12,11 @@ if "MUTANT_UNDER_TEST" in os.environ:
     sys.meta_path[:] = [f for f in sys.meta_path if "ScikitBuild" not in type(f).__name__]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--full`` is what ``make test-all`` runs."""
+    parser.addoption("--full", action="store_true", help="try every product, and slow tests too")
+
+
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace: dict[str, object]) -> None:
     import lossmatrix

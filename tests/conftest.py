@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import lossmatrix as lm
+
 if os.environ.get("TRITON_INTERPRET") == "1":
     import numpy as np
     import triton.language as tl
@@ -34,3 +36,28 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets at {folder}: set LOSSMATRIX_DATA to their folder")
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what engines may refuse; without --full also slow tests and parts of products."""
+    from registry import INDICES, refusal
+    from selection import Case, in_turn
+
+    def case_of(item: pytest.Item) -> Case:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        return Case.of(item.nodeid.split("[")[0], parameters)
+
+    def must_run(item: pytest.Item, case: Case) -> bool:
+        mark = item.get_closest_marker("targets")
+        kind = INDICES if mark is None else mark.args[0]
+        loss = case.loss or lm.CrossEntropy()
+        return case.engine is None or refusal(case.engine.name, loss, kind) is None
+
+    kept = {item: case for item in items if must_run(item, case := case_of(item))}
+    if not config.getoption("full"):
+        kept = {item: case for item, case in kept.items() if not item.get_closest_marker("slow")}
+        tried = in_turn([*kept.values()])
+        kept = {item: case for (item, case), yes in zip(kept.items(), tried, strict=True) if yes}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept

@@ -19,9 +19,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 import lossmatrix as lm
-from lossmatrix.engines import choose, triton
-from lossmatrix.problem import read
+from lossmatrix.engines import choose
+from lossmatrix.engines.gpu import engine as triton
 from lossmatrix.engines.gpu import launch
+from lossmatrix.engines.plan import reads_risk
+from lossmatrix.problem import Bound, Options, read
 
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's about itself
 SUM = lm.CrossEntropy() + 0.5 * lm.ExpectedCost()
@@ -50,11 +52,11 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 def take(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lead rows of more than two classes over one of the roads."""
     if road == "blocks":
-        for name, size in (("WHOLE_ROWS", 1), ("WHOLE_PLANES", 1), ("BLOCK_ROWS", 16)):
+        for name, size in (("ONE_PASS_ROWS", 1), ("ONE_PASS_PLANES", 1), ("BLOCK_ROWS", 16)):
             monkeypatch.setattr(launch, name, size)
         monkeypatch.setattr(launch, "BLOCK_PLANES", 8)
     if road == "at once":
-        monkeypatch.setattr(launch, "AT_ONCE", 0)
+        monkeypatch.setattr(launch, "MIN_BYTES_GRADIENT_IN_FORWARD", 0)
 
 
 @pytest.mark.parametrize("loss", DISTINCT, ids=repr)
@@ -91,18 +93,13 @@ def test_its_error_is_at_most_twice_the_references(
             assert (mine - truth).abs().max() <= budget, (num_classes, layout, scale)
 
 
-def streamed(loss: lm.Loss, costs: Tensor | None) -> list[lm.Loss]:
-    """The losses that the terms of a loss are made of."""
-    return [term.loss for term in loss.bind(loss.matrix(costs))]
-
-
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_has_its_value_and_gradient_or_a_reason(name: str) -> None:
     loss, target = LOSSES[name], torch.tensor([0, 3, 1, 2, 3])
     logits = 3.0 * torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
     costs = None if loss.reads is None else table_for(loss)
-    if any(type(part).row is not lm.Loss.row for part in streamed(loss, costs)):
-        with pytest.raises(RuntimeError, match="works on whole rows"):
+    if any(reads_risk(term.loss) for term in loss.bind(loss.matrix(costs))):
+        with pytest.raises(RuntimeError, match="reads the risk of decisions"):
             loss(logits, target, costs, engine="triton")
         return
     ours = value_and_gradient(loss, logits, target, costs, "triton", torch.ones(5))
@@ -159,14 +156,6 @@ def test_costs_of_samples(layout: str) -> None:
             torch.testing.assert_close(ours, theirs)
 
 
-def test_a_gradient_in_the_place_of_the_logits_is_refused_with_the_reason() -> None:
-    criterion = lm.Criterion(SUM, table(5), engine="triton", inplace_gradient=True)
-    logits, target = problem(5, "rows", 1.0)
-    with pytest.raises(RuntimeError, match="it makes the gradient in backward, from the logits"):
-        criterion(logits.requires_grad_() + 0.0, target)
-    assert criterion(logits.detach(), target).isfinite()
-
-
 def test_costs_without_a_kernel_are_refused_with_the_reason() -> None:
     logits, target = torch.zeros(2, 3000), torch.tensor([0, 1])
     costs = lm.LowRank.squared_distances(torch.arange(6000.0).reshape(3000, 2))
@@ -221,11 +210,10 @@ def test_a_target_that_is_no_class_gives_nan_and_an_error_where_it_is_checked(
 ) -> None:
     take(road, monkeypatch)
     logits, target = torch.zeros(3, 5), torch.tensor([1, 5, -1])
-    options = {"weight": None, "sample_weight": None, "ignore_index": -100, "label_smoothing": 0.0}
-    terms = lm.ExpectedCost().bind(lm.Dense(table(5)))
-    found = triton.compute(read(terms, logits, target, reduction="none", **options)).value
+    bound = Bound(lm.ExpectedCost().bind(lm.Dense(table(5))))
+    found = triton.compute(read(bound, logits, target, Options(reduction="none"))).value
     assert found.isnan().tolist() == [False, True, True]
-    assert triton.compute(read(terms, logits, target, reduction="mean", **options)).value.isnan()
+    assert triton.compute(read(bound, logits, target, Options(reduction="mean"))).value.isnan()
     with pytest.raises(IndexError, match="Target 5 is out of bounds"):
         lm.ExpectedCost()(logits, target, table(5), engine="triton")
 
@@ -302,11 +290,10 @@ def test_the_operators_meet_pytorchs_checks(road: str, monkeypatch: pytest.Monke
     monkeypatch.undo()  # no poison: one call is compared with another
     take(road, monkeypatch)
     criterion = lm.Criterion(SUM, table(5))
-    plan = criterion.bound[0].prepared
     logits, target = problem(5, "planes", 1.0)
     z = logits.float().reshape(3, 5, 35).requires_grad_()
     for reduction in ("mean", "none"):
-        arguments = (z, target.reshape(3, 35), None, None, -100, reduction, plan.number)
+        arguments = (z, target.reshape(3, 35), None, None, -100, reduction, criterion.bound.number)
         torch.library.opcheck(
             triton.traced, arguments, test_utils=("test_schema", "test_faketensor")
         )
@@ -340,9 +327,7 @@ def test_one_changed_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_with_auto_tensors_on_the_cpu_go_to_native() -> None:
     logits, target = problem(5, "rows", 1.0)
-    options = {"weight": None, "sample_weight": None, "ignore_index": -100, "label_smoothing": 0.0}
-    terms = SUM.bind(lm.Dense(table(5)))
-    asked = read(terms, logits, target, reduction="mean", **options)
+    asked = read(Bound(SUM.bind(lm.Dense(table(5)))), logits, target, Options())
     assert choose("auto", asked).engine.name == "native"
     assert choose("triton", asked).engine.name == "triton"
 

@@ -144,12 +144,6 @@ def decision_score(row: Row, tau: Decimal) -> Decimal:
     return -tau * smoothed + dot(decision, [d - c for d, c in zip(row.d, risk, strict=True)])
 
 
-def constrained_logistic(row: Row) -> Decimal:
-    z, present = row.z, [x for x in row.z if x.is_finite()]
-    mean = sum(present) / len(present)
-    return sum((row.d[j] * log(ONE + exp(z[j] - mean)) for j in row.classes), ZERO)
-
-
 def entropic_risk(row: Row, lam: Decimal) -> Decimal:
     lam = lam / unit(row.D)
     return log(dot(row.p, [exp(lam * x) for x in row.d])) / lam
@@ -171,7 +165,6 @@ FORMULAS: dict[str, Callable[..., Decimal]] = {
     "CostFocal": cost_focal,
     "EnergyScore": energy_score,
     "DecisionScore": decision_score,
-    "ConstrainedLogistic": constrained_logistic,
     "EntropicRisk": entropic_risk,
     "SimilarityLikelihood": similarity_likelihood,
 }

@@ -7,28 +7,36 @@ Losses and engines are found by walking the library, so whatever is added there 
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import pkgutil
 
 import pytest
 import torch
 from torch import Tensor
 
 import lossmatrix as lm
+from lossmatrix import losses
 from lossmatrix.engines import ENGINES, Engine
-from lossmatrix.problem import read
+from lossmatrix.engines.gpu import engine as gpu
+from lossmatrix.problem import Bound, Options, Problem, read
 
 # --- losses --------------------------------------------------------------------------------------
 
 
+CHAPTERS = {
+    f"{losses.__name__}.{chapter.name}"
+    for chapter in pkgutil.iter_modules(losses.__path__)
+    if chapter.name not in ("base", "language")  # what losses are made of
+}
+
+
 def final_losses() -> list[type[lm.Loss]]:
-    """Every loss class of ``lossmatrix.losses`` that can be made, private helpers left out."""
+    """Every loss class of the chapters of ``lossmatrix.losses``, private helpers left out."""
     found: list[type[lm.Loss]] = []
 
     def walk(cls: type[lm.Loss]) -> None:
         for sub in cls.__subclasses__():
             walk(sub)
-            public = not sub.__name__.startswith("_") and sub.__module__ .startswith("lossmatrix.losses.")
-            if public and not inspect.isabstract(sub) and sub not in found:
+            if sub.__module__ in CHAPTERS and not sub.__name__.startswith("_"):
                 found.append(sub)
 
     walk(lm.Loss)
@@ -128,7 +136,47 @@ def random_table(loss: lm.Loss, num_classes: int, generator: torch.Generator) ->
 
 # --- engines -------------------------------------------------------------------------------------
 
-every_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+# Those that can run in this process: triton's kernels run on the CPU in its interpreter alone.
+RUNNING = [engine for engine in ENGINES if engine.name != "triton" or gpu.INTERPRETED]
+
+every_engine = pytest.mark.parametrize("engine", RUNNING, ids=lambda engine: engine.name)
+
+# What runs where: everything, but for what stands in these two tables, each with the words in
+# which an engine says so. A refusal that they do not list is a failure, and so is one that they
+# list and that no engine gives any more.
+INDICES, SMOOTHED, PROBABILITIES = "indices", "smoothed", "probabilities"  # kinds of targets
+NO_KERNEL: dict[type[lm.Loss], str] = {
+    lm.DecisionScore: "reads the risk of decisions and has no kernel",
+    lm.EnergyScore: "reads the risk of decisions and has no kernel",
+    lm.EntropicRisk: "reads the risk of decisions and has no kernel",
+    lm.SimilarityLikelihood: "reads the risk of decisions and has no kernel",
+}
+NO_TARGETS = {
+    SMOOTHED: "class probabilities and label smoothing have no kernel",
+    PROBABILITIES: "class probabilities and label smoothing have no kernel",
+}
+
+smoothed, probabilities = pytest.mark.targets(SMOOTHED), pytest.mark.targets(PROBABILITIES)
+
+
+def refusal(engine: str, loss: lm.Loss, kind: str = INDICES) -> str | None:
+    """Why an engine may refuse a loss at targets of a kind; None where it must run."""
+    if engine == "reference":
+        return None
+    of_losses = (NO_KERNEL.get(type(part)) for part in parts(loss))
+    return NO_TARGETS.get(kind) or next(filter(None, of_losses), None)
+
+
+def problem_of(
+    loss: lm.Loss,
+    logits: Tensor,
+    target: Tensor,
+    costs: lm.CostMatrix | Tensor | None,
+    **options: object,
+) -> Problem:
+    """A call of a loss as engines see it; costs that the loss does not read are left out."""
+    terms = loss.bind(None if loss.reads is None else loss.matrix(costs))
+    return read(Bound(terms), logits, target, Options(**options))  # type: ignore[arg-type]
 
 
 def evaluate(
@@ -139,20 +187,10 @@ def evaluate(
     costs: lm.CostMatrix | Tensor | None,
     **options: object,
 ) -> Tensor:
-    """The loss on one engine; the test is skipped, with the engine's reason, where it refuses.
-
-    ``costs`` that the loss does not read are left out.
-    """
-    if loss.reads is None:
-        costs = None
-    checked = {
-        "weight": None,
-        "sample_weight": None,
-        "ignore_index": -100,
-        "reduction": "none",
-        "label_smoothing": 0.0,
-    } | options
-    reason = engine.refuses(read(loss.bind(loss.matrix(costs)), logits, target, **checked))  # type: ignore[arg-type]
-    if reason is not None:
-        pytest.skip(f"the {engine.name} engine refuses: {reason}")
-    return loss(logits, target, costs, engine=engine.name, **checked)  # type: ignore[arg-type]
+    """The loss on one engine, which must run it: where it may refuse, no test is collected."""
+    costs = None if loss.reads is None else costs
+    options = {"reduction": "none"} | options
+    prepared = engine.prepare(problem_of(loss, logits, target, costs, **options))
+    if isinstance(prepared, str):
+        pytest.fail(f"the {engine.name} engine refuses {loss!r}: {prepared}")
+    return loss(logits, target, costs, engine=engine.name, **options)  # type: ignore[arg-type]

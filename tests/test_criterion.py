@@ -252,7 +252,6 @@ PER_SAMPLE = [
     lm.CostSensitiveCrossEntropy(),
     lm.SoftmaxMargin(),
     lm.SoftmaxMargin(log=True),
-    lm.ConstrainedLogistic(),
     lm.CrossEntropy() + 0.5 * lm.ExpectedCost(),
 ]
 
@@ -299,7 +298,7 @@ def test_rows_of_one_truth_cannot_say_what_soft_targets_cost() -> None:
 def test_negative_rows_per_sample_are_refused_like_any_negative_costs() -> None:
     logits, target = batch()
     rows = torch.rand(6, 4) - 0.5
-    for loss in (lm.ConstrainedLogistic(), lm.CostFocal()):
+    for loss in (lm.Unlikelihood(), lm.CostFocal()):
         with pytest.raises(ValueError, match="needs costs ≥ 0"):
             loss(logits, target, lm.PerExample(rows))
     lm.ExpectedCost()(logits, target, lm.PerExample(rows))
@@ -347,7 +346,6 @@ NEEDS_COSTS_ABOVE_ZERO = [
     lm.Unlikelihood(),
     lm.SoftmaxMargin(log=True),
     lm.CostFocal(),
-    lm.ConstrainedLogistic(),
 ]
 
 
@@ -419,7 +417,7 @@ def test_a_table_whose_right_decisions_cost_nothing_is_not_copied() -> None:
     table = torch.tensor([[0.0, 5.0, 1.0], [2.0, 0.0, 7.0], [3.0, 4.0, 0.0]])
     costs = lm.Dense(table)
     for matrix, shared in ((costs, True), (lm.Dense(table + torch.eye(3)), False)):
-        (term,) = lm.Criterion(lm.Unlikelihood(), matrix).bound
+        (term,) = lm.Criterion(lm.Unlikelihood(), matrix).bound.terms
         assert term.costs is not None
         made = term.costs.tables["table"]
         assert (made.data_ptr() == matrix.tables["table"].data_ptr()) == shared

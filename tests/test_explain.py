@@ -3,27 +3,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from registry import every_loss, table_for
+from torch import Tensor
 
 import lossmatrix as lm
 from lossmatrix import engines
-from lossmatrix.engines import ENGINES, Choice, Engine, choose
-from lossmatrix.problem import Problem, read
+from lossmatrix.engines import ENGINES, Choice, Engine, Prepared, choose, reference
+from lossmatrix.problem import Options, Problem, read
 
 
 def problem_of(criterion: lm.Criterion, logits: torch.Tensor) -> Problem:
-    return read(
-        criterion.bound,
-        logits,
-        torch.zeros(len(logits), dtype=torch.int64),
-        weight=None,
-        sample_weight=None,
-        ignore_index=-100,
-        reduction="mean",
-        label_smoothing=criterion.label_smoothing,
-    )
+    target = torch.zeros(len(logits), dtype=torch.int64)
+    options = Options(weight=criterion.weight)
+    return read(criterion.bound, logits, target, options)
 
 
 @every_loss
@@ -44,15 +40,33 @@ def test_it_names_the_loss_its_decision_its_costs_and_its_engine(loss: lm.Loss) 
     )
 
 
+@dataclass
+class Watched:
+    """What an engine has made ready; it writes down that it runs."""
+
+    name: str
+    prepared: Prepared
+    ran: list[str]
+
+    def loss(self, problem: Problem) -> Tensor:
+        self.ran.append(self.name)
+        return self.prepared.loss(problem)
+
+    def loss_and_gradient(
+        self, problem: Problem, out: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        raise AssertionError("only the loss was asked for")
+
+
 def test_the_engine_it_names_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
     def watched(engine: Engine) -> Engine:
-        def run(problem: Problem) -> torch.Tensor:
-            ran.append(engine.name)
-            return engine.run(problem)
+        def prepare(problem: Problem) -> Prepared | str:
+            prepared = engine.prepare(problem)
+            return prepared if isinstance(prepared, str) else Watched(engine.name, prepared, ran)
 
-        return Engine(engine.name, engine.refuses, run)
+        return Engine(engine.name, prepare)
 
     monkeypatch.setattr(engines, "ENGINES", tuple(map(watched, ENGINES)))
     logits, target = torch.zeros(2, 4), torch.tensor([0, 3])
@@ -75,8 +89,8 @@ def test_values_and_shapes_of_the_example_do_not_matter(shape: tuple[int, ...]) 
 def test_an_engine_that_is_asked_for_is_the_engine_or_the_reason_why_not() -> None:
     for engine in ENGINES:
         criterion = lm.Criterion(lm.CrossEntropy(), engine=engine.name)
-        reason = engine.refuses(problem_of(criterion, torch.zeros(2, 4)))
-        if reason is None:
+        prepared = engine.prepare(problem_of(criterion, torch.zeros(2, 4)))
+        if not isinstance(prepared, str):
             assert lm.explain(criterion, torch.zeros(2, 4)).endswith(f"engine: {engine.name}")
         else:
             with pytest.raises(RuntimeError, match=f"engine {engine.name!r} cannot run this"):
@@ -84,21 +98,21 @@ def test_an_engine_that_is_asked_for_is_the_engine_or_the_reason_why_not() -> No
 
 
 def test_every_engine_passed_over_is_named_with_its_reason() -> None:
-    criterion = lm.Criterion(lm.CrossEntropy(), label_smoothing=0.1)
+    criterion = lm.Criterion(lm.CrossEntropy(), weight=torch.ones(4, requires_grad=True))
     problem = problem_of(criterion, torch.zeros(2, 4))
     choice = choose("auto", problem)
-    assert choice.engine.refuses(problem) is None
-    before = [engine for engine in ENGINES if engine.name in dict(choice.passed_over)]
-    assert [*before, choice.engine] == list(ENGINES[: len(before) + 1])
-    for engine in before:
-        reason = engine.refuses(problem)
-        assert reason
+    assert choice.engine is ENGINES[-1]
+    assert [name for name, _ in choice.passed_over] == [engine.name for engine in ENGINES[:-1]]
+    for engine in ENGINES[:-1]:
+        reason = engine.prepare(problem)
+        assert isinstance(reason, str)
         assert f"not {engine.name}: {reason}" in lm.explain(criterion, torch.zeros(2, 4))
 
 
 def test_a_choice_reads_as_a_sentence() -> None:
-    assert str(Choice(ENGINES[-1])) == "engine: reference"
-    passed = Choice(ENGINES[-1], (("fast", "it is cold"), ("faster", "it is late")))
+    prepared = reference.Reference()
+    assert str(Choice(ENGINES[-1], prepared)) == "engine: reference"
+    passed = Choice(ENGINES[-1], prepared, (("fast", "it is cold"), ("faster", "it is late")))
     assert str(passed) == "engine: reference; not fast: it is cold; not faster: it is late"
 
 

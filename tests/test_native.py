@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.engines import generate, library, native
 from lossmatrix.codegen.derive import print_formula
+from lossmatrix.engines.cpu import compile as compiler
+from lossmatrix.engines.cpu import engine as native
+from lossmatrix.engines.cpu import generate
 
 LOSSES: list[lm.Loss] = [
     *generate.SHIPPED,
@@ -222,37 +224,35 @@ def test_a_traced_graph_holds_one_operator() -> None:
 
 def test_the_operator_meets_pytorchs_checks() -> None:
     criterion = lm.Criterion(lm.CrossEntropy() + lm.ExpectedCost(), table(5))
-    plan = criterion.bound[0].prepared
-    assert isinstance(plan, native.Plan)
     logits, target = problem(5, "planes", 1.0)
     z = logits.float().reshape(3, 5, 35).requires_grad_()
     for reduction in ("mean", "none"):
-        arguments = (z, target.reshape(3, 35), None, None, plan.number, -100, reduction, True)
+        arguments = (z, target.reshape(3, 35), None, None, criterion.bound.number, -100, reduction, True)
         torch.library.opcheck(native.traced, arguments)
 
 
 def test_the_shipped_formulas_are_the_losses_own() -> None:
     assert generate.FILE.read_text() == generate.text(), (
-        "native/formulas.hpp is out of date: run python -m lossmatrix.engines.cpu.generate"
+        "engines/cpu/formulas.hpp is out of date: run python -m lossmatrix.engines.cpu.generate"
     )
 
 
 def test_what_describes_the_tensors_stands_where_the_task_has_it() -> None:
-    task = library.Task()
-    library.TENSORS.pack_into(task, 0, *range(1, 18))
+    task = compiler.KernelTask()
+    compiler.TENSORS.pack_into(task, 0, *range(1, 18))
     assert (task.logits, task.gradient) == (1, 2)
     assert (task.batch, task.classes, task.positions) == (3, 4, 5)
     assert (*task.logits_stride, *task.gradient_stride) == (6, 7, 8, 9, 10, 11)
     assert (task.type, task.target_type, task.target) == (12, 13, 14)
     assert (*task.target_stride, task.ignore_index) == (15, 16, 17)
-    assert library.TENSORS.size == library.Task.costs.offset
+    assert compiler.TENSORS.size == compiler.KernelTask.costs.offset
 
 
 def test_every_shipped_formula_has_a_kernel_in_the_library() -> None:
-    shipped = library.shipped()
+    shipped = compiler.shipped()
     assert shipped is not None, "the package was installed without a C++ compiler"
     for formula in generate.formulas().values():
-        assert hasattr(shipped, f"{formula.name}_{library.instruction_set(torch.float32)}")
+        assert hasattr(shipped, f"{formula.name}_{compiler.instruction_set(torch.float32)}")
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def test_a_loss_of_ones_own_is_compiled_on_first_use(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
-    library.forget()
+    compiler.forget()
     logits, target = problem(5, "planes", 3.0)
     upstream = torch.ones(target.shape)
     for strength in (0.5, 2.0):  # one kernel serves both
@@ -290,7 +290,7 @@ def test_without_a_compiler_auto_uses_the_reference_and_native_says_why(
     monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    library.forget()
+    compiler.forget()
     logits, target = problem(5, "rows", 1.0)
     criterion = lm.Criterion(Entropy(), table(5))
     assert "no C++ compiler" in lm.explain(criterion, logits)
@@ -305,7 +305,7 @@ def test_without_a_compiler_a_sum_runs_as_its_shipped_parts(
     monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path_factory.mktemp("kernels")))
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    library.forget()
+    compiler.forget()
     parts = (lm.CrossEntropy(), 0.5 * lm.ExpectedCost(), 0.3 * lm.Unlikelihood())
     loss = parts[0] + parts[1] + parts[2]
     logits, target = problem(5, "planes", 3.0)
@@ -366,11 +366,11 @@ def test_one_changed_coefficient_is_noticed(
 @pytest.mark.parametrize(
     ("loss", "arguments", "reason"),
     [
-        (lm.EnergyScore(), {}, "works on whole rows"),
+        (lm.EnergyScore(), {}, "reads the risk of decisions"),
         (lm.ExpectedCost(), {"label_smoothing": 0.1}, "label smoothing"),
         (0.0 * lm.ExpectedCost(), {}, "scaled by zero"),
     ],
-    ids=["row loss", "smoothing", "nothing"],
+    ids=["risk", "smoothing", "nothing"],
 )
 def test_what_it_cannot_run_is_refused_with_the_reason(
     loss: lm.Loss, arguments: dict[str, float], reason: str
@@ -449,7 +449,7 @@ def test_structured_costs_of_many_classes_need_no_table(
 
 def test_only_costs_of_samples_and_of_low_rank_are_looked_up() -> None:
     looked_up = [
-        native.calls(lm.Criterion(lm.Unlikelihood(), costs).bound[0].prepared, torch.float32)[0]
+        native.calls(lm.Criterion(lm.Unlikelihood(), costs).bound, torch.float32)[0]
         for costs in large_matrices()
     ]
     assert [bool(call.by_sample) for call in looked_up] == [False] * 8 + [True]
@@ -491,60 +491,3 @@ def test_masked_classes_and_rows_without_weight() -> None:
         torch.testing.assert_close(ours.detach(), theirs)
         (gradient,) = torch.autograd.grad(ours.sum(), z)
         assert gradient.isfinite().all()
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("num_classes", [5, 300])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("loss", [lm.CrossEntropy() + lm.ExpectedCost(), lm.SoftmaxMargin()])
-def test_an_inplace_gradient_is_the_same_and_takes_the_place_of_the_logits(
-    loss: lm.Loss, dtype: torch.dtype, num_classes: int, layout: str
-) -> None:
-    logits, target = problem(num_classes, layout, scale=60.0)
-    costs = lm.Dense(table(num_classes))
-    gradients: list[Tensor] = []
-    for inplace in (False, True):
-        criterion = lm.Criterion(loss, costs, inplace_gradient=inplace, engine="native")
-        leaf = logits.detach().to(dtype, copy=True).requires_grad_()
-        z = 1.0 * leaf
-        before = z.detach().clone()
-        criterion(z, target).backward()
-        assert torch.equal(z.detach(), before) != inplace
-        assert leaf.grad is not None
-        gradients.append(leaf.grad if not inplace else z.detach())
-    assert torch.equal(*gradients)
-
-
-def test_an_inplace_gradient_refuses_what_needs_the_logits_again() -> None:
-    target = torch.tensor([0, 2])
-    criterion = lm.Criterion(lm.CrossEntropy(), inplace_gradient=True)
-    leaf = torch.zeros(2, 3, requires_grad=True)
-    with pytest.raises(RuntimeError, match="the logits are a leaf"):
-        criterion(leaf, target)
-    with torch.no_grad():
-        assert criterion(leaf, target).item() == pytest.approx(1.0986123)
-    assert torch.equal(leaf, torch.zeros(2, 3))
-    z = 2.0 * leaf
-    value = criterion(z, target)
-    value.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="leave inplace_gradient out"):
-        value.backward()
-    z = 2.0 * leaf
-    with pytest.raises(RuntimeError, match="leave inplace_gradient out"):
-        torch.autograd.grad(criterion(z, target), leaf, create_graph=True)
-    z = leaf.exp()  # its derivative is its value
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        criterion(z, target).backward()
-    reference = lm.Criterion(lm.CrossEntropy(), inplace_gradient=True, engine="reference")
-    with pytest.raises(RuntimeError, match="keeps the logits"):
-        reference(2.0 * leaf, target)
-
-
-def test_an_inplace_gradient_is_scaled_by_what_comes_from_above() -> None:
-    criterion = lm.Criterion(lm.CrossEntropy(), inplace_gradient=True, reduction="none")
-    plain = lm.Criterion(lm.CrossEntropy(), reduction="none")
-    target, upstream = torch.tensor([0, 2]), torch.tensor([3.0, -0.5])
-    leaf = torch.tensor([[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]], requires_grad=True)
-    (ours,) = torch.autograd.grad(criterion(1.0 * leaf, target), leaf, upstream)
-    (theirs,) = torch.autograd.grad(plain(leaf, target), leaf, upstream)
-    assert torch.equal(ours, theirs)

@@ -73,7 +73,6 @@ TWO_CLASSES = {
     lm.CostSensitiveCrossEntropy(): lambda a, x: a * softplus(x),
     lm.SoftmaxMargin(): lambda a, x: softplus(x + a),
     lm.SoftmaxMargin(log=True): lambda a, x: softplus(x + a.log()),
-    lm.ConstrainedLogistic(): lambda a, x: a * softplus(x / 2),
     lm.EnergyScore(): lambda a, x: a * x.sigmoid() ** 2,
 }
 

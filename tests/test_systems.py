@@ -32,7 +32,6 @@ COMPILED = {
     ),
     "margin": (lm.SoftmaxMargin(log=True), "table"),
     "focal": (lm.CostFocal(), lm.ZeroOne(4)),
-    "constrained": (lm.ConstrainedLogistic(), "table"),
 }
 
 

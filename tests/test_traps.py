@@ -48,7 +48,6 @@ def gradient_of(
         lm.SoftmaxMargin(log=True),
         lm.CostFocal(),
         lm.EnergyScore(),
-        lm.ConstrainedLogistic(),
         lm.EntropicRisk(),
         lm.SimilarityLikelihood(),
     ],
@@ -342,7 +341,7 @@ def test_costs_follow_the_module_and_are_never_rounded() -> None:
     meta = net.to("meta")[1]
     assert {buffer.device.type for buffer in meta.buffers()} == {"meta"}
     assert all(table.is_meta for table in meta.costs.tables.values())
-    assert all(t.is_meta for term in meta.bound if term.costs for t in term.costs.tables.values())
+    assert all(t.is_meta for term in meta.bound.terms if term.costs for t in term.costs.tables.values())
 
 
 @every_engine

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import lossmatrix as lm
-from lossmatrix.engines import triton as engine
+from lossmatrix.engines.gpu import engine
 
 SUM = lm.CrossEntropy() + lm.ExpectedCost()
 HERE = Path(__file__).parent
@@ -165,7 +165,7 @@ def test_kernels_spill_nothing_load_wide_and_take_one_exponential_a_number(
         tile = {"rows": 2048, "long rows": 8192, "blocks": 4096, "planes": 4096}[name]
         numbers = tile // (32 * kernel.metadata.num_warps)  # of a thread
         exponentials = len(re.findall(r"ex2\.approx", ptx))
-        twice = kernel_name == "statistics" and isinstance(loss, lm.Unlikelihood)
+        twice = kernel_name == "forward_kernel" and isinstance(loss, lm.Unlikelihood)
         per_number = 2 if twice else 1
         # those of the rows come on top
         assert per_number * numbers <= exponentials <= per_number * numbers + 12, kernel_name
@@ -190,9 +190,9 @@ def test_slopes_made_at_once_compile(
 ) -> None:
     from lossmatrix.engines.gpu import launch
 
-    monkeypatch.setattr(launch, "AT_ONCE", 0)
+    monkeypatch.setattr(launch, "MIN_BYTES_GRADIENT_IN_FORWARD", 0)
     run(SUM, (4, 1000), torch.bfloat16, lm.ZeroOne(1000))
-    assert [name for name, _ in compiled] == ["whole", "total", "whole"]
+    assert [name for name, _ in compiled] == ["fused_kernel", "total", "fused_kernel"]
 
 
 def test_costs_of_every_kind_compile(
@@ -215,4 +215,4 @@ def test_costs_of_every_kind_compile(
 
 def test_planes_of_many_classes_compile(compiled: list[tuple[str, Any]]) -> None:
     run(SUM, (1, 300, 64, 64), torch.float32, lm.Dense(torch.ones(300, 300)))
-    assert [name for name, _ in compiled] == ["statistics", "total", "slopes_of_blocks"]
+    assert [name for name, _ in compiled] == ["forward_kernel", "total", "backward_kernel"]

@@ -113,5 +113,9 @@ class MappedRows(Wrapper):
     def _square(self) -> CostMatrix:
         return MappedRows(self.base, self.fn, self.decisions[: self.num_classes])
 
+    @property
+    def _num_rows(self) -> int:
+        return self.base._num_rows  # one for each sample where the base has such
+
     def _settings(self) -> dict[str, object]:
         return {**super()._settings(), "fn": self.fn}

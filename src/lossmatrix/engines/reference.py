@@ -9,7 +9,6 @@ size. Where no graph is needed it works through blocks of rows and keeps a few m
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -171,7 +170,7 @@ def cells_of(
 
 
 class TensorCells(Cells):
-    """The words of a formula on tensors, each made when it is asked for."""
+    """The words of a formula on tensors, the dear ones made when they are asked for."""
 
     def __init__(
         self, softmax: Softmax, target: Tensor, cost: Tensor, costs: CostMatrix | None
@@ -185,22 +184,22 @@ class TensorCells(Cells):
             raise TypeError("this loss reads costs but none were given: pass a (C, C) matrix.")
         return self.costs.expected(weights)
 
-    @cached_property
+@property
     def error(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """p − t, of which nothing cancels."""
         return self.p * (1.0 - self.target) - self.q * self.target
 
-    @cached_property
+    @property
     def top_cost(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """d_m of the top class m."""
         return self.cost.expand_as(self.p).gather(-1, self.softmax.top)
 
-    @cached_property
+    @property
     def risk(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """p · D."""
         return self._expected(self.p)
 
-    @cached_property
+    @property
     def excess(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """(p − t) · D."""
         return self._expected(self.error)

@@ -120,7 +120,7 @@ def top_two(z, j, first):
     top, place = tl.max(z, 1, return_indices=True, keep_dims=True)
     index = first + place
     others = tl.where(j == index, -INF, z)
-    second = tl.max(make_cell, 1, keep_dims=True)
+    second = tl.max(others, 1, keep_dims=True)
     e = tl.exp(others - finite(second))
     return TopTwo(top, index, second, tl.sum(e, 1, keep_dims=True)), e
 

@@ -70,9 +70,10 @@ def aligned(classes, positions, grid, UNIT: tl.constexpr, PLANES: tl.constexpr):
         along = multiple(grid.classes, UNIT)
         grid = Grid(grid.data, multiple(grid.batch, UNIT), along, grid.positions)
         return classes, multiple(positions, UNIT), grid
-    along = multiple(grid.positions, UNIT)
-    grid = Grid(grid.data, multiple(grid.batch, UNIT), grid.classes, along)
-    return multiple(classes, UNIT), positions, grid
+    else:
+        along = multiple(grid.positions, UNIT)
+        grid = Grid(grid.data, multiple(grid.batch, UNIT), grid.classes, along)
+        return multiple(classes, UNIT), positions, grid
 
 
 @triton.jit
