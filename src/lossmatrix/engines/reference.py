@@ -184,7 +184,7 @@ class TensorCells(Cells):
             raise TypeError("this loss reads costs but none were given: pass a (C, C) matrix.")
         return self.costs.expected(weights)
 
-@property
+    @property
     def error(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """p − t, of which nothing cancels."""
         return self.p * (1.0 - self.target) - self.q * self.target
