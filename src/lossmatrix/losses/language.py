@@ -26,6 +26,8 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from lossmatrix.losses.deferred import AtTruth, Growth
+
 
 class Cells:
     """The classes of all rows at once, as a formula sees them.
@@ -68,9 +70,11 @@ class StandIn(Protocol):
         ...
 
 
-def weigh(weight: Tensor, value: Tensor | StandIn) -> Tensor:
+def weigh(weight: Tensor | AtTruth, value: Tensor | StandIn) -> Tensor:
     """``weight · value`` in which zero weight beats an infinite value: 0 · ∞ = 0."""
     if isinstance(value, Tensor):
+        if isinstance(weight, AtTruth):
+            return cast(Tensor, weight.weigh(value))
         return weight * torch.where((weight == 0) & value.isinf(), 0.0, value)
     return cast(Tensor, value.weighed_by(weight))
 
@@ -88,12 +92,8 @@ def power(base: Tensor | StandIn, exponent: float) -> Tensor:
 def growth(weight: Tensor | StandIn, log_weight: Tensor, exponent: Tensor) -> Tensor:
     """``weight · (exp(exponent) − 1)``, which neither cancels nor overflows before it must.
 
-    Where the exponent is large the weight joins it, exp(log weight + exponent) − weight, so that a
-    small weight may have an exponent whose exponential is no number any more.
+    On tensors log1p of its sum over the classes does not overflow at all.
     """
     if isinstance(weight, Tensor):
-        large = exponent > 1.0
-        direct = weight * exponent.where(~large, 0.0).expm1()
-        joined = (log_weight + exponent).where(large, 0.0).exp() - weight
-        return torch.where(large, joined, direct)
+        return cast(Tensor, Growth(weight, log_weight, exponent))
     return cast(Tensor, weight.grown_by(log_weight, exponent))
