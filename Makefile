@@ -2,14 +2,15 @@
 #
 #   make compare   train on digits with several losses, print the table, write out/
 #   make test      lint, types, import contract, tests, docstring and README examples
-#   make bench     time the losses on this CPU; writes benchmarks/results/cpu.csv
+#   make test-all  the same with every loss on every engine in every dtype, and the slow tests
+#   make bench     time losses and objectives on this CPU; writes into benchmarks/results
 #   make mutate    mutation testing of losses, matrices and decisions (slow)
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare test lint bench mutate clean
+.PHONY: compare test test-all lint bench mutate clean
 .DEFAULT_GOAL := compare
 
 compare: $(READY)
@@ -19,6 +20,10 @@ test: lint
 	@tests/install_chromium.sh
 	@$(BIN)/python -m pytest -q -n 2
 
+test-all: lint
+	@tests/install_chromium.sh
+	@$(BIN)/python -m pytest -q -n 2 --full
+
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -27,6 +32,9 @@ lint: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/cpu.py
+	@$(BIN)/python benchmarks/boosting.py
+	@$(BIN)/python benchmarks/options.py
+	@$(BIN)/python benchmarks/decide.py
 
 mutate: $(READY)
 	@$(BIN)/mutmut run

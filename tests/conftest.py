@@ -49,10 +49,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return Case.of(item.nodeid.split("[")[0], parameters)
 
     def must_run(item: pytest.Item, case: Case) -> bool:
-        mark = item.get_closest_marker("targets")
-        kind = INDICES if mark is None else mark.args[0]
-        loss = case.loss or lm.CrossEntropy()
-        return case.engine is None or refusal(case.engine.name, loss, kind) is None
+        if case.engine is None:
+            return True
+        name, asked = case.engine.name, item.callspec.params.get("targets", INDICES)
+        kinds = [asked, *(mark.args[0] for mark in item.iter_markers("targets"))]
+        used = [case.loss, *(loss for mark in item.iter_markers("uses") for loss in mark.args)]
+        losses = [loss for loss in used if loss is not None] or [lm.CrossEntropy()]
+        return not any(refusal(name, loss, kind) for loss in losses for kind in kinds)
 
     kept = {item: case for item in items if must_run(item, case := case_of(item))}
     if not config.getoption("full"):

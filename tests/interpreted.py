@@ -13,16 +13,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from registry import LOSSES, table_for
+from registry import every_loss, refusal, table_for
 from test_native import problem, table, value_and_gradient
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 import lossmatrix as lm
+from lossmatrix.codegen.derive import HARD, derive
+from lossmatrix.codegen.triton import print_triton
 from lossmatrix.engines import choose
 from lossmatrix.engines.gpu import engine as triton
 from lossmatrix.engines.gpu import launch
-from lossmatrix.engines.plan import reads_risk
 from lossmatrix.problem import Bound, Options, read
 
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's about itself
@@ -93,13 +94,13 @@ def test_its_error_is_at_most_twice_the_references(
             assert (mine - truth).abs().max() <= budget, (num_classes, layout, scale)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_has_its_value_and_gradient_or_a_reason(name: str) -> None:
-    loss, target = LOSSES[name], torch.tensor([0, 3, 1, 2, 3])
+@every_loss
+def test_every_loss_has_its_value_and_gradient_or_a_reason(loss: lm.Loss) -> None:
+    target = torch.tensor([0, 3, 1, 2, 3])
     logits = 3.0 * torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
     costs = None if loss.reads is None else table_for(loss)
-    if any(reads_risk(term.loss) for term in loss.bind(loss.matrix(costs))):
-        with pytest.raises(RuntimeError, match="reads the risk of decisions"):
+    if (reason := refusal("triton", loss)) is not None:
+        with pytest.raises(RuntimeError, match=reason):
             loss(logits, target, costs, engine="triton")
         return
     ours = value_and_gradient(loss, logits, target, costs, "triton", torch.ones(5))
@@ -316,8 +317,9 @@ def test_autocast_and_its_scale_act_before_the_gradient_is_rounded() -> None:
 
 
 def test_one_changed_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    printed = triton.print_triton(lm.ExpectedCost().bind(lm.Dense(table(3))))
-    wrong = launch.formula("formula_wrong", printed.text.replace("a[0]", "1.001 * a[0]"))
+    printed = print_triton(derive(lm.ExpectedCost().bind(lm.Dense(table(3))), HARD))
+    text = printed.structs[""].replace("a[0]", "1.001 * a[0]")
+    wrong = launch.formula("formula_wrong", text)
     monkeypatch.setattr(triton, "_formula", lambda terms: wrong)
     with pytest.raises(AssertionError):
         test_its_error_is_at_most_twice_the_references(

@@ -202,31 +202,51 @@ class Answer:
     p: list[float]
 
 
-def answer(loss: lm.Loss, z: Sequence[float], y: int, D: Sequence[Sequence[float]]) -> Answer:
-    """The exact answer for logits ``z``, truth ``y`` and costs ``D``."""
-    return _answer(loss, tuple(z), y, tuple(tuple(row) for row in D))
+def answer(
+    loss: lm.Loss, z: Sequence[float], truth: int | Sequence[float], D: Sequence[Sequence[float]]
+) -> Answer:
+    """The exact answer for logits ``z``, a truth or its probabilities, and costs ``D``."""
+    return _answer(
+        loss,
+        tuple(z),
+        truth if isinstance(truth, int) else tuple(truth),
+        tuple(tuple(row) for row in D),
+    )
+
+
+def smoothed(truth: int, share: float, num_classes: int) -> list[float]:
+    """t = (1 − ε) onehot + ε / C."""
+    spread = share / num_classes
+    return [1.0 - share + spread if i == truth else spread for i in range(num_classes)]
 
 
 @cache
 def _answer(
-    loss: lm.Loss, z: tuple[float, ...], y: int, D: tuple[tuple[float, ...], ...]
+    loss: lm.Loss,
+    z: tuple[float, ...],
+    truth: int | tuple[float, ...],
+    D: tuple[tuple[float, ...], ...],
 ) -> Answer:
     with localcontext() as context:
         context.prec, context.Emax, context.Emin = DIGITS, MAX_EMAX, MIN_EMIN
         top = Decimal(max(z))
         logits = [Decimal(x) - top for x in z]  # what a float computation makes of them first
         table = [[Decimal(x) for x in row] for row in D]
-        row = row_of(logits, y, table)
-        if value_of(loss, row).is_infinite():  # a masked class that the loss asks for
+        soft = not isinstance(truth, int)
+        target = (
+            [Decimal(x) for x in truth] if soft else [ONE * (i == truth) for i in range(len(z))]
+        )
+        row = row_of(logits, 0, table)
+        if mixture(loss, logits, target, table).is_infinite():  # a masked class that it asks for
             none = [math.nan] * len(z)
             return Answer(math.inf, none, math.inf, none, [float(x) for x in row.p])
-        value, gradient = _value_and_gradient(loss, logits, y, table)
+        value, gradient = _value_and_gradient(loss, logits, target, table)
         nudge = Decimal("1e-12")
         moved = [
             _value_and_gradient(
                 loss,
                 [x * (1 + nudge * _sign(way, j)) for j, x in enumerate(logits)],
-                y,
+                [x * (1 + nudge * soft * _sign(way, i, -1)) for i, x in enumerate(target)],
                 [
                     [x * (1 + nudge * _sign(way, i, j)) for j, x in enumerate(row)]
                     for i, row in enumerate(table)
@@ -255,15 +275,27 @@ def _sign(way: int, *place: int) -> int:
     return 1 if way == 0 or Random(str((way, *place))).random() < 0.5 else -1
 
 
-def _value_and_gradient(loss: lm.Loss, z: Vector, y: int, D: Table) -> tuple[Decimal, Vector]:
-    row = row_of(z, y, D)
+def mixture(
+    loss: lm.Loss, z: Vector, target: Vector, D: Table, undisturbed: Vector | None = None
+) -> Decimal:
+    """The loss at probabilities of the truth: the mean of its values at each, Σ_i t_i ℓ(z; i)."""
+    total = ZERO
+    for y, share in enumerate(target):
+        if share:
+            before = None if undisturbed is None else row_of(undisturbed, y, D)
+            total += share * value_of(loss, row_of(z, y, D, before))
+    return total
 
+
+def _value_and_gradient(
+    loss: lm.Loss, z: Vector, target: Vector, D: Table
+) -> tuple[Decimal, Vector]:
     def at(k: int, step: Decimal) -> Decimal:
         moved = [x + step if j == k else x for j, x in enumerate(z)]
-        return value_of(loss, row_of(moved, y, D, row))
+        return mixture(loss, moved, target, D, z)
 
     gradient = [
         ZERO if x.is_infinite() else (at(k, STEP) - at(k, -STEP)) / (2 * STEP)
         for k, x in enumerate(z)
     ]
-    return value_of(loss, row), gradient
+    return mixture(loss, z, target, D), gradient

@@ -141,30 +141,34 @@ RUNNING = [engine for engine in ENGINES if engine.name != "triton" or gpu.INTERP
 
 every_engine = pytest.mark.parametrize("engine", RUNNING, ids=lambda engine: engine.name)
 
-# What runs where: everything, but for what stands in these two tables, each with the words in
-# which an engine says so. A refusal that they do not list is a failure, and so is one that they
-# list and that no engine gives any more.
+# What runs where: everything, but for what stands in this table by loss and by kind of target, each
+# with the words in which the engine says so. A refusal that it does not list is a failure, and so
+# is one that it lists and that the engine gives no more.
 INDICES, SMOOTHED, PROBABILITIES = "indices", "smoothed", "probabilities"  # kinds of targets
-NO_KERNEL: dict[type[lm.Loss], str] = {
-    lm.DecisionScore: "reads the risk of decisions and has no kernel",
-    lm.EnergyScore: "reads the risk of decisions and has no kernel",
-    lm.EntropicRisk: "reads the risk of decisions and has no kernel",
-    lm.SimilarityLikelihood: "reads the risk of decisions and has no kernel",
-}
-NO_TARGETS = {
-    SMOOTHED: "class probabilities and label smoothing have no kernel",
-    PROBABILITIES: "class probabilities and label smoothing have no kernel",
+REFUSALS: dict[str, dict[type[lm.Loss] | str, str]] = {
+    "native": {},
+    "triton": {
+        SMOOTHED: "class probabilities and label smoothing have no kernel",
+        PROBABILITIES: "class probabilities and label smoothing have no kernel",
+        lm.DecisionScore: "reads the risk of decisions",
+        lm.EnergyScore: "reads the risk of decisions",
+        lm.EntropicRisk: "reads the cost of the top class",
+        lm.SimilarityLikelihood: "reads the cost of the top class",
+    },
+    "reference": {},
 }
 
+# What a test says of its targets where they are no indices, and of the losses it makes itself.
 smoothed, probabilities = pytest.mark.targets(SMOOTHED), pytest.mark.targets(PROBABILITIES)
+uses = pytest.mark.uses
+every_target = pytest.mark.parametrize("targets", [INDICES, PROBABILITIES])
 
 
 def refusal(engine: str, loss: lm.Loss, kind: str = INDICES) -> str | None:
     """Why an engine may refuse a loss at targets of a kind; None where it must run."""
-    if engine == "reference":
-        return None
-    of_losses = (NO_KERNEL.get(type(part)) for part in parts(loss))
-    return NO_TARGETS.get(kind) or next(filter(None, of_losses), None)
+    listed = REFUSALS[engine]
+    asked = [kind, *(type(part) for part in parts(loss))]
+    return next((listed[each] for each in asked if each in listed), None)
 
 
 def problem_of(

@@ -8,6 +8,7 @@ in the next of the dtypes; a loss with a changed parameter, or a sum, meets the 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class Case:
             loss if isinstance(loss, lm.Loss) else None,
             engine if isinstance(engine, Engine) else None,
             parameters.get("dtype"),
-            " ".join(str(parameters[name]) for name in names),
+            # without the addresses of functions, so that all processes choose alike
+            re.sub(r" at 0x\w+", "", " ".join(str(parameters[name]) for name in names)),
         )
 
     @property

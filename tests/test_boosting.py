@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from decimal import MAX_EMAX, MIN_EMIN, Decimal, localcontext
 from typing import Any
 
 import lightgbm
@@ -21,6 +22,7 @@ from torch import Tensor
 import lossmatrix as lm
 from lossmatrix import boosting
 from lossmatrix.boosting import CostObjective
+from lossmatrix.engines.cpu import curvature as kernels
 
 Array = NDArray[Any]
 NAMES = ["xgboost.train", "XGBClassifier", "lightgbm.train", "LGBMClassifier"]
@@ -43,7 +45,9 @@ def hessians(loss: lm.Loss, scores: Array, labels: Array) -> Tensor:
     costs = None if loss.reads is None else table_for(loss)
 
     def hessian(z: Tensor, y: Tensor) -> Tensor:
-        return torch.autograd.functional.hessian(lambda each: loss(each, y, costs), z)
+        return torch.autograd.functional.hessian(
+            lambda each: loss(each, y, costs, engine="reference"), z
+        )
 
     one_by_one = zip(torch.tensor(scores), torch.tensor(labels), strict=True)
     return torch.stack([hessian(z, y) for z, y in one_by_one])
@@ -60,6 +64,139 @@ def test_the_gradient_is_that_of_the_formula(loss: lm.Loss) -> None:
     pairs = zip(scores.tolist(), labels.tolist(), strict=True)
     exact = [oracles.answer(loss, z, y, D).gradient for z, y in pairs]
     numpy.testing.assert_allclose(gradient, numpy.array(exact, float), rtol=1e-5, atol=1e-6)
+
+
+@every_loss
+@pytest.mark.parametrize("way", ["kernel", "tensors"])
+def test_the_bound_is_the_sum_of_a_row_of_autograds_hessian(loss: lm.Loss, way: str) -> None:
+    scores, labels = rows(12, 4, seed=18)
+    objective = without_kernel(objective_of(loss), way)
+    gradient, bound = objective(labels, scores)
+    p = torch.tensor(scores).softmax(1)
+    alike = 2 * numpy.abs(gradient) * torch.where(torch.tensor(gradient) > 0, 1 - p, p).numpy()
+    objective.criterion.engine = "reference"
+    hessian = [
+        torch.autograd.functional.hessian(lambda z, y=y: objective.criterion(z, y), each)
+        for each, y in zip(torch.tensor(scores), torch.tensor(labels), strict=True)
+    ]
+    exact = numpy.maximum(torch.stack(hessian).abs().sum(-1).numpy(), alike)
+    numpy.testing.assert_allclose(bound, exact, rtol=1e-12, atol=1e-14 * exact.max())
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])
+def test_kernel_and_tensors_agree(loss: lm.Loss, dtype: type) -> None:
+    scores, labels = rows(30, 4, seed=19)
+    weight = numpy.random.default_rng(0).random(30)
+    pair = (objective_of(loss), without_kernel(objective_of(loss), "tensors"))
+    one, other = (each(labels, scores.astype(dtype), weight) for each in pair)
+    for a, b in zip(one, other, strict=True):
+        assert a.dtype == b.dtype == dtype
+        rounding = 20 * numpy.finfo(dtype).eps
+        numpy.testing.assert_allclose(a, b, rtol=rounding, atol=rounding * numpy.abs(b).max())
+
+
+def without_kernel(objective: CostObjective, way: str) -> CostObjective:
+    """The objective, as it is on a machine without a compiler where the way is "tensors"."""
+    if way == "tensors":
+        objective.criterion.bound.cache["curvature"] = "it is tested"
+    return objective
+
+
+FAR = [
+    lm.CrossEntropy(),
+    lm.ExpectedCost(),
+    lm.Unlikelihood(),
+    lm.CostSensitiveCrossEntropy(),
+    lm.SoftmaxMargin(),
+    lm.CostFocal(),
+    lm.CostFocal(gamma=1.0),
+    lm.EntropicRisk(),
+    lm.CrossEntropy() + lm.Unlikelihood(),
+]
+
+
+@pytest.mark.parametrize("loss", FAR, ids=repr)
+@pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])
+def test_the_bound_is_exact_at_any_gap(loss: lm.Loss, dtype: type) -> None:
+    D = [[0.0, 1.0, 2.5], [3.0, 0.0, 0.5], [1.5, 4.0, 0.0]]  # divided by 4 they stay exact
+    objective = CostObjective(loss, None if loss.reads is None else D)
+    for gap in (0.5, 12.0, 40.0, 300.0, 1e4):
+        scores = numpy.array([[gap, 0.0, -1.5], [0.0, -2.0 * gap, gap]]).repeat(3, 0)
+        labels = numpy.tile([0, 1, 2], 2)
+        _, bound = objective(labels, scores.astype(dtype))
+        for z, y, found in zip(scores.tolist(), labels.tolist(), bound, strict=True):
+            exact = exact_bound(loss, z, y, D)
+            tiny = 1e-60 if dtype == numpy.float64 else 1e-36
+            rounding = 400 * numpy.finfo(dtype).eps
+            numpy.testing.assert_allclose(found, exact, rtol=rounding, atol=tiny)
+
+
+def exact_bound(loss: lm.Loss, z: list[float], y: int, D: list[list[float]]) -> list[float]:
+    """h by second differences of the loss as the books state it, in 130-digit decimals."""
+    with localcontext() as context:
+        context.prec, context.Emax, context.Emin = oracles.DIGITS, MAX_EMAX, MIN_EMIN
+        logits = [Decimal(x) for x in z]
+        table = [[Decimal(x) for x in row] for row in D]
+        row, step = oracles.row_of(logits, y, table), Decimal("1e-25")
+
+        def at(*moves: tuple[int, int]) -> Decimal:
+            moved = list(logits)
+            for k, sign in moves:
+                moved[k] += sign * step
+            return oracles.value_of(loss, oracles.row_of(moved, y, table, row))
+
+        def second(k: int, j: int) -> Decimal:
+            same = at((k, 1), (j, 1)) + at((k, -1), (j, -1))
+            return (same - at((k, 1), (j, -1)) - at((k, -1), (j, 1))) / (4 * step * step)
+
+        found: list[float] = []
+        for k in range(len(z)):
+            slope = (at((k, 1)) - at((k, -1))) / (2 * step)
+            alike = 2 * abs(slope) * (row.q[k] if slope > 0 else row.p[k])
+            found.append(float(max(sum(abs(second(k, j)) for j in range(len(z))), alike)))
+        return found
+
+
+def test_of_many_classes_the_bound_is_found_by_sorting() -> None:
+    count = 1100
+    scores, labels = rows(5, count, seed=20)
+    table = numpy.random.default_rng(21).random((count, count))
+    for loss in (lm.ExpectedCost(), lm.CrossEntropy() + lm.Unlikelihood()):
+        one, other = (
+            without_kernel(CostObjective(loss, torch.tensor(table)), way)
+            for way in ("kernel", "tensors")
+        )
+        for a, b in zip(one(labels, scores), other(labels, scores), strict=True):
+            numpy.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 8, 19])
+@pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])
+def test_any_layout_of_the_scores_gives_the_same(num_classes: int, dtype: type) -> None:
+    scores, labels = rows(37, num_classes, seed=22)
+    table = 5.0 * torch.rand(num_classes, num_classes, generator=torch.Generator().manual_seed(1))
+    objective = CostObjective(lm.CrossEntropy() + lm.ExpectedCost(), table)
+    plain = objective(labels, scores.astype(dtype))
+    wide = numpy.zeros((74, num_classes + 3), dtype)
+    wide[::2, 1:-2] = scores
+    for given in (numpy.asfortranarray(scores.astype(dtype)), wide[::2, 1:-2]):
+        for one, other in zip(plain, objective(labels, given), strict=True):
+            numpy.testing.assert_array_equal(other, one)
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
+    scores, labels = rows(5000, 10, seed=23)
+    objective = CostObjective(lm.CrossEntropy())
+    threads = torch.get_num_threads()
+    several = objective(labels, scores)
+    try:
+        torch.set_num_threads(1)
+        alone = objective(labels, scores)
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(several, alone, strict=True):
+        numpy.testing.assert_array_equal(one, other)
 
 
 @every_loss
@@ -138,10 +275,31 @@ def objective_of_two() -> CostObjective:
 
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels = rows(9, 4, seed=7)
-    whole = objective_of(lm.Unlikelihood())(labels, scores)
-    monkeypatch.setattr(boosting, "BLOCK", 8)  # two rows at a time
-    for one, other in zip(whole, objective_of(lm.Unlikelihood())(labels, scores), strict=True):
+    whole = objective_of(lm.DecisionScore())(labels, scores)
+    monkeypatch.setattr(boosting, "BLOCK", 32)  # two rows at a time
+    for one, other in zip(whole, objective_of(lm.DecisionScore())(labels, scores), strict=True):
         numpy.testing.assert_allclose(other, one)
+
+
+@pytest.mark.parametrize("way", ["kernel", "tensors"])
+def test_rows_beyond_the_first_block_have_their_own_costs(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    scores, labels = rows(9, 4, seed=17)
+    own = 1.0 + torch.arange(9.0, dtype=torch.float64)  # row n costs n times as much
+    costs = lm.PerExample(own.unsqueeze(1) * ASYMMETRIC[torch.tensor(labels)])
+    once = CostObjective(lm.ExpectedCost(), ASYMMETRIC)(labels, scores)
+    monkeypatch.setattr(boosting, "BLOCK", 32)
+    monkeypatch.setattr(kernels, "BLOCK", 8)
+    each = without_kernel(CostObjective(lm.ExpectedCost(), costs), way)(labels, scores)
+    for one, other in zip(once, each, strict=True):
+        numpy.testing.assert_allclose(other, own.numpy()[:, None] * one, rtol=1e-12)
+
+
+def test_costs_of_another_number_of_samples_are_refused() -> None:
+    costs = lm.PerExample(ASYMMETRIC[torch.tensor([0, 1, 2])])
+    with pytest.raises(ValueError, match=r"scores of 2 rows, but .* has the costs of 3"):
+        CostObjective(lm.ExpectedCost(), costs)(numpy.array([0, 1]), numpy.zeros((2, 4)))
 
 
 def test_the_scores_given_are_neither_changed_nor_kept() -> None:

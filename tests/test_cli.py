@@ -5,12 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-import numpy
 import pandas
 import pytest
 import torch
 
-import lossmatrix as lm
 from lossmatrix.cli import main
 
 COSTS = "true\\pred,bad,good\nbad,0,5\ngood,1,0\n"
@@ -47,7 +45,7 @@ def test_one_command_compares_on_ones_own_table(
     printed = capsys.readouterr().out
     for text in ("CrossEntropy + DecisionScore", "temperature + Bayes", "control", "normalised"):
         assert text in printed
-    assert "Choosing the likeliest class" in printed
+    assert "the likeliest class" in " ".join(printed.split())  # whatever else it recommends
     assert Path("out/report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
@@ -62,7 +60,7 @@ def test_costs_are_printed_with_what_looks_odd(
     assert "the right decision has a cost when the truth is bad" in printed
 
 
-def test_a_price_of_abstaining_and_a_loss_of_ones_own_take_part(
+def test_a_cost_of_abstaining_and_a_loss_of_ones_own_take_part(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = "compare --data data.csv --target risk --costs costs.csv --seeds 1 --tune 1"
@@ -101,32 +99,6 @@ def test_given_probabilities_are_compared_without_training(
     assert "temperature + Bayes" in capsys.readouterr().out
 
 
-def test_several_folders_are_compared_one_by_one_and_together(
-    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    random = numpy.random.default_rng(0)
-    for name in "abcdefgh":
-        place = Path(name)
-        place.mkdir()
-        meta = {"title": f"Set {name}", "classes": ["bad", "good"], "modality": "tabular"}
-        (place / "meta.json").write_text(json.dumps(meta))
-        (place / "cost.csv").write_text(COSTS)
-        target = numpy.arange(40) % 2
-        numpy.savez(place / "arrays.npz", y=target, X=random.normal(target[:, None], 1, (40, 2)))
-    typed = ["compare", *"abcdefgh", "--seeds", "1", "--tune", "1", "--jobs", "1"]
-    assert type_in(monkeypatch, *typed) == 0
-    printed = capsys.readouterr().out
-    assert "Set a" in printed
-    assert "p against control (Holm)" in printed
-    assert Path("out/h/report.html").exists()
-    found = json.loads(Path("out/sets.json").read_text(encoding="utf-8"))
-    assert found["sets"] == list("abcdefgh")
-    assert (
-        type_in(monkeypatch, "compare", "a", "b", "--seeds", "1", "--tune", "1", "--jobs", "1") == 0
-    )
-    assert "each set stands for itself" in " ".join(capsys.readouterr().out.split())
-
-
 def test_decisions_for_a_file_are_printed_or_written(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,18 +120,7 @@ def test_the_engine_of_a_loss_is_explained(
     printed = capsys.readouterr().out
     assert "loss: CrossEntropy() + 0.5 * DecisionScore(tau=0.1)" in printed
     assert "costs: Dense(2)" in printed
-    assert "engine: reference" in printed
-
-
-def test_costs_are_drawn_the_darker_the_dearer(
-    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert type_in(monkeypatch, "costs", "costs.csv") == 0
-    assert " bad ··██\ngood ░░··\n" in capsys.readouterr().out
-    names = [f"c{i}" for i in range(200)]
-    lm.Dense(lm.Ordinal(names).to_dense(), names).to_csv("costs.csv")
-    assert type_in(monkeypatch, "costs", "costs.csv") == 0
-    assert "the first 40 of 200 classes" in capsys.readouterr().out
+    assert "engine: native" in printed
 
 
 @pytest.mark.parametrize(
@@ -176,9 +137,8 @@ def test_costs_are_drawn_the_darker_the_dearer(
         ("compare --digits --backend dask", "where Dask's scheduler is"),
         ("compare --data data.csv --target risk --costs zero.csv", "nothing to compare"),
         ("compare", "Say what to compare on"),
-        ("compare somewhere --digits", "Say what to compare on"),
+        ("compare --digits --target risk", "Say what to compare on"),
         ("compare --data data.csv --target risk", "Say what to compare on"),
-        ("compare somewhere", "no file somewhere/meta.json"),
         ("compare --data data.csv --target rsk --costs costs.csv", "column 'rsk'"),
         ("compare --data data.csv --target x --costs costs.csv", "Class "),
         ("compare --data data.csv --target risk --costs data.csv", "cannot be read"),

@@ -20,13 +20,20 @@ import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import lossmatrix as lm
-from lossmatrix.compare import statistics
+from lossmatrix.compare import intervals
+from lossmatrix.compare.display import format_cost
+from lossmatrix.compare.experiment import compare_task
+from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.report import explorer, page, write_report
-from lossmatrix.compare.report.answer import answers
-from lossmatrix.compare.report.charts import abstaining, groups, heat_map, rejection, reliability
-from lossmatrix.compare.report.ledger import bill_of, paid, prediction, risk, view
-from lossmatrix.compare.results import Comparison, Result, price
-from lossmatrix.compare.run import compare_task
+from lossmatrix.compare.report.breakdown import (
+    breakdown,
+    cost_table,
+    prediction,
+    realised_costs,
+    risk_of_rows,
+)
+from lossmatrix.compare.report.charts import abstaining, calibration_bins, charts, heat_map
+from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Task
 
 COSTS = [[0.0, 1, 9], [2, 0, 4], [1, 3, 0]]
@@ -38,7 +45,7 @@ EVIL = "<b><script>alert('&')</script></b>"
 def _few_resamples() -> Iterator[None]:
     """Intervals are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "RESAMPLES", 20)
+        patch.setattr(intervals, "RESAMPLES", 20)
         yield
 
 
@@ -73,62 +80,63 @@ def own_costs() -> Comparison:
     return scored(lm.PerExample.matrices(cubes, classes=NAMES), 240)
 
 
-def control_of(comparison: Comparison) -> Result:
-    return next(result for result in comparison.results if result.verdict == "control")
+def control_of(comparison: Comparison) -> Row:
+    return comparison.controls[0]
 
 
 # --- the numbers ---------------------------------------------------------------------------------
 
 
-def test_the_bill_adds_up_to_the_average_cost(
+def test_the_breakdown_adds_up_to_the_average_cost(
     comparison: Comparison, own_costs: Comparison
 ) -> None:
     for each in (comparison, own_costs, weighted(comparison)):
         for result in each.results:
-            shown = view(each, result)
-            assert bill_of(each, result).sum() == pytest.approx(1000 * result.average_cost)
-            assert sum(truth.share for truth in shown.truths) == pytest.approx(1)
-            by_class = sum(truth.rows * truth.average for truth in shown.truths)
+            shown = breakdown(each, result)
+            assert cost_table(each, result).sum() == pytest.approx(1000 * result.average_cost)
+            assert sum(truth.share for truth in shown.classes) == pytest.approx(1)
+            by_class = sum(truth.rows * truth.average for truth in shown.classes)
             assert by_class == pytest.approx(result.average_cost)
             costs = [pair.cost for pair in shown.pairs]
             assert costs == sorted(costs, reverse=True)
             assert sum(pair.share for pair in shown.pairs) == pytest.approx(1)  # 6 mistakes in all
 
 
-def test_predicted_and_paid_costs_are_those_of_the_decision(own_costs: Comparison) -> None:
+def test_expected_and_realised_costs_are_those_of_the_decision(own_costs: Comparison) -> None:
     control = control_of(own_costs)
     assert control.probs is not None
     assert own_costs.row_costs is not None
-    risks = risk(own_costs, control.probs)
+    risks = risk_of_rows(own_costs, control.probs)
     for row in (0, 7, 200):
         D = own_costs.row_costs[row]
         assert risks[row] == pytest.approx(control.probs[row] @ D)
         decision = control.decisions[0, row]
         assert prediction(own_costs, control).expected[row] == pytest.approx(risks[row, decision])
-        assert paid(own_costs, control.decisions)[0, row] == D[own_costs.target[row], decision]
+        realised = realised_costs(own_costs, control.decisions)[0, row]
+        assert realised == D[own_costs.target[row], decision]
 
 
-def test_groups_of_rows_hold_all_rows_and_the_same_predicted_cost_each(
+def test_bins_hold_all_rows_and_the_same_predicted_cost_each(
     comparison: Comparison,
 ) -> None:
     known = prediction(comparison, control_of(comparison))
-    found = groups(known)
-    assert sum(group.rows for group in found) == len(known.paid)
-    assert len(found) == 10
-    for what in ("expected", "paid"):
-        total = sum(group.rows * getattr(group, what) for group in found)
+    bins = calibration_bins(known)
+    assert sum(each.rows for each in bins) == len(known.realised)
+    assert len(bins) == 10
+    for what in ("expected", "realised"):
+        total = sum(each.rows * getattr(each, what) for each in bins)
         assert total == pytest.approx(getattr(known, what).sum())
-    dues = [group.rows * group.expected for group in found]
-    assert max(dues) - min(dues) < 2 * known.expected.max()
-    assert found[0].rows > 3 * found[-1].rows
+    sums = [each.rows * each.expected for each in bins]
+    assert max(sums) - min(sums) < 2 * known.expected.max()
+    assert bins[0].rows > 3 * bins[-1].rows
 
 
-def test_equal_predictions_make_one_group(comparison: Comparison) -> None:
+def test_equal_predictions_make_one_bin(comparison: Comparison) -> None:
     known = prediction(comparison, control_of(comparison))
-    assert len(groups(replace(known, expected=0 * known.expected))) == 1
+    assert len(calibration_bins(replace(known, expected=0 * known.expected))) == 1
 
 
-def test_abstaining_starts_at_the_average_cost_and_drops_the_dearest_predictions_first(
+def test_abstaining_starts_at_the_average_cost_and_drops_the_highest_predictions_first(
     comparison: Comparison,
 ) -> None:
     for each in (comparison, weighted(comparison)):
@@ -140,7 +148,7 @@ def test_abstaining_starts_at_the_average_cost_and_drops_the_dearest_predictions
         place = 60
         rest = known.expected.argsort(kind="stable")[: len(known.expected) - place]
         assert limit[place] == known.expected[rest].max()
-        average = numpy.average(known.paid[rest], weights=known.weight[rest])
+        average = numpy.average(known.realised[rest], weights=known.weight[rest])
         assert cost[place] == pytest.approx(average, rel=0.2)  # ties in the order
         assert share[place] == pytest.approx(
             1 - known.weight[rest].sum() / known.weight.sum(), 0.05
@@ -158,35 +166,49 @@ def test_abstaining_starts_at_the_average_cost_and_drops_the_dearest_predictions
         (-0.02, 0.05, "Neither way of deciding"),
     ],
 )
-def test_the_answer_follows_the_interval_and_its_verdict(
+def test_the_recommendation_follows_the_interval_and_its_verdict(
     comparison: Comparison, low: float, high: float, first: str
 ) -> None:
     argmax, _, control = comparison.results[:3]
-    argmax = replace(argmax, low=low, high=high, verdict=statistics.verdict(low, high))
+    argmax = replace(argmax, low=low, high=high, verdict=intervals.verdict(low, high))
     rival = replace(argmax, method="Rival", verdict="worse")
-    (sentence,) = answers(replace(comparison, results=(argmax, control, rival)))
+    rivals = replace(comparison, results=(argmax, control, rival))
+    sentence, training = recommendation(rivals)
     assert sentence.startswith(first)
-    assert price(control.average_cost) in sentence
-    assert price(argmax.average_cost) in sentence
+    assert format_cost(control.average_cost) in sentence
+    assert format_cost(argmax.average_cost) in sentence
     assert ("these rows do not tell" in sentence) is (0.005 in (abs(low), abs(high)))
-    assert sentence.endswith("; no loss that was trained with the prices is better.")
+    assert training.startswith("No loss that was trained with the costs is better.")
+    assert "1 combinations of loss and rule: worse in 1 (margin 0.01" in training
     rival = replace(rival, verdict="better", average_cost=0.0123)
-    (sentence,) = answers(replace(comparison, results=(argmax, control, rival)))
-    assert sentence.endswith("; trained with Rival (argmax), 0.01230.")
+    _, training = recommendation(replace(comparison, results=(argmax, control, rival)))
+    assert training.startswith("Trained with Rival (argmax), a decision costs 0.01230.")
 
 
-def test_stored_scores_have_an_answer_each(comparison: Comparison) -> None:
-    first, second = answers(comparison)
+def test_the_recommendation_names_the_share_of_needless_cost_that_deciding_by_cost_saves(
+    comparison: Comparison,
+) -> None:
+    argmax, _, control = comparison.results[:3]
+    argmax = replace(argmax, low=0.02, high=0.05, verdict="worse", normalized_cost=0.5)
+    control = replace(control, normalized_cost=0.4)
+    (sentence,) = recommendation(replace(comparison, results=(argmax, control)))
+    assert sentence.endswith(": 20% less needless cost.")
+
+
+def test_stored_scores_have_a_recommendation_each(comparison: Comparison) -> None:
+    first, second = recommendation(comparison)
     assert "model 0" in first
     assert "model 1" in second
 
 
 def test_figures_are_what_plotly_accepts(comparison: Comparison) -> None:
     control = control_of(comparison)
-    for chart in (reliability(comparison, control), rejection(comparison, [control])):
+    for chart in charts(comparison, [control]):
         plotly.graph_objects.Figure(chart.figure)  # refuses a property that does not exist
         assert all(len(row) == len(chart.head) for row in chart.rows)
-    plotly.graph_objects.Figure(heat_map(comparison, bill_of(comparison, control), "lost"))
+    plotly.graph_objects.Figure(
+        heat_map(comparison.task.costs, cost_table(comparison, control), "lost")
+    )
 
 
 def test_the_page_stores_no_more_numbers_than_it_may(
@@ -202,13 +224,15 @@ def test_the_page_stores_no_more_numbers_than_it_may(
     fewer = explorer.explorer_data(comparison, models)
     assert (fewer["rows"], len(fewer["models"])) == (100, 1)
     assert fewer == explorer.explorer_data(comparison, models)
-    assert "a random sample of 100 of the 240 judged rows" in " ".join(page(comparison).split())
+    assert "a random sample of 100 of the 240 test rows" in " ".join(page(comparison).split())
 
 
 # --- the text of the page ------------------------------------------------------------------------
 
 
-def test_the_report_shows_every_line_and_the_answer(comparison: Comparison, tmp_path: Path) -> None:
+def test_the_report_shows_every_row_and_the_recommendation(
+    comparison: Comparison, tmp_path: Path
+) -> None:
     write_report(comparison, tmp_path / "new" / "report.html")
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
     text = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
@@ -218,7 +242,20 @@ def test_the_report_shows_every_line_and_the_answer(comparison: Comparison, tmp_
         assert f"[{result.interval[0]:.3f}, {result.interval[1]:.3f}]" in text
     others = [result for result in comparison.results if result.verdict != "control"]
     assert text.count('class="interval"') == len(others)
-    assert all(sentence in text for sentence in answers(comparison))
+    assert all(sentence in text for sentence in recommendation(comparison))
+
+
+def test_a_report_that_cannot_be_made_leaves_the_old_one(
+    comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> str:
+        raise OSError(name)
+
+    (tmp_path / "report.html").write_text("old")
+    monkeypatch.setattr("lossmatrix.compare.report.packaged", broken)
+    with pytest.raises(OSError, match=r"charts\.js"):
+        write_report(comparison, tmp_path / "report.html")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
 def test_the_page_allows_its_own_three_scripts_and_loads_nothing(comparison: Comparison) -> None:
@@ -323,7 +360,7 @@ def stored(tab: Page, model: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def counts(tab: Page) -> list[int]:
-    """How often each decision, then abstaining, is taken at the prices in force."""
+    """How often each decision, then abstaining, is taken at the costs in force."""
     cells = tab.locator("#decisions tbody td:last-child").all_text_contents()
     return [int(cell.replace(",", "")) for cell in cells]
 
@@ -348,15 +385,15 @@ def test_an_edited_cost_decides_as_the_library_does(comparison: Comparison, open
             decisions = lm.decide(probs, table)
             assert counts(tab) == expected_counts(decisions, 3)
             average = lm.average_cost(decisions, target, table).item()
-            assert tab.locator("#by-cost").text_content() == price(average)
+            assert tab.locator("#by-cost").text_content() == format_cost(average)
             likeliest = lm.average_cost(probs.argmax(1), target, table).item()
-            assert tab.locator("#by-likeliest").text_content() == price(likeliest)
-            assert tab.locator("#total").text_content() == price(average * len(target))
+            assert tab.locator("#by-likeliest").text_content() == format_cost(likeliest)
+            assert tab.locator("#total").text_content() == format_cost(average * len(target))
         assert counts(tab) != before
         confusion = torch.zeros(3, 4).index_put((target, decisions), torch.ones(240), True)
         shown = tab.locator(".editor .count").all_text_contents()
         assert [0 if text == "·" else int(text) for text in shown] == confusion.flatten().tolist()
-        tab.get_by_role("button", name="Back to the stored prices").click()
+        tab.get_by_role("button", name="Back to the stored costs").click()
         assert counts(tab) == before
         assert cell(tab, 2, 0).input_value() == "1"
 
@@ -371,7 +408,7 @@ def test_a_cell_that_is_no_number_changes_nothing_and_is_marked(
         assert cell(tab, 2, 0).evaluate("input => getComputedStyle(input).borderStyle") == "dashed"
 
 
-def test_a_price_of_abstaining_decides_as_the_library_does(
+def test_a_cost_of_abstaining_decides_as_the_library_does(
     comparison: Comparison, opened: Opener
 ) -> None:
     each = weighted(comparison)
@@ -390,9 +427,9 @@ def test_a_price_of_abstaining_decides_as_the_library_does(
         cost = lm.average_cost(
             decisions[rest], target[rest], each.task.costs, sample_weight=weight[rest]
         )
-        assert tab.locator("#rest").text_content() == price(cost.item())
+        assert tab.locator("#rest").text_content() == format_cost(cost.item())
         total = cost * weight[rest].sum() + 0.4 * weight[abstained].sum()
-        assert tab.locator("#total").text_content() == price(total.item())
+        assert tab.locator("#total").text_content() == format_cost(total.item())
 
 
 def test_ties_go_to_the_lowest_index_and_never_to_abstaining(opened: Opener) -> None:
@@ -427,7 +464,7 @@ def test_the_slider_of_abstaining_works_from_the_keyboard(
         assert counts(tab)[-1] == 0
 
 
-def test_another_model_is_decided_at_the_edited_prices(
+def test_another_model_is_decided_at_the_edited_costs(
     comparison: Comparison, opened: Opener
 ) -> None:
     with opened(comparison) as tab:
@@ -441,7 +478,7 @@ def test_another_model_is_decided_at_the_edited_prices(
         assert counts(tab) == expected_counts(lm.decide(probs, table), 3)
 
 
-def test_saved_prices_are_costs_that_the_library_reads(opened: Opener, tmp_path: Path) -> None:
+def test_saved_costs_are_costs_that_the_library_reads(opened: Opener, tmp_path: Path) -> None:
     names = ['a "b", c', "d", "é\nf"]
     with opened(scored(lm.Dense(COSTS, classes=names), 30)) as tab:
         cell(tab, 0, 2).fill("7.5")
@@ -476,7 +513,7 @@ def test_200_classes_are_edited_one_pair_at_a_time(opened: Opener) -> None:
     table = random.integers(1, 9, (200, 200)) * (1.0 - numpy.eye(200))
     large = scored(lm.Dense(table), 12_000)
     with opened(large) as tab:
-        assert "a random sample of 10,000 of the 12,000 judged rows" in tab.locator(
+        assert "a random sample of 10,000 of the 12,000 test rows" in tab.locator(
             "#explorer > p"
         ).first.inner_text().replace("\n", " ")
         assert tab.locator("input[type=number]").count() == 2
@@ -500,7 +537,7 @@ def test_200_classes_are_edited_one_pair_at_a_time(opened: Opener) -> None:
 
 def test_100_000_rows_are_decided_in_the_page(opened: Opener) -> None:
     with opened(scored(lm.Dense(COSTS, classes=NAMES), 100_000)) as tab:
-        assert "all 100,000 judged rows" in " ".join(tab.inner_text("#explorer").split())
+        assert "all 100,000 test rows" in " ".join(tab.inner_text("#explorer").split())
         probs, _ = stored(tab)
         cell(tab, 2, 0).fill("30")
         table = torch.tensor(COSTS, dtype=torch.float64)
@@ -515,12 +552,12 @@ def test_rows_with_costs_of_their_own_offer_abstaining_only(
         assert "Each row has costs of its own" in tab.inner_text("#explorer")
         assert tab.locator(".editor, #cost, #save").count() == 0
         control = control_of(own_costs)
-        assert tab.locator("#by-cost").text_content() == price(control.average_cost)
-        assert tab.locator("#by-likeliest").text_content() == price(
+        assert tab.locator("#by-cost").text_content() == format_cost(control.average_cost)
+        assert tab.locator("#by-likeliest").text_content() == format_cost(
             own_costs.results[0].average_cost
         )
         tab.get_by_label("Abstaining costs").fill("0.5")
-        risks = risk(own_costs, control.probs).astype("f4")
+        risks = risk_of_rows(own_costs, control.probs).astype("f4")
         assert counts(tab)[-1] == (risks.min(1) > 0.5).sum()
 
 

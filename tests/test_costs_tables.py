@@ -75,7 +75,7 @@ def test_a_list_is_exact() -> None:
         (lambda: lm.Dense.from_predicted_rows([0, 1]), "table with entries"),  # type: ignore
         (lambda: lm.PerExample([1, 2]), "table with entries"),  # type: ignore
         (lambda: lm.PerExample.matrices(torch.zeros(2, 2)), r"\(N, C, K\).*got \(2, 2\)"),
-        (lambda: lm.PerExample.matrices(torch.full((1, 2, 2), NAN)), "NaN"),
+        (lambda: lm.PerExample.matrices(torch.full((1, 2, 2), NAN)).check_values(), "NaN"),
         (lambda: lm.PerExample([[1, 2]]).expected(torch.ones(1, 2)), "PerExample.matrices"),
         (lambda: lm.PerExample([[1, 2]]).row(torch.tensor([0])), "say which"),
         (lambda: lm.PerExample([[1, 2]]).entry(0, 0), "say which"),

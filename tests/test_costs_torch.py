@@ -205,7 +205,6 @@ def test_the_given_tensor_can_change_afterwards() -> None:
     positions = torch.tensor([0.0, 1.0], dtype=torch.float64)
     matrices = [
         lm.Dense(given),
-        lm.PerExample(given),
         lm.LowRank(given, given, row_costs=given[0]),
         lm.LowRank.squared_distances(given),
         lm.Ordinal(2, positions=positions),

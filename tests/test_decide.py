@@ -2,16 +2,19 @@
 """Decisions: the least expected cost, on probabilities and nothing else."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossmatrix.costs import Dense, Ordinal, PerExample, ZeroOne
+from lossmatrix.costs import Dense, LowRank, Ordinal, PerExample, Sparse, Tree, ZeroOne, accelerator
 from lossmatrix.decide import (
     conditional_risk,
     decide,
+    decide_from_logits,
     decide_or_abstain,
     decision_threshold,
     shift_priors,
@@ -180,6 +183,145 @@ def test_per_sample_thresholds_match_published_decisions():
     zero = torch.zeros(4)
     cubes = torch.stack([torch.stack([zero, alarm], 1), torch.stack([miss, zero], 1)], 1)
     assert decide(torch.full((4, 2), 0.5), PerExample.matrices(cubes)).tolist() == [1, 1, 0, 0]
+
+
+# --- a block of rows at a time -------------------------------------------------------------------
+
+C = 37
+PRICES = [0.5 + 0.1 * i for i in range(C)]
+LINE = [float(i * 7 % C) ** 1.5 for i in range(C)]
+PATHS = [(str(i % 2), str(i % 6), f"c{i}") for i in range(C)]
+BY_KIND = {
+    "dense": Dense(torch.rand(C, C + 2, generator=torch.Generator().manual_seed(5))),
+    "zero-one": ZeroOne(C),
+    "ordinal": Ordinal(C),
+    "ordinal, squared, in another order": Ordinal(C, power=2, positions=LINE),
+    "ordinal, other power": Ordinal(C, power=1.5),
+    "tree": Tree(PATHS, level_costs=[1.0, 4.0, 5.0]),
+    "sparse": Sparse(C, [(i, (3 * i + 1) % C, 9.0 - i) for i in range(C)], default=2.0),
+    "low rank": LowRank.squared_distances(torch.tensor(LINE).reshape(-1, 1)),
+    "abstain": Ordinal(C).scaled(0.4).with_abstain(PRICES),
+    "abstain from a regret": Sparse(C, [(3, 3, 1.0), (3, 5, 2.0)]).regret().with_abstain(0.5),
+}
+
+
+@pytest.fixture(params=["kernels", "no kernels"])
+def _with_and_without_kernels(request, monkeypatch):
+    if request.param == "no kernels":
+        monkeypatch.setattr(accelerator, "installed", None)
+
+
+def is_least(chosen, probs, costs, rounding=1e-5):
+    """Whether no decision is cheaper than the chosen ones, (N,) for probabilities (N, C)."""
+    risk = probs.double() @ costs.to_dense().double()
+    excess = risk.gather(1, chosen[:, None])[:, 0] - risk.min(1).values
+    return bool((excess <= rounding * risk.abs().amax(1)).all())
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize("costs", BY_KIND.values(), ids=BY_KIND)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_every_kind_decides_for_the_least_risk(costs, dtype):
+    for sharpness in (1.0, 8.0):
+        logits = sharpness * torch.randn(300, C, generator=torch.Generator().manual_seed(2))
+        probs = logits.to(dtype).softmax(1)
+        chosen = decide(probs, costs)
+        assert chosen.dtype == torch.int64
+        assert is_least(chosen, probs, costs)
+    assert len(chosen.unique()) > 3
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize("costs", BY_KIND.values(), ids=BY_KIND)
+def test_blocks_of_rows_change_no_decision(costs, monkeypatch):
+    rows = 3.0 * torch.randn(2 * 5 * 9, C, generator=torch.Generator().manual_seed(3))
+    probs = rows.softmax(1)
+    expected = decide(probs, costs)
+    module = sys.modules["lossmatrix.decide"]  # the package shows its function by this name
+    monkeypatch.setattr(module, "TABLE_ROWS", 4)
+    for entries in (1, 4 * C, 20 * C, 10**6):
+        monkeypatch.setattr(module, "BLOCK_ENTRIES", entries)
+        assert torch.equal(decide(probs, costs), expected)
+        assert torch.equal(decide(probs.flip(0), costs), expected.flip(0))
+        wide = torch.cat([probs, probs], 1)
+        assert torch.equal(decide(wide[::2, :C], costs), expected[::2])
+        maps = probs.view(2, 5, 9, C).movedim(-1, 1)
+        assert torch.equal(decide(maps, costs), expected.view(2, 5, 9))
+        assert torch.equal(decide(maps.contiguous(), costs), expected.view(2, 5, 9))
+        halves = probs.half()
+        assert torch.equal(decide(halves, costs), decide(halves.float(), costs))
+        from_logits = decide_from_logits(rows.view(2, 5, 9, C).movedim(-1, 1).contiguous(), costs)
+        assert is_least(from_logits.flatten(), probs, costs)
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize("costs", BY_KIND.values(), ids=BY_KIND)
+@pytest.mark.parametrize("bad", [0, 17, 29_999])
+def test_one_row_that_is_no_distribution_is_refused_wherever_it_lies(costs, bad):
+    probs = torch.full((30_000, C), 1 / C)
+    decide(probs, costs)
+    for entry, value in ((0, math.nan), (2, -1e-6), (C - 1, -1e-6), (5, 0.1), (5, 0.0)):
+        spoilt = probs.clone()
+        spoilt[bad, entry] = value
+        with pytest.raises(ValueError, match="sum to 1 over dim 1"):
+            decide(spoilt, costs)
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize("size", [2, 16, 33, 300])
+def test_ties_of_every_kind_go_to_the_lowest_index(size):
+    first, second = size // 2 - 1, size - 1
+    probs = torch.zeros(3, size)
+    probs[:, [first, second]] = 0.5
+    assert decide(probs, ZeroOne(size)).tolist() == [first] * 3
+    assert decide(probs, Ordinal(size)).tolist() == [first] * 3  # as cheap is all between them
+    backwards = Ordinal(size, positions=[-float(i) for i in range(size)])
+    assert decide(probs, backwards).tolist() == [first] * 3
+    assert decide(probs, Sparse(size, [], default=0.0)).tolist() == [0] * 3
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize("costs", BY_KIND.values(), ids=BY_KIND)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_logits_decide_as_their_softmax(costs, dtype):
+    logits = 5.0 * torch.randn(200, C, generator=torch.Generator().manual_seed(4), dtype=dtype)
+    logits[::3] += 1000.0
+    logits[1, 4:] = -INF
+    probs = logits.to(torch.promote_types(dtype, torch.float32)).softmax(1)
+    assert is_least(decide_from_logits(logits, costs), probs, costs)
+    assert decide_from_logits(logits[0], costs) == decide_from_logits(logits, costs)[0]
+    assert decide_from_logits(logits[:0], costs).shape == (0,)
+    for spoilt in (math.nan, INF):
+        logits[7, 3] = spoilt
+        with pytest.raises(ValueError, match="sum to 1 over dim 1"):
+            decide_from_logits(logits, costs)
+
+
+MEMORY = """
+import resource, torch
+import lossmatrix as lm
+torch.set_num_threads(2)
+C = 5000
+probs = torch.full((8000, C), 1 / C, dtype=torch.{dtype})  # 80 or 160 MB
+tree = lm.Tree([(str(i % 7), str(i)) for i in range(C)])
+criterion = lm.Criterion(lm.CrossEntropy(), lm.Ordinal(C))
+def decide(probs):
+    lm.decide(probs, tree)
+    lm.decide(probs, lm.Ordinal(C).with_abstain(3.0))
+    criterion.decide(probs)
+decide(probs[:10])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decide(probs)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="memory is measured with resource")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_deciding_holds_nothing_of_the_size_of_its_input(dtype):
+    code = MEMORY.format(dtype=dtype)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 30e6
 
 
 # --- what is not a probability is refused --------------------------------------------------------

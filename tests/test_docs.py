@@ -149,6 +149,7 @@ GLOSSARY = {
     "dtype rows path frame gains counts frequent exceptions",
     "its shape": "power positions left right row_costs column_costs embeddings "
     "decision_embeddings cubes paths edges nested groups within across level_costs",
+    "the entry of a kind": "i j load",
     "a finding": "kind message remedy",
     "decisions": "abstain_cost old new",
     "parameters of losses": "temperature tau lam gamma detach log",

@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 from registry import (
     ASYMMETRIC,
     LOSSES,
+    PROBABILITIES,
     evaluate,
     every_engine,
     every_loss,
+    every_target,
     holds_weight_constant,
     parts,
+    probabilities,
     random_table,
     refuses,
+    smoothed,
     table_for,
 )
 from torch import Tensor
@@ -259,20 +263,22 @@ def test_decisions_that_are_no_classes_play_no_part_except_in_the_decision_score
         torch.testing.assert_close(value, expected)
 
 
+@every_target
 @every_engine
 @every_loss
-def test_every_kind_of_matrix_gives_what_its_table_gives(loss: lm.Loss, engine: Engine) -> None:
+def test_every_kind_of_matrix_gives_what_its_table_gives(
+    loss: lm.Loss, engine: Engine, targets: str
+) -> None:
     logits = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    target = torch.tensor([0, 1, 2, 3, 4, 1])
-    soft = logits.roll(1, 0).softmax(1)
+    soft = targets == PROBABILITIES
+    y = logits.roll(1, 0).softmax(1) if soft else torch.tensor([0, 1, 2, 3, 4, 1])
     tried = 0
     for costs in KINDS:
         if loss.reads == "gains" or refuses(loss, costs):
             continue
         tried += 1
-        for y in (target, soft):
-            got = value_and_gradient(engine, loss, logits, y, costs)
-            assert_same(got, value_and_gradient(engine, loss, logits, y, costs.to_dense()), 1e-10)
+        got = value_and_gradient(engine, loss, logits, y, costs)
+        assert_same(got, value_and_gradient(engine, loss, logits, y, costs.to_dense()), 1e-10)
     assert tried >= (0 if loss.reads == "gains" else 4)
 
 
@@ -312,12 +318,13 @@ def test_a_batch_is_its_samples_one_by_one(loss: lm.Loss, engine: Engine, draw: 
         assert_same(batch, (torch.stack(values), torch.stack(gradients)))
 
 
+@every_target
 @every_engine
 @every_loss
 @laws
 @given(draw=draws, size=st.sampled_from([(1,), (3,), (2, 3), (1, 2, 2)]))
 def test_positions_are_rows_of_a_longer_batch(
-    loss: lm.Loss, engine: Engine, draw: Draw, size: tuple[int, ...]
+    loss: lm.Loss, engine: Engine, targets: str, draw: Draw, size: tuple[int, ...]
 ) -> None:
     B, C, P = draw.num_rows, draw.num_classes, math.prod(size)
     flat = Draw(draw.seed, B * P, C, draw.scale)
@@ -325,11 +332,12 @@ def test_positions_are_rows_of_a_longer_batch(
     value, gradient = value_and_gradient(engine, loss, z, y, D, upstream)
 
     image = z.reshape(B, *size, C).movedim(-1, 1)  # not contiguous
-    spatial = value_and_gradient(engine, loss, image, y.reshape(B, *size), D, upstream)
+    of_image = y.reshape(B, *size)
+    if targets == PROBABILITIES:
+        of_image = one_hot(y, C).double().reshape(B, *size, C).movedim(-1, 1)
+    spatial = value_and_gradient(engine, loss, image, of_image, D, upstream)
     expected = gradient.reshape(B, *size, C).movedim(-1, 1)
     assert_same(spatial, (value.reshape(B, *size), expected))
-    soft = one_hot(y, C).double().reshape(B, *size, C).movedim(-1, 1)
-    assert_same(value_and_gradient(engine, loss, image, soft, D, upstream), spatial)
 
 
 @every_engine
@@ -375,25 +383,27 @@ def test_the_mean_is_the_sum_over_the_weight_of_the_rows_that_count(
     assert_same(weighted, ((factor * value).sum(), factor[:, None] * gradient))
 
 
+@every_target
 @every_engine
 @every_loss
 @laws
 @given(draw=draws)
 def test_sample_weights_multiply_losses_and_leave_the_denominator(
-    loss: lm.Loss, engine: Engine, draw: Draw
+    loss: lm.Loss, engine: Engine, targets: str, draw: Draw
 ) -> None:
     z, D = draw.logits, draw.table(loss)
+    y = draw.soft_target if targets == PROBABILITIES else draw.target
     weight = torch.rand(draw.num_rows, generator=draw.generator, dtype=torch.float64)
-    for y in (draw.target, draw.soft_target):
-        value, gradient = value_and_gradient(engine, loss, z, y, D)
-        weighed = value_and_gradient(engine, loss, z, y, D, sample_weight=weight, reduction="mean")
-        share = weight / len(weight)
-        assert_same(weighed, ((share * value).sum(), share[:, None] * gradient))
+    value, gradient = value_and_gradient(engine, loss, z, y, D)
+    weighed = value_and_gradient(engine, loss, z, y, D, sample_weight=weight, reduction="mean")
+    share = weight / len(weight)
+    assert_same(weighed, ((share * value).sum(), share[:, None] * gradient))
 
 
 # --- soft targets --------------------------------------------------------------------------------
 
 
+@probabilities
 @every_engine
 @every_loss
 @laws
@@ -406,6 +416,7 @@ def test_a_one_hot_target_is_a_class_index(loss: lm.Loss, engine: Engine, draw: 
     )
 
 
+@probabilities
 @every_engine
 @every_loss
 @laws
@@ -426,6 +437,8 @@ def test_a_soft_target_is_the_mixture_of_its_classes(
     assert_same((value, gradient), mixed)
 
 
+@smoothed
+@probabilities
 @every_engine
 @every_loss
 @laws
@@ -472,8 +485,11 @@ def test_no_loss_falls_below_its_bound(
 def test_without_knowledge_the_gradient_never_rewards_the_costliest_class(
     loss: lm.Loss, engine: Engine, draw: Draw
 ) -> None:
-    if loss.reads == "gains" or isinstance(loss, lm.DecisionScore):
-        return  # the decision score alone rewards a decision, whatever class brings it about
+    scores = any(isinstance(part, lm.DecisionScore) for part in parts(loss))
+    if loss.reads == "gains" or scores:
+        # The decision score rewards a decision, whatever class brings it about: for some matrices
+        # by more than what cross-entropy takes from the costliest class.
+        return
     D = draw.table(loss)
     z = torch.zeros(draw.num_classes, draw.num_classes, dtype=torch.float64)
     y = torch.arange(draw.num_classes)
@@ -501,24 +517,36 @@ def test_descending_on_free_logits_ends_with_deciding_for_the_truth(
 # --- derivatives ---------------------------------------------------------------------------------
 
 
+@every_target
 @every_engine
 @every_loss
-def test_gradients_are_those_of_the_value(loss: lm.Loss, engine: Engine) -> None:
+def test_gradients_are_those_of_the_value(loss: lm.Loss, engine: Engine, targets: str) -> None:
+    if holds_weight_constant(loss):
+        return
+    generator = torch.Generator().manual_seed(9)
+    z = torch.randn(3, 4, dtype=torch.float64, generator=generator).requires_grad_()
+    t = torch.rand(3, 4, dtype=torch.float64, generator=generator)
+    y = t if targets == PROBABILITIES else torch.tensor([2, 0, 3])
+
+    def value(z: Tensor) -> Tensor:
+        return evaluate(engine, loss, z, y, table_for(loss))
+
+    assert torch.autograd.gradcheck(value, (z,))
+
+
+@every_loss
+def test_class_probabilities_have_gradients_too(loss: lm.Loss) -> None:
     if holds_weight_constant(loss):
         return
     generator = torch.Generator().manual_seed(9)
     z = torch.randn(3, 4, dtype=torch.float64, generator=generator).requires_grad_()
     t = torch.rand(3, 4, dtype=torch.float64, generator=generator).requires_grad_()
-    y, D = torch.tensor([2, 0, 3]), table_for(loss)
+    D = None if loss.reads is None else table_for(loss)
 
-    def hard(z: Tensor) -> Tensor:
-        return evaluate(engine, loss, z, y, D)
+    def value(z: Tensor, t: Tensor) -> Tensor:
+        return loss(z, t, D, reduction="none")
 
-    def soft(z: Tensor, t: Tensor) -> Tensor:
-        return evaluate(engine, loss, z, t, D)
-
-    assert torch.autograd.gradcheck(hard, (z,))
-    assert torch.autograd.gradcheck(soft, (z, t))
+    assert torch.autograd.gradcheck(value, (z, t))
 
 
 @every_engine

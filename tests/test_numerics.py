@@ -7,12 +7,22 @@ answer, plus the one rounding of the output's own dtype, plus what is lost where
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import oracles
 import pytest
 import torch
-from registry import ASYMMETRIC, LOSSES, evaluate, every_engine, every_loss, parts, table_for
+from registry import (
+    ASYMMETRIC,
+    evaluate,
+    every_engine,
+    every_loss,
+    parts,
+    probabilities,
+    smoothed,
+    table_for,
+)
 from torch import Tensor
 
 import lossmatrix as lm
@@ -41,10 +51,15 @@ ROWS = [
 
 
 def value_and_gradient(
-    engine: Engine, loss: lm.Loss, logits: Tensor, target: Tensor, costs: Tensor
+    engine: Engine,
+    loss: lm.Loss,
+    logits: Tensor,
+    target: Tensor,
+    costs: Tensor,
+    label_smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     logits = logits.detach().requires_grad_()
-    value = evaluate(engine, loss, logits, target, costs)
+    value = evaluate(engine, loss, logits, target, costs, label_smoothing=label_smoothing)
     return value.detach(), torch.autograd.grad(value.sum(), logits)[0]
 
 
@@ -70,20 +85,43 @@ def halves(loss: lm.Loss, D: Tensor, p: float = 1.0) -> float:
     return 2 * scores * p * D.abs().max().item()
 
 
+def exact_answer(
+    loss: lm.Loss, z: list[float], truth: int | list[float], D: Tensor
+) -> oracles.Answer:
+    """The answer; a loss that is evaluated truth by truth has the roundings of every truth."""
+    exact = oracles.answer(loss, z, truth, D.tolist())
+    if isinstance(truth, int) or loss.linear_in_truth:
+        return exact
+    each = [(t, oracles.answer(loss, z, i, D.tolist())) for i, t in enumerate(truth) if t]
+    return dataclasses.replace(
+        exact,
+        value_sensitivity=sum(t * at.value_sensitivity for t, at in each),
+        gradient_sensitivity=[
+            sum(t * at.gradient_sensitivity[k] for t, at in each) for k in range(len(z))
+        ],
+    )
+
+
 def assert_exact(
     engine: Engine,
     loss: lm.Loss,
     rows: list[list[float]],
     D: Tensor,
     dtype: torch.dtype,
-    truth: int = TRUTH,
+    truth: int | list[float] = TRUTH,
+    label_smoothing: float = 0.0,
 ) -> None:
     logits = torch.tensor(rows, dtype=dtype)
-    target = torch.full((len(rows),), truth)
-    value, gradient = value_and_gradient(engine, loss, logits, target, D)
+    if isinstance(truth, int):
+        target = torch.full((len(rows),), truth)
+    else:
+        target = torch.tensor(truth, dtype=dtype).expand(len(rows), -1)
+    value, gradient = value_and_gradient(engine, loss, logits, target, D, label_smoothing)
+    if label_smoothing and isinstance(truth, int):
+        truth = oracles.smoothed(truth, label_smoothing, len(D))
     assert value.dtype == gradient.dtype == dtype
     for i, z in enumerate(rows):
-        exact = oracles.answer(loss, z, truth, D.tolist())
+        exact = exact_answer(loss, z, truth, D)
         sensitivity = exact.value_sensitivity + halves(loss, D)
         assert close(value[i].item(), exact.value, sensitivity, dtype), (
             f"value {value[i].item()} of logits {z}, exactly {exact.value}"
@@ -106,6 +144,61 @@ def test_values_and_gradients_are_within_a_few_roundings_of_the_exact_ones_at_ev
     loss: lm.Loss, engine: Engine, dtype: torch.dtype
 ) -> None:
     assert_exact(engine, loss, ROWS, table_for(loss), dtype)
+
+
+PROBABILITIES = [[0.5, 0.25, 0.0625, 0.1875], [0.0, 0.75, 0.0, 0.25]]  # exact in all four dtypes
+
+
+@probabilities
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@every_engine
+@every_loss
+def test_class_probabilities_lose_no_digits_at_any_gap(
+    loss: lm.Loss, engine: Engine, dtype: torch.dtype
+) -> None:
+    for target in PROBABILITIES:
+        assert_exact(engine, loss, ROWS[::4], table_for(loss), dtype, target)
+
+
+@smoothed
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@every_engine
+@every_loss
+def test_label_smoothing_loses_no_digits_at_any_gap(
+    loss: lm.Loss, engine: Engine, dtype: torch.dtype
+) -> None:
+    assert_exact(engine, loss, ROWS[::4], table_for(loss), dtype, TRUTH, label_smoothing=0.1)
+    assert_exact(engine, loss, ROWS[1::8], table_for(loss), dtype, TRUTH, label_smoothing=1.0)
+
+
+MORE_DECISIONS = torch.tensor(
+    [
+        [0.0, 1.0, 2.5, 4.0, 0.75, 3.25],
+        [3.0, 0.0, 0.5, 6.0, 1.75, 0.25],
+        [1.5, 5.0, 0.0, 2.0, 2.25, 4.25],
+        [5.5, 4.5, 3.5, 0.0, 1.25, 2.75],
+    ],
+    dtype=torch.float64,
+)  # 4 classes, 6 decisions, no two entries alike
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@every_engine
+@pytest.mark.parametrize("loss", [lm.DecisionScore(), lm.DecisionScore(tau=1.5)], ids=repr)
+def test_decisions_that_are_no_classes_keep_their_digits_in_the_decision_score(
+    loss: lm.Loss, engine: Engine, dtype: torch.dtype
+) -> None:
+    assert_exact(engine, loss, ROWS, MORE_DECISIONS, dtype)
+
+
+@probabilities
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@every_engine
+@pytest.mark.parametrize("loss", [lm.DecisionScore()], ids=repr)
+def test_they_keep_them_under_class_probabilities_too(
+    loss: lm.Loss, engine: Engine, dtype: torch.dtype
+) -> None:
+    assert_exact(engine, loss, ROWS[::4], MORE_DECISIONS, dtype, PROBABILITIES[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -193,11 +286,11 @@ def test_a_truth_whose_mistakes_are_free_has_an_exact_loss(
 
 @every_engine
 @pytest.mark.parametrize("gap", [0.0, 20.0, 9984.0])
-@pytest.mark.parametrize("name", LOSSES)
+@every_loss
 def test_a_single_class_has_no_gradient_and_the_loss_of_certainty(
-    name: str, gap: float, engine: Engine
+    loss: lm.Loss, gap: float, engine: Engine
 ) -> None:
-    loss, D = LOSSES[name], torch.zeros(1, 1)
+    D = torch.zeros(1, 1)
     value, gradient = value_and_gradient(
         engine, loss, torch.tensor([[gap], [-gap]]), torch.tensor([0, 0]), D
     )

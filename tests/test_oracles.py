@@ -4,11 +4,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import oracles
 import pytest
 import torch
-from registry import evaluate, every_engine, every_loss, random_table, refuses, table_for
+from registry import (
+    evaluate,
+    every_engine,
+    every_loss,
+    probabilities,
+    random_table,
+    refuses,
+    table_for,
+    uses,
+)
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, cross_entropy, one_hot, softplus
 
@@ -133,11 +143,13 @@ CLASSICAL = {
 
 @every_engine
 @pytest.mark.parametrize("kind", [lm.ZeroOne(5), 1.0 - torch.eye(5)], ids=["ZeroOne", "table"])
-@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize(("loss", "formula"), CLASSICAL.values(), ids=CLASSICAL)
 def test_zero_one_costs_give_the_classical_loss(
-    name: str, kind: lm.CostMatrix | Tensor, engine: Engine
+    loss: lm.Loss,
+    formula: Callable[[Tensor, Tensor], Tensor],
+    kind: lm.CostMatrix | Tensor,
+    engine: Engine,
 ) -> None:
-    loss, formula = CLASSICAL[name]
     logits, target = rows(7, 5, seed=5)
     value = evaluate(engine, loss, logits, target, kind)
     torch.testing.assert_close(value, formula(logits.softmax(1), target))
@@ -154,6 +166,7 @@ def test_a_diagonal_table_of_gains_gives_weighted_cross_entropy(engine: Engine) 
 # --- how the losses are related ------------------------------------------------------------------
 
 
+@uses(lm.EnergyScore())
 @every_engine
 def test_costs_on_a_line_make_the_energy_score_the_ranked_probability_score(
     engine: Engine,
@@ -165,6 +178,7 @@ def test_costs_on_a_line_make_the_energy_score_the_ranked_probability_score(
         torch.testing.assert_close(value, (excess**2).sum(1))
 
 
+@uses(lm.EnergyScore())
 @every_engine
 def test_squared_distances_make_the_energy_score_the_squared_error_of_the_mean(
     engine: Engine,
@@ -186,6 +200,7 @@ def test_expected_cost_on_a_line_is_the_transport_distance_to_the_truth(engine: 
     torch.testing.assert_close(value, (excess.abs() * positions.diff()).sum(1))
 
 
+@uses(lm.EntropicRisk())
 @every_engine
 def test_softmax_margin_is_cross_entropy_plus_the_entropic_risk_of_the_costs(
     engine: Engine,
@@ -198,6 +213,7 @@ def test_softmax_margin_is_cross_entropy_plus_the_entropic_risk_of_the_costs(
     torch.testing.assert_close(margin, evaluate(engine, both, logits, target, D))
 
 
+@uses(lm.EntropicRisk())
 @every_engine
 def test_entropic_risk_runs_from_expected_cost_to_the_largest_cost(engine: Engine) -> None:
     D = random_table(lm.ExpectedCost(), 5, torch.Generator().manual_seed(11))
@@ -209,6 +225,7 @@ def test_entropic_risk_runs_from_expected_cost_to_the_largest_cost(engine: Engin
     torch.testing.assert_close(far, D[target].amax(1), rtol=1e-4, atol=0)
 
 
+@uses(lm.DecisionScore())
 @every_engine
 def test_a_sharp_decision_score_is_the_cost_of_the_bayes_decision(engine: Engine) -> None:
     D = random_table(lm.ExpectedCost(), 5, torch.Generator().manual_seed(12))
@@ -218,6 +235,7 @@ def test_a_sharp_decision_score_is_the_cost_of_the_bayes_decision(engine: Engine
     torch.testing.assert_close(value, D[target, decision], rtol=0, atol=1e-3)
 
 
+@uses(lm.SimilarityLikelihood())
 @every_engine
 def test_similarity_to_the_truth_alone_is_cross_entropy(engine: Engine) -> None:
     D = random_table(lm.ExpectedCost(), 5, torch.Generator().manual_seed(13))
@@ -295,6 +313,7 @@ def test_unlikelihood_is_right_where_a_published_implementation_is_not(
         assert value.item() == pytest.approx(expected, abs=5e-3)
 
 
+@uses(lm.EnergyScore())
 @every_engine
 def test_the_energy_score_gives_the_published_earth_movers_distance(engine: Engine) -> None:
     p = torch.tensor(
@@ -306,6 +325,7 @@ def test_the_energy_score_gives_the_published_earth_movers_distance(engine: Engi
     assert value.item() == pytest.approx(0.506875, abs=1e-6)
 
 
+@uses(lm.EnergyScore())
 @every_engine
 def test_the_energy_score_of_a_far_miss_is_the_distance_and_of_a_hit_zero(engine: Engine) -> None:
     certain = torch.eye(3, dtype=torch.float64).log()  # 0 and −∞
@@ -314,6 +334,8 @@ def test_the_energy_score_of_a_far_miss_is_the_distance_and_of_a_hit_zero(engine
     assert value.tolist() == [2.0, 0.0]
 
 
+@probabilities
+@uses(lm.EnergyScore())
 @every_engine
 def test_the_energy_score_of_the_right_probabilities_is_half_their_spread(engine: Engine) -> None:
     """tᵀDp − ½ pᵀDp at p = t: what the published squared distance calls 0."""

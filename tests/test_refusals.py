@@ -128,4 +128,3 @@ def test_similarity_near_certainty_of_a_dissimilar_class_keeps_its_digits() -> N
     logits = torch.tensor([[-30.0, 30.0]])
     value = lm.SimilarityLikelihood(tau=0.05)(logits, torch.tensor([0]), [[0, 1], [1, 0]])
     torch.testing.assert_close(value, torch.tensor(20.0), rtol=1e-6, atol=0)
-

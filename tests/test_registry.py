@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -13,12 +14,20 @@ import test_laws_statements
 import torch
 from registry import (
     ASYMMETRIC,
+    INDICES,
     LOSSES,
+    PROBABILITIES,
+    REFUSALS,
+    RUNNING,
     SINGLE,
+    SMOOTHED,
     every_loss,
     final_losses,
     parts,
+    problem_of,
+    refusal,
     refuses,
+    table_for,
     variants,
 )
 from torch import Tensor
@@ -100,6 +109,32 @@ def test_lam_must_be_finite_and_not_zero(value: float) -> None:
         lm.EntropicRisk(lam=value)
 
 
+# --- what runs where -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [INDICES, SMOOTHED, PROBABILITIES])
+@every_loss
+def test_an_engine_refuses_what_the_table_lists_in_its_words_and_runs_the_rest(
+    loss: lm.Loss, kind: str
+) -> None:
+    logits, target = torch.zeros(3, 4), torch.tensor([0, 3, 1])
+    y = torch.full((3, 4), 0.25) if kind == PROBABILITIES else target
+    problem = problem_of(loss, logits, y, table_for(loss), label_smoothing=0.1 * (kind == SMOOTHED))
+    for engine in RUNNING:
+        prepared, reason = engine.prepare(problem), refusal(engine.name, loss, kind)
+        if reason is None:
+            assert not isinstance(prepared, str), prepared
+        else:
+            assert isinstance(prepared, str), f"{engine.name} runs: take it from the table"
+            assert reason in prepared
+
+
+def test_the_table_of_refusals_names_engines_losses_and_targets_that_there_are() -> None:
+    assert REFUSALS.keys() == {engine.name for engine in ENGINES}
+    for listed in REFUSALS.values():
+        assert listed.keys() <= {*final_losses(), SMOOTHED, PROBABILITIES}
+
+
 # --- check_loss ----------------------------------------------------------------------------------
 
 
@@ -138,29 +173,49 @@ def test_a_new_loss_lies_between_its_neighbours_and_meets_them() -> None:
         torch.testing.assert_close(a(logits, target, ASYMMETRIC), b(logits, target, ASYMMETRIC))
 
 
-LAW_NAMES = [
-    name
+def parameters_of(test: Callable[..., None]) -> dict[str, Sequence[object]]:
+    """What a test is parametrised by."""
+    marks = getattr(test, "pytestmark", ())
+    return {mark.args[0]: [*mark.args[1]] for mark in marks if mark.name == "parametrize"}
+
+
+def kinds_of(test: Callable[..., None]) -> list[str]:
+    """The kinds of targets that a test asks engines for besides."""
+    return [mark.args[0] for mark in getattr(test, "pytestmark", ()) if mark.name == "targets"]
+
+
+LAWS_OF_ALL = {
+    name: test
     for module in (test_laws, test_laws_statements)
     for name, test in vars(module).items()
-    if name.startswith("test_") and {"loss"} <= set(inspect.signature(test).parameters)
-    if {mark.args[0] for mark in getattr(test, "pytestmark", ())} <= {"loss", "engine"}
-    and any(len(mark.args[1]) == len(LOSSES) for mark in test.pytestmark)
+    if name.startswith("test_")
+    for axes in [parameters_of(test)]
+    if "loss" in axes
+    and len(axes["loss"]) == len(LOSSES)
+    and axes.keys() <= {"loss", "engine", "targets"}
+}
+CALLS = [
+    (name, arguments)
+    for name, test in LAWS_OF_ALL.items()
+    for axes in [parameters_of(test)]
+    for engine in axes.get("engine", [None])
+    for kind in axes.get("targets", [None])
+    for arguments in [{"engine": engine, "targets": kind}]
+    if engine is None
+    or not any(refusal(engine.name, NEW, each) for each in [kind or INDICES, *kinds_of(test)])
 ]
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
-@pytest.mark.parametrize("name", LAW_NAMES)
-def test_every_law_of_this_suite_applies_to_a_new_loss(name: str, engine: object) -> None:
-    law = getattr(test_laws, name, None) or getattr(test_laws_statements, name)
-    takes_engine = "engine" in inspect.signature(law).parameters
-    if takes_engine:
-        law(loss=NEW, engine=engine)
-    else:
-        law(loss=NEW)
+@pytest.mark.parametrize(("name", "arguments"), CALLS)
+def test_every_law_of_this_suite_applies_to_a_new_loss(
+    name: str, arguments: dict[str, object]
+) -> None:
+    given = {each: value for each, value in arguments.items() if value is not None}
+    LAWS_OF_ALL[name](loss=NEW, **given)
 
 
 def test_the_laws_are_found() -> None:
-    assert len(LAW_NAMES) >= 20
+    assert len(LAWS_OF_ALL) >= 20
 
 
 # --- a wrong loss is found out -------------------------------------------------------------------

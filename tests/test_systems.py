@@ -101,6 +101,8 @@ def test_a_compiled_criterion_takes_batches_of_any_size() -> None:
 
 
 @compiles
+@pytest.mark.integration
+@pytest.mark.slow
 def test_the_default_compiler_gives_the_same_numbers_at_any_gap() -> None:
     torch._dynamo.reset()
     criterion = lm.Criterion(lm.CrossEntropy() + lm.Unlikelihood(), table_for(lm.Unlikelihood()))
@@ -182,6 +184,44 @@ def test_forward_mode_and_hessians_work() -> None:
     assert hessian.shape == (6, 4, 6, 4)
     flat = hessian.reshape(24, 24)
     torch.testing.assert_close(flat, flat.T, rtol=1e-4, atol=1e-6)
+
+
+def refused(reason: str, call: Callable[[str], Tensor]) -> Tensor:
+    """What ``auto`` makes of a call that the kernels refuse."""
+    with pytest.raises(RuntimeError, match=f"engine 'native' cannot run this: .*{reason}"):
+        call("native")
+    return call("auto")
+
+
+@compiles
+def test_transforms_are_refused_by_kernels_with_the_reason_and_left_to_the_reference() -> None:
+    D = table_for(lm.ExpectedCost()).float()
+    z, y = batch()
+
+    def value(engine: str, costs: Tensor = D) -> Callable[[Tensor], Tensor]:
+        return lambda z: (lm.CrossEntropy() + lm.ExpectedCost())(z, y, costs, engine=engine)
+
+    leaf = z.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(value("native")(leaf), leaf)
+    active = "a function transform is active"
+    by_grad = refused(active, lambda engine: torch.func.grad(value(engine))(z))
+    torch.testing.assert_close(by_grad, expected)
+    by_jacobian = refused(active, lambda engine: torch.func.jacrev(value(engine))(z))
+    torch.testing.assert_close(by_jacobian, expected)
+    many = torch.stack([z, 2.0 * z])
+    mapped = refused(active, lambda engine: torch.func.vmap(value(engine))(many))
+    torch.testing.assert_close(mapped, torch.stack([value("native")(z), value("native")(2.0 * z)]))
+    curvature = refused("transform|forward mode", lambda e: torch.func.hessian(value(e))(z))
+    by_autograd = torch.autograd.functional.hessian(value("native"), z)
+    torch.testing.assert_close(curvature, by_autograd, rtol=1e-4, atol=1e-6)
+    tangent = refused("transform|forward mode", lambda e: torch.func.jvp(value(e), (z,), (z,))[1])
+    torch.testing.assert_close(tangent, (expected * z).sum())
+    of_costs = refused(
+        "costs",
+        lambda e: torch.func.grad(lambda D: value(e, D)(z))(D),
+    )
+    shares = torch.zeros(4, 4).index_add(0, y, z.softmax(1)) / 6
+    torch.testing.assert_close(of_costs, shares)
 
 
 # --- training systems ----------------------------------------------------------------------------
@@ -413,6 +453,8 @@ def _data() -> tuple[Tensor, Tensor]:
     return torch.randn(8, 3, generator=generator), torch.arange(8) % 4
 
 
+@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed")
 def test_two_processes_train_as_one(tmp_path: Any) -> None:
     with socket.socket() as free:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from registry import evaluate, every_engine
+from registry import evaluate, every_engine, probabilities
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -87,6 +87,7 @@ def test_cross_entropy_plus_a_penalty_is_one_loss(
         assert value.item() == pytest.approx(2.8050 + printed, abs=1e-4)
 
 
+@probabilities
 @every_engine
 def test_its_pair_weighted_cross_entropy_is_here_to_the_letter(
     drawn: tuple[Tensor, Tensor, Tensor], engine: Engine

@@ -50,7 +50,7 @@ def assert_alike(engine: str, logits: Tensor, target: Tensor, **options: Any) ->
     class weights of both signs.
     """
     cancelled = 1.0
-    if target.is_floating_point() and options.get("weight") is not None:
+    if target.numel() and target.is_floating_point() and options.get("weight") is not None:
         each = target.detach().double().movedim(min(1, target.dim() - 1), -1) * options["weight"]
         cancelled = (each.abs().sum(-1) / each.sum(-1).abs()).max().item()
     expected = value_and_gradients(nn.CrossEntropyLoss(**options), logits, target)
@@ -61,6 +61,37 @@ def assert_alike(engine: str, logits: Tensor, target: Tensor, **options: Any) ->
         largest = theirs[theirs.isfinite()].abs().max().item() if theirs.isfinite().any() else 0.0
         budget = 8 * torch.finfo(ours.dtype).eps * cancelled * (1.0 + largest)
         torch.testing.assert_close(ours, theirs, rtol=0.0, atol=budget, equal_nan=True)
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "native"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+@pytest.mark.parametrize("size", [(), (3, 2)], ids=str)
+def test_class_weights_and_smoothing_have_pytorchs_denominators(
+    size: tuple[int, ...], soft: bool, reduction: str, engine: str
+) -> None:
+    generator = torch.Generator().manual_seed(8)
+    logits = torch.randn(7, 5, *size, generator=generator, dtype=torch.float64)
+    target = torch.randint(5, (7, *size), generator=generator)
+    options: dict[str, Any] = {
+        "weight": torch.tensor([0.5, 2.0, 1.0, 0.0, 3.5], dtype=torch.float64),
+        "label_smoothing": 0.15,
+        "reduction": reduction,
+    }
+    if not soft:
+        target[1] = 2
+        options["ignore_index"] = 2
+    y = logits.roll(1, 0).softmax(1) if soft else target
+    z = [logits.clone().requires_grad_() for _ in range(2)]
+    theirs = nn.functional.cross_entropy(z[0], y, **options)
+    ours = criterion(engine, **options)(z[1], y)
+    torch.testing.assert_close(ours, theirs)
+    upstream = torch.randn(theirs.shape, generator=generator, dtype=torch.float64)
+    gradients = [
+        torch.autograd.grad(value, x, upstream)[0]
+        for value, x in zip((theirs, ours), z, strict=True)
+    ]
+    torch.testing.assert_close(*gradients)
 
 
 # --- PyTorch's own inputs ------------------------------------------------------------------------

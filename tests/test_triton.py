@@ -61,10 +61,14 @@ except RuntimeError as error:
 # --- what it computes ----------------------------------------------------------------------------
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("tests", [["interpreted.py"], ["test_numerics.py", "-k", "triton"]])
-def test_it_computes_what_the_reference_does_in_the_interpreter(tests: list[str]) -> None:
+def test_it_computes_what_the_reference_does_in_the_interpreter(
+    tests: list[str], pytestconfig: pytest.Config
+) -> None:
     pytest.importorskip("triton")
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options += ["--full"] if pytestconfig.getoption("full") else []
     options += ["-W", "ignore::RuntimeWarning"]  # NumPy's, about rows beyond the last one
     name, *chosen = tests
     done = subprocess.run(
@@ -100,7 +104,13 @@ class Target:
         return GPUTarget("cuda", self.arch, 32)
 
 
-@pytest.fixture(params=[80, 90, 100], ids=lambda arch: f"sm_{arch}")
+slow = pytest.mark.slow
+
+
+@pytest.fixture(
+    params=[pytest.param(80, marks=slow), 90, pytest.param(100, marks=slow)],
+    ids=lambda arch: f"sm_{arch}",
+)
 def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
     """Every kernel that the engine would have launched, compiled for a GPU that is not there."""
     triton = pytest.importorskip("triton")

@@ -31,13 +31,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lossmatrix.codegen.curvature import Part, parts_of
+from lossmatrix.engines import choose
+from lossmatrix.engines import curvature as tensors
+from lossmatrix.engines.cpu import curvature as kernels
 from lossmatrix.engines.reference import Softmax
 from lossmatrix.losses import CostsLike, DecisionRule, Loss
 from lossmatrix.nn import Criterion
+from lossmatrix.problem import Options, read
 
 __all__ = ["CostObjective"]
 
-BLOCK = 2**18  # scores whose second derivatives are in memory at once
+BLOCK = 2**18  # second derivatives in memory at once where no kernel makes them
 
 
 class CostObjective:
@@ -65,8 +70,11 @@ class CostObjective:
     let ``decide`` decide.
 
     λ, ``min_child_weight`` and their like are in the unit of h, which for most losses is that of
-    the costs: ``costs.scaled(1 / costs.unit)`` makes a typical mistake cost 1. Second derivatives
-    take the time of C gradients.
+    the costs: ``costs.scaled(1 / costs.unit)`` makes a typical mistake cost 1.
+
+    Gradient and h are made in one visit to the scores by a kernel of the native engine. Sums with a
+    margin or a score that reads risks, and machines without a compiler for a loss that is not
+    shipped, have h from the same formulas on tensors of (rows, C, C), block by block.
 
     Args:
         loss: a loss or a sum of losses.
@@ -110,38 +118,85 @@ class CostObjective:
             given, labels, sample_weight = first, second.get_label(), second.get_weight()
         else:
             labels, given = first, second
-        scores = torch.tensor(numpy.asarray(given))
-        gradient, bound = self.derivatives(scores, _target(labels))
+        scores = _tensor(given)
+        weight = None
         if sample_weight is not None and len(numpy.asarray(sample_weight)):
-            weight = torch.tensor(numpy.asarray(sample_weight), dtype=scores.dtype)
-            weight = weight.reshape(-1, *[1] * (scores.dim() - 1))
-            gradient, bound = weight * gradient, weight * bound
+            weight = _tensor(sample_weight).to(scores.dtype)
+        gradient, bound = self.derivatives(scores, _target(labels), weight)
         return gradient.numpy(), bound.numpy()
 
-    def derivatives(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient and h of each row's loss at ``scores`` (N, C) or (N,), of that shape."""
-        logits = _as_logits(scores)
-        step = max(1, BLOCK // logits.shape[1])
-        blocks = zip(torch.split(logits, step), torch.split(target, step), strict=True)
-        pairs = [self._block(*block) for block in blocks]
-        gradient, bound = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        if scores.dim() == 2 and scores.shape[1] > 1:
-            return gradient, bound
-        # H_10 = −H_11, for adding to both logits changes nothing: the bound is twice |H_11|
-        return gradient[:, 1].reshape(scores.shape), bound[:, 1].reshape(scores.shape) / 2
+    def derivatives(
+        self, scores: Tensor, target: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Gradient and h of each row's loss at ``scores`` (N, C), (N, 1) or (N,), of that shape.
 
-    def _block(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        logits = logits.detach().requires_grad_()
-        losses = self.criterion(logits, target)
-        (gradient,) = torch.autograd.grad(losses.sum(), logits, create_graph=True)
-        rows = (
-            torch.autograd.grad(slope.sum(), logits, retain_graph=True)[0]
-            for slope in gradient.unbind(1)
-        )
-        curvature = torch.stack([row.abs().sum(1) for row in rows], 1)
-        gradient, softmax = gradient.detach(), Softmax(logits.detach())  # 1 − p without rounding
-        alike = 2 * gradient.abs() * torch.where(gradient > 0, softmax.q, softmax.p)
-        return gradient, torch.maximum(curvature, alike)
+        ``weight`` (N,) multiplies both. float32 stays float32.
+        """
+        scores = scores.detach()
+        single = scores.dim() == 1 or scores.shape[1] == 1
+        shape = (len(scores), 2) if single else scores.shape
+        of_rows = Options(reduction="none", sample_weight=weight)
+        problem = read(self.criterion.bound, scores.new_empty(()).expand(shape), target, of_rows)
+        self._check_samples(len(scores))
+        gradient, bound = torch.empty_like(scores), torch.empty_like(scores)
+        kernel = self._kernel
+        if isinstance(kernel, str):
+            problem = read(self.criterion.bound, _as_logits(scores), target, of_rows)
+            whole = gradient if not single else None
+            _, slopes = choose("auto", problem).prepared.loss_and_gradient(problem, out=whole)
+            h = self._bound(problem.given, slopes, target, weight)
+            if single:
+                # H_10 = −H_11: where one score moves alone, the bound is |H_11|
+                slopes, h = slopes[:, 1].reshape(scores.shape), h[:, 1].reshape(scores.shape) / 2
+            return slopes, h
+        views = (each.reshape(-1) if single else each for each in (scores, gradient, bound))
+        given, *filled = views
+        kernel.run(given, target, weight, *filled)
+        return gradient, bound
+
+    @property
+    def _kernel(self) -> kernels.CurvatureKernel | str:
+        """The kernel of gradient and bound, or why there is none."""
+        cache = self.criterion.bound.cache
+        if "curvature" not in cache:
+            parts = self._parts
+            alone = len(parts) == 1
+            cache["curvature"] = (
+                kernels.prepare(parts[0]) if alone else "its terms are of two kinds"
+            )
+        return cache["curvature"]
+
+    @property
+    def _parts(self) -> list[Part]:
+        return parts_of(self.criterion.bound.terms)
+
+    def _bound(
+        self, logits: Tensor, gradient: Tensor, target: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        """h without a kernel, in blocks of rows; ``gradient`` is weighted already."""
+        h = torch.empty_like(logits)
+        sizes = (term.costs.shape[1] for term in self.criterion.bound.terms if term.costs)
+        classes = logits.shape[1]
+        step = max(1, BLOCK // (classes * max(classes, *sizes, 1)))
+        for first in range(0, len(logits), step):
+            rows = slice(first, first + step)
+            z, slopes = logits[rows], gradient[rows].abs()
+            sample = torch.arange(first, first + len(z))
+            curvature = tensors.bound(self._parts, z, target[rows], sample)
+            if weight is not None:
+                curvature = curvature * weight[rows].unsqueeze(-1)
+            softmax = Softmax(z)  # 1 − p without rounding
+            alike = 2 * slopes * torch.where(gradient[rows] > 0, softmax.q, softmax.p)
+            h[rows] = torch.maximum(curvature, alike)
+        return h
+
+    def _check_samples(self, rows: int) -> None:
+        costs = self.criterion.costs
+        if costs is not None and costs.num_samples not in (None, rows):
+            raise ValueError(
+                f"got scores of {rows} rows, but {costs!r} has the costs of {costs.num_samples}: "
+                "give one row of costs for each row of the training data, in its order."
+            )
 
     def decide(
         self, scores: ArrayLike, *, rule: DecisionRule | None = None
@@ -150,7 +205,7 @@ class CostObjective:
 
         ``rule`` as in ``Criterion.decide``.
         """
-        logits = _as_logits(torch.tensor(numpy.asarray(scores)))
+        logits = _as_logits(_tensor(scores))
         return self.criterion.decide(logits, rule=rule).numpy()
 
 
@@ -164,9 +219,16 @@ def _as_logits(scores: Tensor) -> Tensor:
     return torch.nn.functional.pad(scores.reshape(-1, 1), (1, 0))
 
 
+def _tensor(numbers: ArrayLike) -> Tensor:
+    """The numbers themselves, copied where they must not be changed: PyTorch cannot know that."""
+    array = numpy.asarray(numbers)
+    writeable = array.flags.writeable
+    return torch.as_tensor(array) if writeable else torch.tensor(array)
+
+
 def _target(labels: ArrayLike) -> Tensor:
     """Labels, which the libraries keep as floats, as class indices."""
-    given = torch.tensor(numpy.asarray(labels))
+    given = _tensor(labels)
     target = given.long()
     if not torch.equal(target.to(given.dtype), given):
         raise ValueError(

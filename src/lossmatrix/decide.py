@@ -3,17 +3,22 @@
 
 Nothing here guesses whether it was given logits or probabilities: what is not a probability
 distribution is refused. The check reads the device once; inside ``torch.compile`` it is left out.
+On the CPU rows are checked, multiplied and decided a block at a time, while they are in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix, as_costs
+from lossmatrix.costs import CostMatrix, accelerator, as_costs
 from lossmatrix.costs.tables import Table
+
+BLOCK_ENTRIES = 2**20  # probabilities at a time: 4 MB in float32, which caches hold
+# A product that reads a table, or writes it out, wants more rows for it, within 128 MB.
+TABLE_ROWS, TABLE_ENTRIES = 1024, 2**25
 
 __all__ = ["conditional_risk", "decide", "decide_or_abstain", "decision_threshold", "shift_priors"]
 
@@ -34,12 +39,7 @@ def conditional_risk(probs: Tensor, costs: CostMatrix | Table) -> Tensor:
     """
     costs = as_costs(costs)
     rows = _rows(probs)
-    if rows.shape[-1] != costs.num_classes:
-        raise ValueError(
-            f"probs of shape {tuple(probs.shape)} have {rows.shape[-1]} classes on dim "
-            f"{_class_dim(probs)}, but the costs of shape {costs.shape} have {costs.num_classes} "
-            "(their rows are the truth)"
-        )
+    _check_classes(probs, costs)
     return costs.expected(rows).movedim(-1, _class_dim(probs))
 
 
@@ -59,7 +59,16 @@ def decide(probs: Tensor, costs: CostMatrix | Table) -> Tensor:
     >>> lm.decide(torch.tensor([[0.35, 0.65], [0.05, 0.95]]), [[0, 10], [1, 0]])
     tensor([0, 1])
     """
-    return conditional_risk(probs, costs).argmin(_class_dim(probs))
+    _check_type(probs)
+    return _decide(probs, as_costs(costs), is_logits=False)
+
+
+def decide_from_logits(logits: Tensor, costs: CostMatrix | Table) -> Tensor:
+    """``decide`` by softmax(logits), without the probabilities of all rows at once.
+
+    Shapes and errors as for ``decide``; half precision is widened to float32 first.
+    """
+    return _decide(logits, as_costs(costs), is_logits=True)
 
 
 def decide_or_abstain(
@@ -153,31 +162,108 @@ def shift_priors(
     return log_weight.softmax(-1).movedim(-1, _class_dim(probs)).to(probs.dtype)
 
 
+def _decide(given: Tensor, costs: CostMatrix, is_logits: bool) -> Tensor:
+    """Decisions by probabilities, or by the softmax of logits."""
+    class_dim = _class_dim(given)
+    rows = given.movedim(class_dim, -1)
+    in_memory = given.device.type == "cpu" and type(given) in (Tensor, torch.nn.Parameter)
+    if torch.compiler.is_compiling() or not in_memory or costs.num_samples is not None:
+        probs = _softmax(rows).movedim(-1, class_dim) if is_logits else given
+        return conditional_risk(probs, costs).argmin(class_dim)
+    if rows.shape[-1] != costs.num_classes:
+        if not is_logits:
+            _rows(given)  # what is no probability is told first
+        _check_classes(given, costs)
+    rows, C = rows.detach(), costs.num_classes
+    dtype = torch.promote_types(given.dtype, torch.float32)
+    tolerance = _tolerance(dtype if is_logits else given.dtype)
+    engine, count = accelerator.installed, BLOCK_ENTRIES // C
+    if engine is None or not engine.decides(costs, dtype):
+        engine, count = None, max(count, min(TABLE_ROWS, TABLE_ENTRIES // C))
+    elif dtype == given.dtype and rows.is_contiguous():
+        count = rows.numel()  # nothing to write out: the engine visits each row once
+    decisions = [torch.empty(0, dtype=torch.int64, device=given.device)]
+    for block in _blocks(rows, max(1, count)):
+        if engine is not None:
+            decided = engine.least_cost(costs, block.to(dtype), tolerance, is_logits)
+        else:
+            probs = _softmax(block) if is_logits else block.to(dtype)
+            decided = costs.expected(probs).argmin(-1) if _fits(probs, tolerance) else None
+        if decided is None:
+            raise _no_probabilities(_softmax(block) if is_logits else rows, class_dim)
+        decisions.append(decided)
+    return torch.cat(decisions).reshape(rows.shape[:-1])
+
+
+def _blocks(rows: Tensor, count: int) -> Iterator[Tensor]:
+    """Rows (…, C) in their order, at most ``count`` at a time, as (n, C)."""
+    inner = rows.shape[1:-1].numel()  # rows in each step of the first dimension
+    if rows.shape[:-1].numel() <= count:
+        yield rows.reshape(-1, rows.shape[-1])
+    elif inner <= count:
+        step = count // inner
+        for start in range(0, len(rows), step):
+            yield rows[start : start + step].reshape(-1, rows.shape[-1])
+    else:
+        for part in rows:
+            yield from _blocks(part, count)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+
+
 def _class_dim(probs: Tensor) -> int:
     """Where the classes stand: dim 1 of a batch, the only dim of one sample."""
     return min(1, probs.dim() - 1)
 
 
-def _rows(probs: Tensor) -> Tensor:
-    """The probabilities with the classes last and in float32 at least, refused if they are none."""
+def _check_type(probs: Tensor) -> None:
     if not probs.is_floating_point() or probs.dim() == 0:
         raise TypeError(
             "probs must be floating point of shape (C,), (N, C) or (N, C, d1 …), got "
             f"{probs.dtype} of shape {tuple(probs.shape)}"
         )
+
+
+def _check_classes(probs: Tensor, costs: CostMatrix) -> None:
+    found = probs.shape[_class_dim(probs)]
+    if found != costs.num_classes:
+        raise ValueError(
+            f"probs of shape {tuple(probs.shape)} have {found} classes on dim "
+            f"{_class_dim(probs)}, but the costs of shape {costs.shape} have {costs.num_classes} "
+            "(their rows are the truth)"
+        )
+
+
+def _rows(probs: Tensor) -> Tensor:
+    """The probabilities with the classes last and in float32 at least, refused if they are none."""
+    _check_type(probs)
     rows = probs.movedim(_class_dim(probs), -1)
     if probs.dtype in (torch.float16, torch.bfloat16):
         rows = rows.float()
-    if torch.compiler.is_compiling():
-        return rows
-    # float64 arrays often hold probabilities that were computed in float32
-    coarsest = torch.float32 if probs.dtype == torch.float64 else probs.dtype
-    tolerance = torch.finfo(coarsest).eps ** 0.5
-    total = rows.sum(-1)
-    if not ((rows >= 0).all() and ((total - 1).abs() <= tolerance).all()):
-        raise ValueError(
-            f"probs must be non-negative and sum to 1 over dim {_class_dim(probs)}, got a least "
-            f"entry of {rows.min().item():.4g} and sums from {total.min().item():.4g} to "
-            f"{total.max().item():.4g}: pass logits through softmax first"
-        )
+    if not torch.compiler.is_compiling() and not _fits(rows.detach(), _tolerance(probs.dtype)):
+        raise _no_probabilities(rows.detach(), _class_dim(probs))
     return rows
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    """How far from 1 a sum may be."""
+    # float64 arrays often hold probabilities that were computed in float32
+    return torch.finfo(torch.float32 if dtype == torch.float64 else dtype).eps ** 0.5
+
+
+def _fits(rows: Tensor, tolerance: float) -> bool:
+    """Whether rows are non-negative and sum to 1; NaN is neither."""
+    if rows.numel() == 0:
+        return rows.shape[:-1].numel() == 0
+    return bool((rows.amin() >= 0) & ((rows.sum(-1) - 1).abs() <= tolerance).all())
+
+
+def _no_probabilities(rows: Tensor, class_dim: int) -> ValueError:
+    total = rows.sum(-1, dtype=torch.promote_types(rows.dtype, torch.float32))
+    return ValueError(
+        f"probs must be non-negative and sum to 1 over dim {class_dim}, got a least "
+        f"entry of {rows.min().item():.4g} and sums from {total.min().item():.4g} to "
+        f"{total.max().item():.4g}: pass logits through softmax first"
+    )

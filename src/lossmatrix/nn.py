@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from lossmatrix.costs import CostMatrix
-from lossmatrix.decide import decide
+from lossmatrix.decide import decide_from_logits
 from lossmatrix.engines import bind, choose
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
-from lossmatrix.problem import Bound, Options, check_options, read
+from lossmatrix.problem import Bound, Options, Problem, check_costs, check_options, read
 
 
 class Criterion(nn.Module):
@@ -101,7 +101,7 @@ class Criterion(nn.Module):
             weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
         )
         problem = read(bound, logits, target, options)
-        return choose(self.engine, problem).prepared.loss(problem)
+        return _loss(self.engine, problem)
 
     def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
         """The decision that this loss is made for, (N, d1 … dk) int64.
@@ -121,8 +121,7 @@ class Criterion(nn.Module):
         class_dim = 0 if logits.dim() == 1 else 1
         if rule == "argmax" or self.costs is None:
             return logits.argmax(class_dim)
-        probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(class_dim)
-        return decide(probs, self.costs)
+        return decide_from_logits(logits, self.costs)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""
@@ -186,6 +185,12 @@ def _with_dtype_of(table: Tensor, moved: Tensor) -> Tensor:
     return table.to(moved.device)
 
 
+def _loss(engine: str, problem: Problem) -> Tensor:
+    value = choose(engine, problem).prepared.loss(problem)
+    check_costs(problem, value)
+    return value
+
+
 def _evaluate(
     terms: tuple[Term, ...],
     logits: Tensor,
@@ -194,7 +199,7 @@ def _evaluate(
     **options: Any,
 ) -> Tensor:
     problem = read(Bound(terms), logits, target, Options(**options))
-    return choose(engine, problem).prepared.loss(problem)
+    return _loss(engine, problem)
 
 
 Loss.evaluate = staticmethod(_evaluate)

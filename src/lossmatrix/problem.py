@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.losses import Reduction, Term
+from lossmatrix.losses.base import check_costs_of_samples
 
 INDICES = (torch.int64, torch.uint8, torch.int32)
 FULL = (torch.float32, torch.float64)  # what autocast leaves as it is
@@ -43,6 +44,10 @@ class Bound:
 
     def __init__(self, terms: tuple[Term, ...]) -> None:
         self.terms = terms
+        matrices = (term.costs for term in terms)
+        self.has_costs_of_samples = any(
+            m is not None and m.num_samples is not None for m in matrices
+        )
         self.cache: dict[object, Any] = {}
         self.number = next(_numbers)
         numbered[self.number] = self
@@ -191,6 +196,20 @@ def check_range(problem: Problem, wait: bool = False) -> None:
             raise out_of_bounds(int(target[outside][0]), num_classes)
 
 
+def check_costs(problem: Problem, value: Tensor) -> None:
+    """Why a loss on the CPU is not finite, where the costs of its samples are the cause.
+
+    They come with every batch, and are not read before the loss itself reads them.
+    """
+    if (
+        problem.bound.has_costs_of_samples
+        and value.device.type == "cpu"
+        and not _tracing(value)
+        and not bool(value.isfinite().all())
+    ):
+        check_costs_of_samples(problem.bound.terms)
+
+
 def out_of_bounds(target: int, num_classes: int) -> IndexError:
     """The error for a class index that is no class."""
     return IndexError(
@@ -200,9 +219,16 @@ def out_of_bounds(target: int, num_classes: int) -> IndexError:
 
 def _tracing(tensor: Tensor) -> bool:
     """Whether values are unknown: under torch.compile, under vmap or for fake tensors."""
-    if torch.compiler.is_compiling() or type(tensor) is not Tensor:
-        return True
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))  # pyright: ignore
+    return torch.compiler.is_compiling() or type(tensor) is not Tensor or not in_memory(tensor)
+
+
+def in_memory(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor can be read: those inside a function transform cannot."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_weights(

@@ -182,7 +182,7 @@ def derive(terms: Sequence[Term], kind: CellKind, risk: bool = False) -> Arithme
     first = 0
     pieces: list[_Piece] = []
     for term, stream in zip(terms, streams(terms), strict=True):
-        pieces.append(_Piece(_with_symbols(term.loss, first + 1), name(f"V(a[{first}])"), stream))
+        pieces.append(_Piece(with_symbols(term.loss, first + 1), name(f"V(a[{first}])"), stream))
         first += 1 + len(_float_fields(term.loss))
     return _derived(pieces, kind, risk, len(set(streams(terms)) - {None}))
 
@@ -211,7 +211,7 @@ def _float_fields(loss: object) -> list[str]:
     ]
 
 
-def _with_symbols(loss: Loss, first: int) -> Loss:
+def with_symbols(loss: Loss, first: int) -> Loss:
     """A copy of a loss whose float fields are symbols; it skips the checks of its constructor."""
     twin = object.__new__(type(loss))
     for field in dataclasses.fields(cast(Any, loss)):
@@ -276,7 +276,7 @@ def _seeded(value: Tensor) -> Dual:
 
 
 @dataclass(frozen=True)
-class _Sums:
+class _FormulaSums:
     """The sums of a formula, off and at the truth; and the loss as a function of them."""
 
     off: list[_Summand]
@@ -285,7 +285,7 @@ class _Sums:
     partials: list[Symbol]
 
 
-def _sums(pieces: list[_Piece], kind: CellKind) -> _Sums:
+def _sums(pieces: list[_Piece], kind: CellKind) -> _FormulaSums:
     """All sums; those that enter the loss as they are have been merged into the first one."""
     plain = [piece for piece in pieces if type(piece.loss).loss is Loss.loss]
     off: list[_Summand] = []
@@ -305,8 +305,8 @@ def _sums(pieces: list[_Piece], kind: CellKind) -> _Sums:
         off += each_off
         truth += each_truth
     if not off:  # nothing but what decisions are expected to cost
-        return _Sums([ZERO_SUMMAND], [ZERO_SUMMAND], name("t[0]"), [number(1.0)])
-    return _Sums(off, truth, loss, factors)
+        return _FormulaSums([ZERO_SUMMAND], [ZERO_SUMMAND], name("t[0]"), [number(1.0)])
+    return _FormulaSums(off, truth, loss, factors)
 
 
 def _merged(pieces: list[_Piece], kind: CellKind, at_truth: bool) -> _Summand:

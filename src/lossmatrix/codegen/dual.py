@@ -17,7 +17,7 @@ No 1/q_m is ever formed, so the gradient is exact at any gap between the logits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -83,12 +83,11 @@ class Dual:
 
     def power(self, exponent: float) -> Dual:
         """``power`` of the formula language."""
-        slope = power(self.value, exponent - 1.0) * self.slope * exponent
-        return Dual(power(self.value, exponent), slope)
+        return _scaled_power(self, exponent, 1.0)
 
     def detach(self) -> Dual:
         """The same value, held constant."""
-        return Dual(self.value, self.slope * 0.0)
+        return Dual(self.value.detach(), self.slope * 0.0)
 
     def weighed_by(self, weight: Dual | Tensor) -> Dual:
         """``weigh`` of the formula language; only the value can be infinite, slopes are bounded."""
@@ -107,6 +106,23 @@ class Dual:
         return Dual(value, slope)
 
 
+def _scaled_power(base: Any, exponent: Any, factor: Any) -> Any:
+    """``factor · power(base, exponent)``; of a dual number, or of one made of dual numbers.
+
+    The factors that exponents leave, e (e − 1) …, are multiplied before they meet a power that may
+    be infinite: at e = 1 the second derivative is 0 and not 0 · ∞.
+    """
+    if isinstance(base, Dual):
+        value = _scaled_power(base.value, exponent, factor)
+        return Dual(
+            value, _scaled_power(base.value, exponent - 1.0, factor * exponent) * base.slope
+        )
+    value = power(base, exponent)
+    return (
+        value if isinstance(factor, float) and factor == 1.0 else weigh(cast(Tensor, factor), value)
+    )
+
+
 def as_dual(number: Dual | Tensor | float, like: Tensor) -> Dual:
     """A dual number; constants have slope zero."""
     return number if isinstance(number, Dual) else Dual(number + like * 0.0, like * 0.0)
@@ -118,7 +134,7 @@ class _WithSlopes(Cells):
     def __init__(self, cell: Cells, **words: Dual) -> None:
         super().__init__(cell=cell, **words)
 
-    def __getattr__(self, word: str) -> object:
+    def __getattr__(self, word: str) -> Any:
         return getattr(self.__dict__["cell"], word)
 
 
@@ -126,7 +142,7 @@ def terms_with_slopes(loss: Loss, cell: Cells) -> tuple[Dual, ...]:
     """Each summand of ``loss`` and its slope h along the one-against-rest logit."""
     pq = cell.p * cell.q
     dual = _WithSlopes(
-        cell,
+        cell,  # of which top_cost is a constant: which class is top stays
         p=Dual(cell.p, pq),
         q=Dual(cell.q, -pq),
         log_p=Dual(cell.log_p, cell.q),

@@ -92,8 +92,10 @@ class Symbol:
 
     @property
     def may_be_infinite(self) -> bool:
-        """Whether a logarithm is in it: costs and parameters are finite."""
-        return bool(self.names & {"k.lp", "k.lq"}) or "log(" in self.text
+        """Whether a logarithm or a power is in it: costs and parameters are finite."""
+        return bool(self.names & {"k.lp", "k.lq"}) or any(
+            function in self.text for function in ("log(", "power(")
+        )
 
     def renamed(self, rename: Callable[[str], str]) -> Symbol:
         """The same expression with its variables renamed."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Compare losses and decision rules on real data: what did pricing the mistakes change?"""
+"""Compare losses and decision rules on real data: what do the mistakes cost?"""
 
 from importlib.util import find_spec
 
@@ -21,4 +21,4 @@ for _package in [
             name=_package,
         )
 
-from lossmatrix.compare.entry import compare as compare  # noqa: E402  # after what it needs
+from lossmatrix.compare.api import compare as compare  # noqa: E402  # after what it needs

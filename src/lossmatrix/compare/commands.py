@@ -2,7 +2,7 @@
 """The commands of the command line, and their options."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,25 +10,18 @@ from typing import Annotated, Literal
 import torch
 import typer
 
-from lossmatrix.compare.data import digits, folder, scores_table, table
-from lossmatrix.compare.export import write_sets
+from lossmatrix.compare.backend import Backend
+from lossmatrix.compare.datasets import digits, scores_table, table
+from lossmatrix.compare.decide_file import decide_file, read_priors
+from lossmatrix.compare.experiment import compare_task
+from lossmatrix.compare.export import write_results
+from lossmatrix.compare.io import read_cost_csv
 from lossmatrix.compare.methods import STEPS, Method, default_methods
-from lossmatrix.compare.reading import read_costs
-from lossmatrix.compare.results import Comparison
-from lossmatrix.compare.run import compare_task
-from lossmatrix.compare.sets import rank
-from lossmatrix.compare.spelling import spelled
-from lossmatrix.compare.stream import decide_file, read_priors
+from lossmatrix.compare.parse import parse_loss
+from lossmatrix.compare.report import write_report
 from lossmatrix.compare.task import Network, Task, UserInputError
-from lossmatrix.compare.terminal import (
-    progress_bar,
-    show,
-    show_costs,
-    show_counts,
-    show_ranking,
-)
+from lossmatrix.compare.terminal import print_comparison, print_counts, progress_bar
 from lossmatrix.compare.training import Schedule
-from lossmatrix.compare.workers import Backend
 from lossmatrix.explain import explain
 from lossmatrix.nn import Criterion
 
@@ -41,15 +34,11 @@ app = typer.Typer(
 
 Precision = Literal["float64", "float32", "bfloat16", "float16"]
 CostFile = Annotated[Path, typer.Option(help="CSV of costs, rows true classes.")]
-AbstainPrice = Annotated[float | None, typer.Option(help="Price of one more decision, to abstain.")]
+AbstainCost = Annotated[float | None, typer.Option(help="Cost of one more decision, to abstain.")]
 
 
 @app.command("compare")
 def compare_command(
-    directories: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[DIR]...", help="Folders of meta.json, data and cost.csv."),
-    ] = None,
     bundled: Annotated[
         bool, typer.Option("--digits", help="scikit-learn's digits, as digits of an amount.")
     ] = False,
@@ -59,14 +48,12 @@ def compare_command(
     ] = None,
     logits: Annotated[Path | None, typer.Option(help="The same in logits.")] = None,
     target: Annotated[str | None, typer.Option(help="The column of true class names.")] = None,
-    costs: Annotated[
-        Path | None, typer.Option(help="CSV of costs, rows true classes; in DIR, cost.csv.")
-    ] = None,
+    costs: Annotated[Path | None, typer.Option(help="CSV of costs, rows true classes.")] = None,
     row_cost: Annotated[
         list[str] | None,
         typer.Option(metavar="TRUTH,DECISION=COLUMN", help="A column of costs, row by row."),
     ] = None,
-    abstain: AbstainPrice = None,
+    abstain: AbstainCost = None,
     loss: Annotated[
         list[str] | None,
         typer.Option(help="Losses beside cross-entropy, as 'CrossEntropy + 3 * ExpectedCost'."),
@@ -91,40 +78,30 @@ def compare_command(
         Path, typer.Option(help="The report; results.json and results.parquet lie beside it.")
     ] = Path("out/report.html"),
 ) -> None:
-    """Train with several losses, decide by several rules: what did pricing mistakes change?"""
-    losses = None if loss is None else [Method(text, spelled(text)) for text in loss]
-    sources = directories or [], bundled, data, probs, logits, target, costs, row_cost or []
-    tasks = list(chosen_tasks(*sources))
-    places = [out] if len(tasks) == 1 else [out.parent / task.name / out.name for task in tasks]
-    for place in places:
-        check_writable(place)
-    finished: list[Comparison] = []
-    for task, place in zip(tasks, places, strict=True):
-        if abstain is not None:
-            task = replace(task, costs=task.costs.with_abstain(abstain))
-        methods = None if losses is None else [default_methods(task.costs)[0], *losses]
-        with progress_bar() as report:
-            comparison = compare_task(
-                replace(task, network=network or task.network),
-                methods,
-                seeds=seeds,
-                schedule=Schedule(epochs=epochs),
-                tune=tune,
-                jobs=jobs or 1,
-                backend=backend,
-                cluster=cluster,
-                keep=keep,
-                report=report,
-            )
-        show(comparison)
-        comparison.write_report(place)
-        typer.echo(f"Report: {place}")
-        finished.append(comparison)
-    if len(finished) > 1:
-        ranking = rank(finished)
-        show_ranking(ranking, len(finished))
-        if ranking is not None:
-            write_sets(ranking, [task.name for task in tasks], out.parent)
+    """Train with several losses, decide by several rules: what do the mistakes cost?"""
+    losses = None if loss is None else [Method(text, parse_loss(text)) for text in loss]
+    task = chosen_task(bundled, data, probs, logits, target, costs, row_cost or [])
+    check_writable(out)
+    if abstain is not None:
+        task = replace(task, costs=task.costs.with_abstain(abstain))
+    methods = None if losses is None else [default_methods(task.costs)[0], *losses]
+    with progress_bar() as report:
+        comparison = compare_task(
+            replace(task, network=network or task.network),
+            methods,
+            seeds=seeds,
+            schedule=Schedule(epochs=epochs),
+            tune=tune,
+            jobs=jobs or 1,
+            backend=backend,
+            cluster=cluster,
+            keep=keep,
+            report=report,
+        )
+    print_comparison(comparison)
+    write_report(comparison, out)
+    write_results(comparison, out.parent)
+    typer.echo(f"Report: {out}")
 
 
 def check_writable(out: Path) -> None:
@@ -137,8 +114,7 @@ def check_writable(out: Path) -> None:
         raise UserInputError(f"Nothing can be written to {out}: name another file with --out.")
 
 
-def chosen_tasks(
-    directories: Sequence[Path],
+def chosen_task(
     bundled: bool,
     data: Path | None,
     probs: Path | None,
@@ -146,24 +122,22 @@ def chosen_tasks(
     target: str | None,
     costs: Path | None,
     row_costs: Sequence[str],
-) -> Iterator[Task]:
-    """The tasks that the options name."""
-    match directories, bundled, data, probs, logits, target, costs:
-        case [], True, None, None, None, None, None:
-            yield digits()
-        case [_, *_], False, None, None, None, None, _:
-            yield from (folder(directory, costs) for directory in directories)
-        case [], False, Path(), None, None, str(), Path():
-            yield table(data, target, costs, row_costs)
-        case [], False, None, Path(), None, str(), Path():
-            yield scores_table(probs, "probs", target, costs)
-        case [], False, None, None, Path(), str(), Path():
-            yield scores_table(logits, "logits", target, costs)
+) -> Task:
+    """The task that the options name."""
+    match bundled, data, probs, logits, target, costs:
+        case True, None, None, None, None, None:
+            return digits()
+        case False, Path(), None, None, str(), Path():
+            return table(data, target, costs, row_costs)
+        case False, None, Path(), None, str(), Path():
+            return scores_table(probs, "probs", target, costs)
+        case False, None, None, Path(), str(), Path():
+            return scores_table(logits, "logits", target, costs)
         case _:
             raise UserInputError(
                 "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix compare "
-                "DIR; lossmatrix compare --data table.csv --target column --costs costs.csv; or "
-                "--probs or --logits in the place of --data."
+                "--data table.csv --target column --costs costs.csv; or --probs or --logits in "
+                "the place of --data."
             )
 
 
@@ -173,7 +147,7 @@ def decide_command(
         Path, typer.Argument(metavar="PROBS", help="CSV or Parquet, a column for each class.")
     ],
     costs: CostFile,
-    abstain: AbstainPrice = None,
+    abstain: AbstainCost = None,
     priors: Annotated[
         Path | None, typer.Option(help="CSV of class, old, new: how frequent each class is.")
     ] = None,
@@ -182,22 +156,21 @@ def decide_command(
     ] = None,
 ) -> None:
     """Write the least expensive decision for every row of probabilities, however many there are."""
-    prices = read_costs(costs)
-    prices = prices if abstain is None else prices.with_abstain(abstain)
-    shares = None if priors is None else read_priors(priors, prices)
+    matrix = read_cost_csv(costs)
+    matrix = matrix if abstain is None else matrix.with_abstain(abstain)
+    frequencies = None if priors is None else read_priors(priors, matrix)
     if out is not None:
         check_writable(out)
-    show_counts(prices.decisions, decide_file(source, prices, shares, out))
+    print_counts(matrix.decisions, decide_file(source, matrix, frequencies, out))
 
 
 @app.command("costs")
 def costs_command(
     path: Annotated[Path, typer.Argument(metavar="CSV", help="Costs, rows true classes.")],
 ) -> None:
-    """Print a table of costs, one of its prices in words, and what looks odd about it."""
-    costs = read_costs(path)
+    """Print a table of costs, one of them in words, and what looks odd about it."""
+    costs = read_cost_csv(path)
     typer.echo(str(costs))
-    show_costs(costs)
     for finding in costs.check():
         typer.echo(f"\n{finding}")
 
@@ -212,10 +185,10 @@ def explain_command(
     device: Annotated[str, typer.Option(help="Where they are: cpu, cuda.")] = "cpu",
 ) -> None:
     """Say what a loss does with a batch: how it decides, which engine runs, and why."""
-    prices = None if costs is None else read_costs(costs)
+    matrix = None if costs is None else read_cost_csv(costs)
     try:
-        criterion = Criterion(spelled(loss), prices).to(device)
-        shape = rows, classes if prices is None else prices.num_classes
+        criterion = Criterion(parse_loss(loss), matrix).to(device)
+        shape = rows, classes if matrix is None else matrix.num_classes
         logits = torch.zeros(shape, dtype=getattr(torch, dtype), device=device)
         typer.echo(explain(criterion, logits))
     except (AssertionError, ValueError, TypeError, RuntimeError) as error:  # no costs, no device

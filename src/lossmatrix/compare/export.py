@@ -4,8 +4,6 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 import json
-import os
-from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,26 +11,29 @@ from typing import Any
 import numpy
 import pandas
 
-from lossmatrix.compare.results import Comparison, Result, summary
-from lossmatrix.compare.sets import Ranking
-from lossmatrix.compare.statistics import MARGIN, RESAMPLES
+from lossmatrix.compare.intervals import MARGIN, RESAMPLES
+from lossmatrix.compare.recommendation import recommendation
+from lossmatrix.compare.results import Comparison, Row
+from lossmatrix.costs.io import write_atomically
 
 PACKAGES = ("lossmatrix", "torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
 def write_results(comparison: Comparison, folder: Path) -> None:
-    """Write results.json, what the table says, and results.parquet, a row for each judged run."""
+    """Write results.json, what the table says, and results.parquet, a row for each training."""
     described = description(comparison)
     text = json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
-    table = runs(comparison)
+    with write_atomically(folder / "results.json") as draft:
+        draft.write_text(text, encoding="utf-8")
+    table = trainings(comparison)
     table.attrs = {name: described[name] for name in ("settings", "versions")}
     table.attrs["task"] = comparison.task.name
-    write_whole(folder / "results.parquet", lambda path: table.to_parquet(path, index=False))
+    with write_atomically(folder / "results.parquet") as draft:
+        table.to_parquet(draft, index=False)
 
 
 def description(comparison: Comparison) -> dict[str, Any]:
-    """The task, the settings, the versions and the lines of the table."""
+    """The task, the settings, the versions and the rows of the table."""
     task, costs = comparison.task, comparison.task.costs
     network = task.network if isinstance(task.network, str) else "the user's own"
     schedule = comparison.schedule
@@ -41,7 +42,7 @@ def description(comparison: Comparison) -> dict[str, Any]:
             "name": task.name,
             "title": task.title,
             "rows": len(task.target),
-            "judged": comparison.num_judged,
+            "judged": len(comparison.test_rows),
             "classes": list(costs.classes),
             "decisions": list(costs.decisions),
             "costs": None if comparison.row_costs is not None else costs.to_dense().tolist(),  # pyright: ignore[reportUnknownMemberType]
@@ -60,79 +61,52 @@ def description(comparison: Comparison) -> dict[str, Any]:
             "resamples": RESAMPLES,
         },
         "versions": {package: version(package) for package in PACKAGES},
-        "summary": summary(comparison),
-        "results": [line(result) for result in comparison.results],
+        "summary": recommendation(comparison),
+        "results": [described_row(row) for row in comparison.results],
     }
 
 
-def line(result: Result) -> dict[str, Any]:
-    """One line of the table."""
+def described_row(row: Row) -> dict[str, Any]:
+    """One row of the table."""
     names = (
         "method rule accuracy average_cost normalized_cost interval untuned_cost "
         "difference low high corrected verdict seconds remarks"
     )
-    return {name: getattr(result, name) for name in names.split()} | {
-        "confusion": result.confusion.tolist(),
-        "failures": sum(run.failed for run in result.runs),
+    return {name: getattr(row, name) for name in names.split()} | {
+        "confusion": row.confusion.tolist(),
+        "failures": sum(fit.failed for fit in row.fits),
     }
 
 
-def runs(comparison: Comparison) -> pandas.DataFrame:
-    """One row for each training that was judged, under each rule."""
-    rows: list[dict[str, Any]] = []
+def trainings(comparison: Comparison) -> pandas.DataFrame:
+    """One row for each training whose outcome was chosen, under each rule."""
+    lines: list[dict[str, Any]] = []
     weight = comparison.weight
-    everyone = numpy.arange(comparison.num_judged)
-    paid = comparison.task.paid(comparison.judged)
-    regret = (paid - paid.min(1, keepdims=True)) / comparison.constant_regret
-    for result in comparison.results:
-        for number, run in enumerate(result.runs):
-            chosen = result.decisions[run.seed]
-            costs = paid[everyone, chosen], regret[everyone, chosen], chosen == comparison.target
+    everyone = numpy.arange(len(comparison.target))
+    costs = comparison.task.decision_costs(comparison.test_rows)
+    regret = (costs - costs.min(1, keepdims=True)) / comparison.constant_regret
+    for row in comparison.results:
+        for number, fit in enumerate(row.fits):
+            chosen = row.decisions[fit.seed]
+            each = costs[everyone, chosen], regret[everyone, chosen], chosen == comparison.target
             average, normalized, accuracy = (
-                numpy.average(each[run.place], weights=weight[run.place]) for each in costs
+                numpy.average(values[fit.place], weights=weight[fit.place]) for values in each
             )
-            rows.append(
+            lines.append(
                 {
-                    "method": result.method,
-                    "rule": result.rule,
-                    "seed": run.seed,
+                    "method": row.method,
+                    "rule": row.rule,
+                    "seed": fit.seed,
                     "split": number,
-                    "loss": repr(run.configuration.loss),
-                    "step": run.configuration.step,
-                    "temperature": run.temperature,
-                    "failed": run.failed,
-                    "rows": len(run.place),
+                    "loss": repr(fit.configuration.loss),
+                    "step": fit.configuration.step,
+                    "temperature": fit.temperature,
+                    "failed": fit.failed,
+                    "rows": len(fit.place),
                     "accuracy": accuracy,
                     "average_cost": average,
                     "normalized_cost": normalized,
-                    "seconds": run.seconds,
+                    "seconds": fit.seconds,
                 }
             )
-    return pandas.DataFrame(rows)
-
-
-def write_sets(ranking: Ranking, names: Sequence[str], folder: Path) -> None:
-    """Write sets.json: ranks over several sets and their tests."""
-    lines = [
-        {"method": line[0], "rule": line[1], "rank": rank, "holm": ranking.holm.get(line)}
-        for line, rank in zip(ranking.lines, ranking.ranks.tolist(), strict=True)
-    ]
-    found = {
-        "sets": list(names),
-        "iman_davenport": ranking.p_value,
-        "critical_distance": ranking.critical_distance,
-        "lines": lines,
-    }
-    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(folder / "sets.json", lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the name and rename, so that no half-written file is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return pandas.DataFrame(lines)

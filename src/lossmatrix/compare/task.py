@@ -36,8 +36,7 @@ class Task:
     features brings `scores` instead: the logits (N, C) of models trained elsewhere, by name.
     `folds` (N,), or `parts` (N,) of "train", "val", "cal" and "test", are stored splits. `weight`
     (N,) is how many rows each row stands for. `costs` may be a matrix for each row
-    (`PerExample.matrices`); the first C decisions are the classes. `converged_cost` is what the
-    Bayes decision costs after a cross-entropy model that is known to be trained to its end.
+    (`PerExample.matrices`); the first C decisions are the classes.
     """
 
     name: str
@@ -50,14 +49,13 @@ class Task:
     folds: Indices | None = None
     parts: NDArray[numpy.str_] | None = None
     network: Network | ModelFactory = "mlp"
-    converged_cost: float | None = None
 
     @property
     def row_weight(self) -> Numbers:
         """The weight (N,) of every row: one where none was given."""
         return numpy.ones(len(self.target)) if self.weight is None else self.weight
 
-    def paid(self, rows: Indices) -> Numbers:
+    def decision_costs(self, rows: Indices) -> Numbers:
         """What each decision costs on some rows, whose truths are known: (n, K)."""
         truths, samples = torch.as_tensor(self.target[rows]), torch.as_tensor(rows)
         return self.costs.row(truths, samples).double().numpy()
@@ -70,7 +68,7 @@ def of_rows(costs: CostMatrix, rows: Any) -> CostMatrix:
     return PerExample.matrices(costs.tables["table"][rows], costs.classes, costs.decisions)
 
 
-def shown(names: Sequence[str], limit: int = 6) -> str:
+def quoted(names: Sequence[str], limit: int = 6) -> str:
     """Names for a message, the first few of a long list."""
-    quoted = ", ".join(repr(name) for name in names[:limit])
-    return quoted if len(names) <= limit else f"{quoted}, … ({len(names)} in all)"
+    text = ", ".join(repr(name) for name in names[:limit])
+    return text if len(names) <= limit else f"{text}, … ({len(names)} in all)"

@@ -31,7 +31,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Part:
+class TrainingRows:
     """Rows of one purpose: features (n, …), target (n,), weight (n,), and costs, maybe per row."""
 
     features: Tensor
@@ -75,8 +75,8 @@ def build(
 def train(
     network: nn.Module,
     criterion: Criterion,
-    fit: Part,
-    validation: Part,
+    fit: TrainingRows,
+    validation: TrainingRows,
     schedule: Schedule,
     step: float = 1.0,
 ) -> bool:
@@ -89,7 +89,9 @@ def train(
     return train_by_epochs(network, criterion, fit, validation, schedule, step)
 
 
-def train_linear(network: LinearSoftmax, criterion: Criterion, fit: Part, step: float) -> bool:
+def train_linear(
+    network: LinearSoftmax, criterion: Criterion, fit: TrainingRows, step: float
+) -> bool:
     """Full-batch L-BFGS until the gradient is flat, with the ridge of logistic regression.
 
     The ridge ½‖W‖² / n (scikit-learn's default) makes the optimum exist on separable classes.
@@ -117,8 +119,8 @@ def train_linear(network: LinearSoftmax, criterion: Criterion, fit: Part, step: 
 def train_by_epochs(
     network: nn.Module,
     criterion: Criterion,
-    fit: Part,
-    validation: Part,
+    fit: TrainingRows,
+    validation: TrainingRows,
     schedule: Schedule,
     step: float,
 ) -> bool:

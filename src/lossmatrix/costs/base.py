@@ -5,42 +5,43 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from lossmatrix.costs import accelerator
 from lossmatrix.costs.check import Finding, find_all
 from lossmatrix.costs.display import describe, shown
+from lossmatrix.costs.facts import RowFacts, facts_of, is_negative_type, mean_positive_regret
 from lossmatrix.costs.labels import extend_labels, find_label
+from lossmatrix.costs.language import Load
 
 RowMap = Callable[[Tensor, Tensor], Tensor]
 BLOCK_ENTRIES = 2**21  # entries of D in memory at a time where D is walked in blocks of rows
 DENSE_LIMIT = 2**28  # entries `to_dense` agrees to build: 2 GiB in float64
 
 
-class RowFacts(NamedTuple):
-    """What the facts need to know of every row of D, in float64."""
-
-    minimum: Tensor
-    maximum: Tensor
-    total: Tensor
-    ties: Tensor  # how many entries equal the minimum
-
-
-class CostMatrix(ABC):
+class CostMatrix:
     """What every mistake costs: D[i, j] = cost of deciding j when the truth is i.
 
     Rows are truths: `classes` are their names, `num_classes` = C. Columns are decisions:
     `decisions`, `num_decisions` = K; `shape` = (C, K). A matrix never changes: transformations
-    answer a new one. A kind states `_row`, and `_product` where it is faster than blocks of rows
-    (or `_expected`, where autograd serves it well). Its tensors live in `_tables`.
+    answer a new one. A kind states `formula`, or `_row` where an entry is no formula; and
+    `_product` where it is faster than blocks of rows (or `_expected`, where autograd serves it
+    well). Its tensors live in `_tables`.
     """
+
+    _transformations: ClassVar[dict[str, Callable[..., CostMatrix]]] = {}
+
+    def __init_subclass__(cls, transformation: str = "") -> None:
+        """A matrix made from another one says the name of the method that makes it."""
+        if transformation:
+            cls._transformations[transformation] = cls
 
     def __init__(
         self, classes: Sequence[str], decisions: Sequence[str], tables: Mapping[str, Tensor]
@@ -81,9 +82,35 @@ class CostMatrix(ABC):
 
     # ---- what it answers -------------------------------------------------------------------------
 
-    @abstractmethod
+    def formula(self, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        """D[i, j] in the words of ``language``; kernels are printed from it."""
+        raise NotImplementedError(f"{type(self).__name__} states neither formula nor _row.")
+
+    @property
+    def has_formula(self) -> bool:
+        """Whether the kind states its entries as a formula."""
+        return type(self).formula is not CostMatrix.formula
+
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         """Rows of D for a vector of truths: (N,) → (N, K)."""
+        j = torch.arange(self.num_decisions, device=target.device)
+        rows = self.formula(self._number(target.unsqueeze(-1)), self._number(j), self._load)
+        return self._number(rows.expand(len(target), self.num_decisions))
+
+    def _load(self, name: str, index: Tensor | int = 0, /) -> Tensor:
+        return self._tables[name][index if isinstance(index, int) else index.long()]
+
+    def _number(self, index: Tensor) -> Tensor:
+        """An index as formulas calculate with it: of the dtype of the tables, float64 without."""
+        dtypes = (t.dtype for t in self._tables.values() if t.is_floating_point())
+        return index.to(next(dtypes, torch.float64))
+
+    def _diagonal(self) -> Tensor | None:
+        """D[i, i] for the classes that are decisions; None where the kind would have to look."""
+        if not self.has_formula:
+            return None
+        i = self._number(torch.arange(min(self.shape), device=self._device))
+        return self.formula(i, i, self._load).expand_as(i)
 
     def row(self, target: Tensor, sample: Tensor | None = None) -> Tensor:
         """Rows of D: (…) truths → (…, K) costs; `sample` (…) is read by `PerExample` only.
@@ -175,7 +202,7 @@ class CostMatrix(ABC):
 
     def regret(self) -> CostMatrix:
         """D[i, j] − min_k D[i, k]: same decisions, and 0 for the cheapest of a row."""
-        minimum = self._row_facts.minimum
+        minimum = self.row_facts.minimum
         return self._adjust({"offset": minimum}) if bool(minimum.any()) else self
 
     def with_abstain(self, cost: float | Sequence[float], name: str = "abstain") -> CostMatrix:
@@ -205,15 +232,44 @@ class CostMatrix(ABC):
 
         `is_truth` marks the row's own class. `expected` goes through blocks of rows.
         """
-        from lossmatrix.costs.transformed import MappedRows  # it needs this class first
+        return self._transformations["map_rows"](self, fn, self.decisions)
 
-        return MappedRows(self, fn, self.decisions)
+    def savings(self) -> CostMatrix:
+        """max_k D[i, k] − D[i, j], what a decision saves against the costliest one.
+
+        Raises ValueError where a cost is infinite.
+
+        >>> lm.Ordinal(3).savings().row(torch.tensor(0))
+        tensor([2., 1., 0.], dtype=torch.float64)
+        """
+        if not self.is_finite:
+            raise ValueError(f"savings need finite costs, but {self!r} has an infinite one.")
+        return self._transformations["savings"](self)
+
+    def zero_diagonal(self) -> CostMatrix:
+        """The costs of mistakes: D with 0 for the truth itself; D itself where that is so.
+
+        >>> lm.Dense([[1, 2], [3, 4]]).zero_diagonal().to_dense()
+        tensor([[0., 2.],
+                [3., 0.]], dtype=torch.float64)
+        """
+        diagonal = self._diagonal()
+        known = diagonal is not None and not bool(diagonal.any())
+        return self if known else self._transformations["zero_diagonal"](self)
+
+    def soft_targets(self, temperature: float) -> CostMatrix:
+        """exp(−D[i, j]/T) / Σ_k exp(−D[i, k]/T): a softmax over each row, large where D is small.
+
+        >>> lm.ZeroOne(2).soft_targets(0.5).row(torch.tensor(0))
+        tensor([0.8808, 0.1192], dtype=torch.float64)
+        """
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be a finite number > 0, got {temperature}.")
+        return self._transformations["soft_targets"](self, temperature)
 
     def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Any:
         """[factor · D − offset·1ᵀ | extra] for what is given of the three."""
-        from lossmatrix.costs.transformed import Adjusted
-
-        return Adjusted(self, own, decisions or self.decisions)
+        return self._transformations["adjust"](self, own, decisions or self.decisions)
 
     def _square(self) -> CostMatrix:
         raise NotImplementedError  # for kinds that can have more decisions than classes
@@ -227,10 +283,13 @@ class CostMatrix(ABC):
     def _num_rows(self) -> int:
         return self.num_classes
 
+    def check_values(self) -> None:
+        """Refuse values that are no costs, where they were not checked from the start."""
+
     # ---- facts: plain Python numbers, computed once ----------------------------------------------
 
     @cached_property
-    def _row_facts(self) -> RowFacts:
+    def row_facts(self) -> RowFacts:
         """Facts of every row; a pass over all entries unless the kind knows better."""
         # In one place from the start: small tensors kept among large passing ones would leave the
         # allocator gigabytes of gaps.
@@ -239,7 +298,7 @@ class CostMatrix(ABC):
         stop = 0
         for rows, _ in self._row_blocks():
             start, stop = stop, stop + len(rows)
-            for whole, part in zip(facts, row_facts(rows), strict=True):
+            for whole, part in zip(facts, facts_of(rows), strict=True):
                 whole[start:stop] = part
         return facts
 
@@ -250,12 +309,12 @@ class CostMatrix(ABC):
     @cached_property
     def minimum(self) -> float:
         """The least entry."""
-        return self._row_facts.minimum.min().item()
+        return self.row_facts.minimum.min().item()
 
     @cached_property
     def maximum(self) -> float:
         """The greatest entry."""
-        return self._row_facts.maximum.max().item()
+        return self.row_facts.maximum.max().item()
 
     @cached_property
     def is_finite(self) -> bool:
@@ -265,9 +324,7 @@ class CostMatrix(ABC):
     @cached_property
     def unit(self) -> float:
         """Mean positive regret: the mean of D_ij − min_k D_ik over its positive entries, or 1."""
-        facts, K = self._row_facts, self.num_decisions
-        count = (K - facts.ties).sum().item()
-        return (facts.total - K * facts.minimum).sum().item() / count if count else 1.0
+        return mean_positive_regret(self.row_facts, self.num_decisions)
 
     @cached_property
     def is_symmetric(self) -> bool:
@@ -350,6 +407,10 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def forward(weights: Tensor, costs: CostMatrix, transposed: bool) -> Tensor:  # noqa: D102
+        given = accelerator.installed
+        found = None if given is None else given.multiply(costs, weights, transposed)
+        if found is not None:
+            return found
         return costs._product(weights, transposed)  # pyright: ignore[reportPrivateUsage]
 
     @staticmethod
@@ -376,21 +437,3 @@ def full_precision(device: torch.device) -> torch.autocast | nullcontext[None]:
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
-
-
-def row_facts(rows: Tensor) -> RowFacts:
-    """Facts of rows (N, K)."""
-    rows = rows.detach().double()
-    minimum = rows.amin(-1)
-    ties = (rows == minimum.unsqueeze(-1)).sum(-1).double()
-    return RowFacts(minimum, rows.amax(-1), rows.sum(-1), ties)
-
-
-def is_negative_type(table: Tensor) -> bool:
-    """Whether −½JDJ has no eigenvalue below rounding, for symmetric tables (…, C, C)."""
-    D = table.detach().double()
-    centred = D - D.mean(-1, keepdim=True)
-    centred = centred - centred.mean(-2, keepdim=True)
-    eigenvalues = cast(Tensor, torch.linalg.eigvalsh(-0.5 * centred))  # pyright: ignore
-    rounding = 8 * D.shape[-1] * torch.finfo(table.dtype).eps * D.abs().amax((-2, -1))
-    return bool((eigenvalues.amin(-1) >= -rounding).all())

@@ -43,6 +43,7 @@ class Dense(TableCosts):
         if D.dim() != 2:
             raise ValueError(f"costs must be a (classes, decisions) table, got {tuple(D.shape)}.")
         super().__init__(D, (len(D), D.shape[1]), classes, decisions)
+        self.is_finite = bool(D.isfinite().all())
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         return self._table[target]

@@ -4,6 +4,8 @@
 import csv
 import os
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -66,19 +68,28 @@ def read_table(path: str | os.PathLike[str]) -> CsvTable:
 
 
 def write_table(path: str | os.PathLike[str], table: CsvTable) -> None:
-    """Write a comma-separated file whole or not at all: beside it first, then in its place."""
+    """Write a comma-separated file, whole or not at all."""
     for name in (*table.rows, *table.columns):
         if name != name.strip() or "\r" in name:
             raise ValueError(f"a CSV file cannot keep {name!r}: outer spaces, or a line end in it.")
+    with write_atomically(path) as draft, open(draft, "x", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([table.corner, *table.columns])
+        for name, numbers in zip(table.rows, table.numbers, strict=True):
+            # repr is exact; a whole number needs no ".0"
+            writer.writerow([name, *(repr(number).removesuffix(".0") for number in numbers)])
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Generator[Path]:
+    """A draft beside `path` to write to, which takes its place when the block ends without error.
+
+    So nobody ever sees a half-written file, and a block that fails leaves what was there before.
+    """
     target = Path(path).resolve()
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with open(draft, "x", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([table.corner, *table.columns])
-            for name, numbers in zip(table.rows, table.numbers, strict=True):
-                # repr is exact; a whole number needs no ".0"
-                writer.writerow([name, *(repr(number).removesuffix(".0") for number in numbers)])
-        os.replace(draft, target)
+        yield draft
+        draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)

@@ -8,8 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.base import BLOCK_ENTRIES, CostMatrix, RowFacts
+from lossmatrix.costs.base import BLOCK_ENTRIES, CostMatrix
+from lossmatrix.costs.facts import RowFacts
 from lossmatrix.costs.labels import make_labels
+from lossmatrix.costs.language import Load, power
 from lossmatrix.costs.sums import distances_before
 
 
@@ -49,9 +51,12 @@ class Ordinal(CostMatrix):
         super().__init__(names, names, tables)
         self.power = power
 
-    def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        x = self._tables["positions"]
-        return (x[target].unsqueeze(-1) - x).abs() ** self.power
+    def formula(self, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        """|x_i − x_j|^power."""
+        distance = abs(load("positions", i) - load("positions", j))
+        if self.power in (1, 2):
+            return distance if self.power == 1 else distance * distance
+        return power(distance, self.power)
 
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         if self.power not in (1, 2):
@@ -59,20 +64,21 @@ class Ordinal(CostMatrix):
         x, order = self._tables["positions"], self._tables.get("order")
         if order is not None:
             x, weights = x[order], weights.index_select(-1, order)
-        gaps, power = x.diff().to(weights.dtype), int(self.power)
+        gaps, whole = x.diff().to(weights.dtype), int(self.power)
         flat = weights.reshape(-1, self.num_classes)
         costs = torch.empty_like(flat)
         # Few rows at a time: for a million classes the sums on the way would take gigabytes.
         step = max(1, BLOCK_ENTRIES // self.num_classes)
         for start in range(0, len(flat), step):
             part = flat[start : start + step]
-            after = distances_before(part.flip(-1), gaps.flip(-1), power).flip(-1)
-            costs[start : start + step] = distances_before(part, gaps, power) + after
+            after = distances_before(part.flip(-1), gaps.flip(-1), whole).flip(-1)
+            costs[start : start + step] = distances_before(part, gaps, whole) + after
         costs = costs.reshape(weights.shape)
         return costs if order is None else costs.index_select(-1, self._tables["rank"])
 
     @cached_property
-    def _row_facts(self) -> RowFacts:
+    def row_facts(self) -> RowFacts:
+        """The farthest position; ties are equal positions."""
         x = self._tables["positions"].double()
         total = self.to(dtype=torch.float64).expected(torch.ones_like(x))
         farthest = torch.maximum(x - x.min(), x.max() - x)

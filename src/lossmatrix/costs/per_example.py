@@ -9,11 +9,19 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.base import CostMatrix, RowFacts, RowMap, is_negative_type, row_facts
+from lossmatrix.costs.base import CostMatrix, RowMap
 from lossmatrix.costs.dense import Dense
 from lossmatrix.costs.display import describe, shown
+from lossmatrix.costs.facts import RowFacts, facts_of, is_negative_type
 from lossmatrix.costs.labels import Names
-from lossmatrix.costs.tables import Table, TableCosts, read_costs, weigh_rows
+from lossmatrix.costs.tables import (
+    Table,
+    TableCosts,
+    check_values,
+    read_costs,
+    read_numbers,
+    weigh_rows,
+)
 
 
 class PerExample(TableCosts):
@@ -23,6 +31,10 @@ class PerExample(TableCosts):
     n·P + p. Such rows serve losses and metrics; a decision needs to know what every truth would
     cost: `PerExample.matrices`. Raises ValueError where the names do not fit.
 
+    Such costs come with every batch, so a floating tensor is taken as it is: neither copied nor
+    read. NaN and −∞ are refused where something reads the values: `minimum`, `maximum`,
+    `check_values`, or a loss that is not finite.
+
     >>> costs = lm.PerExample([[0, 5, 1], [2, 0, 7]])
     >>> costs.row(torch.tensor([0, 1]), torch.tensor([0, 1]))
     tensor([[0., 5., 1.],
@@ -30,7 +42,7 @@ class PerExample(TableCosts):
     """
 
     def __init__(self, rows: Table, classes: Names = None, decisions: Names = None) -> None:
-        table = read_costs(rows)
+        table = read_numbers(rows) if isinstance(rows, Tensor) else read_costs(rows)
         table = table.movedim(1, -1).reshape(-1, table.shape[1])
         C = table.shape[1] if classes is None else len(classes)
         super().__init__(table, (C, table.shape[1]), classes, decisions)
@@ -47,7 +59,7 @@ class PerExample(TableCosts):
             raise ValueError(
                 f"cubes must be (N, C, K) or (N, C, K, d1, …), got {tuple(cubes.shape)}."
             )
-        table = read_costs(cubes.movedim((1, 2), (-2, -1)))
+        table = read_numbers(cubes.movedim((1, 2), (-2, -1)))
         made = cls.__new__(cls)
         C, K = table.shape[-2:]
         TableCosts.__init__(made, table.reshape(-1, C, K), (C, K), classes, decisions)
@@ -58,6 +70,31 @@ class PerExample(TableCosts):
         """How many samples have costs of their own."""
         return len(self._table)
 
+    def check_values(self) -> None:
+        """Refuse NaN, −∞ and rows in which every decision is forbidden, with a ValueError."""
+        check_values(self._table.detach())
+
+    @cached_property
+    def _extremes(self) -> tuple[float, float]:
+        """The least and the greatest entry, in one visit."""
+        low, high = (each.item() for each in torch.aminmax(self._table.detach()))
+        if not low > -torch.inf or high == torch.inf:
+            self.check_values()
+        return low, high
+
+    @property
+    def minimum(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The least entry."""
+        return self._extremes[0]
+
+    @property
+    def maximum(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The greatest entry."""
+        return self._extremes[1]
+
+    def _diagonal(self) -> Tensor | None:
+        return None if self._rows_only else super()._diagonal()
+
     @property
     def _rows_only(self) -> bool:
         return self._table.dim() == 2
@@ -67,9 +104,10 @@ class PerExample(TableCosts):
         return self._table.shape[-2]
 
     @cached_property
-    def _row_facts(self) -> RowFacts:
+    def row_facts(self) -> RowFacts:
+        """One visit in float64."""
         ((rows, _),) = self._row_blocks()
-        return row_facts(rows)
+        return facts_of(rows)
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         if sample is None:

@@ -7,7 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.base import CostMatrix, RowFacts
+from lossmatrix.costs.base import CostMatrix
+from lossmatrix.costs.facts import RowFacts
 from lossmatrix.costs.labels import find_label, make_labels
 from lossmatrix.costs.sums import sum_after, sum_before
 
@@ -82,6 +83,11 @@ class Sparse(CostMatrix):
         rows = torch.nn.functional.pad(rows, (0, 1))
         return rows.scatter(-1, column, tables["cost"][place])[..., :-1]
 
+    def _diagonal(self) -> Tensor:
+        truth, cost = self._tables["truth"], self._tables["cost"]
+        right = truth == self._tables["decision"]
+        return cost.new_zeros(self.num_classes).index_put((truth[right],), cost[right])
+
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         tables, p = self._tables, weights.double()
         sums = tables["default"] * (sum_before(p)[..., :-1] + sum_after(p)[..., 1:])
@@ -99,7 +105,8 @@ class Sparse(CostMatrix):
         return (sums + added.movedim(0, -1)).to(weights.dtype)
 
     @cached_property
-    def _row_facts(self) -> RowFacts:
+    def row_facts(self) -> RowFacts:
+        """The default, the diagonal and the exceptions."""
         C, truth, decision = self.num_classes, self._tables["truth"], self._tables["decision"]
         default, cost = self._tables["default"].double(), self._tables["cost"].double()
         off = truth != decision

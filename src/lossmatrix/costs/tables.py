@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from lossmatrix.costs.base import CostMatrix, RowMap
 from lossmatrix.costs.labels import Names, pair_labels
+from lossmatrix.costs.transformed import softmax_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,13 @@ Table: TypeAlias = "Tensor | Sequence[Sequence[float]] | NDArray[np.floating | n
 
 def read_costs(table: Table) -> Tensor:
     """A copy of `table` in float32 or float64, free of NaN and −∞."""
+    given = read_numbers(table)
+    check_values(given)
+    return given.clone(memory_format=torch.contiguous_format)
+
+
+def read_numbers(table: Table) -> Tensor:
+    """`table` in float32 or float64: itself where it is such a tensor, unread and not copied."""
     try:
         # A list of numbers is exact in float64; a tensor or an array says its own precision.
         dtype = torch.float64 if isinstance(table, Sequence) else None
@@ -34,11 +42,15 @@ def read_costs(table: Table) -> Tensor:
         given = given.double()
     if given.dim() < 2 or given.numel() == 0:
         raise ValueError(f"costs must be a table with entries, got shape {tuple(given.shape)}.")
-    if bool((given.isnan() | (given == -torch.inf)).any()):
+    return given
+
+
+def check_values(table: Tensor) -> None:
+    """Refuse a table with NaN, −∞ or a row in which every decision is forbidden."""
+    if bool((table.isnan() | (table == -torch.inf)).any()):
         raise ValueError("costs must be numbers, or inf for a forbidden decision: got NaN or -inf.")
-    if bool(given.isinf().all(-1).any()):
+    if bool(table.isinf().all(-1).any()):
         raise ValueError("every decision is forbidden (infinite) in some row of costs.")
-    return given.clone(memory_format=torch.contiguous_format)
 
 
 def weigh_rows(weights: Tensor, table: Tensor, is_finite: bool) -> Tensor:
@@ -57,7 +69,6 @@ class TableCosts(CostMatrix):
 
     def __init__(self, table: Tensor, size: tuple[int, int], classes: Names, decisions: Names):
         super().__init__(*pair_labels(*size, classes, decisions), {"table": table})
-        self.is_finite = bool(table.isfinite().all())
 
     @property
     def _table(self) -> Tensor:
@@ -67,7 +78,8 @@ class TableCosts(CostMatrix):
         """The kind of self on a table made from its own: nothing to check or wait for."""
         made = type(self).__new__(type(self))
         CostMatrix.__init__(made, self.classes, decisions, {"table": table})
-        made.is_finite = self.is_finite
+        if "is_finite" in self.__dict__:  # it has been asked, and stays as it is
+            made.is_finite = self.is_finite
         return made
 
     def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Self:
@@ -89,6 +101,26 @@ class TableCosts(CostMatrix):
         """fn(rows (…, K), is_truth (…, K)) of the whole table, computed once."""
         truth = self._is_truth(torch.arange(self.num_classes, device=self._device))
         return self._made(fn(self._table, truth.expand_as(self._table)), self.decisions)
+
+    def savings(self) -> CostMatrix:
+        """max_k D[i, k] − D[i, j] of the whole table, computed once."""
+        if not self.is_finite:
+            return super().savings()
+        return self._made(self._table.amax(-1, keepdim=True) - self._table, self.decisions)
+
+    def zero_diagonal(self) -> CostMatrix:
+        """The table itself where its diagonal is 0, else one with a diagonal of 0, written once."""
+        if self._diagonal() is None or super().zero_diagonal() is self:
+            return super().zero_diagonal()
+        truth = self._is_truth(torch.arange(self.num_classes, device=self._device))
+        return self._made(self._table.masked_fill(truth, 0.0), self.decisions)
+
+    def _diagonal(self) -> Tensor | None:
+        return self._table.diagonal(dim1=-2, dim2=-1)
+
+    def soft_targets(self, temperature: float) -> CostMatrix:
+        """softmax(−D / temperature) of the whole table, computed once."""
+        return self._made(softmax_of(self._table, temperature), self.decisions)
 
     if TYPE_CHECKING:  # what is written out stays of its kind
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Structured matrices after a transformation: scaled, shifted by rows, extended, mapped."""
+"""Structured matrices after a transformation: scaled, shifted by rows, extended, saved, mapped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lossmatrix.costs.base import CostMatrix, RowFacts, RowMap
+from lossmatrix.costs.base import CostMatrix, RowMap
+from lossmatrix.costs.facts import RowFacts
+from lossmatrix.costs.language import Load, where
 
 PREFIX = "base_"
 
 
 class Wrapper(CostMatrix):
-    """A matrix made from another one, whose tables it carries along."""
+    """A matrix made from another one, whose tables it carries along.
+
+    It states ``change``, what becomes of an entry; or its rows, where that takes a whole row.
+    """
 
     def __init__(
         self, base: CostMatrix, own: Mapping[str, Tensor], decisions: Sequence[str]
@@ -26,6 +31,15 @@ class Wrapper(CostMatrix):
         mine = {name: table.to(device) for name, table in own.items()}
         super().__init__(base.classes, decisions, inner | mine)
         self.base = base
+
+    def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        """What becomes of an entry of the base, in the words of ``language``."""
+        raise NotImplementedError(f"{type(self).__name__} states neither change nor _row.")
+
+    @property
+    def has_change(self) -> bool:
+        """Whether it is stated entry by entry."""
+        return type(self).change is not Wrapper.change
 
     def with_tables(self, tables: Mapping[str, Tensor]) -> Self:
         """The same matrix on other tensors that hold the same costs."""
@@ -39,22 +53,44 @@ class Wrapper(CostMatrix):
         """That of the matrix it was made from."""
         return self.base.num_samples
 
+    @property
+    def _num_rows(self) -> int:
+        return self.base._num_rows  # one for each sample where the base has such
+
+    def check_values(self) -> None:
+        """Refuse values of the base that are no costs."""
+        self.base.check_values()
+
+    def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
+        rows = self.base.row(target, sample)
+        j = torch.arange(rows.shape[-1], device=target.device)
+        return self.change(rows, self._number(target.unsqueeze(-1)), self._number(j), self._load)
+
     def _settings(self) -> dict[str, object]:
         return {"base": self.base}
 
 
-class Adjusted(Wrapper):
+class Adjusted(Wrapper, transformation="adjust"):
     """[factor · base − offset·1ᵀ | extra]; each of the three vectors may be absent."""
 
+    def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        """factor · entry − offset_i."""
+        if "factor" in self._tables:
+            entry = load("factor") * entry
+        if "offset" in self._tables:
+            entry = entry - load("offset", i)
+        return entry
+
+    @property
+    def has_change(self) -> bool:
+        """An extra decision is no entry of the base."""
+        return "extra" not in self._tables
+
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        rows, own = self.base.row(target, sample), self._tables
-        if "factor" in own:
-            rows = own["factor"] * rows
-        if "offset" in own:
-            rows = rows - own["offset"][target].unsqueeze(-1)
-        if "extra" in own:
-            rows = torch.cat([rows, own["extra"][target].unsqueeze(-1)], -1)
-        return rows
+        rows = super()._row(target, sample)
+        if "extra" not in self._tables:
+            return rows
+        return torch.cat([rows, self._tables["extra"][target].unsqueeze(-1)], -1)
 
     def _expected(self, weights: Tensor) -> Tensor:
         costs, own = self.base.expected(weights), self._tables
@@ -67,14 +103,22 @@ class Adjusted(Wrapper):
             costs = torch.cat([costs, extra.unsqueeze(-1)], -1)
         return costs
 
+    def _diagonal(self) -> Tensor | None:
+        diagonal = self.base._diagonal()
+        if diagonal is None:
+            return None
+        i = self._number(torch.arange(len(diagonal), device=diagonal.device))
+        return self.change(diagonal, i, i, self._load)
+
     def _square(self) -> CostMatrix:
         base = self.base.square()
         own = {name: self._tables[name] for name in ("factor", "offset") if name in self._tables}
         return Adjusted(base, own, base.decisions) if own else base
 
     @cached_property
-    def _row_facts(self) -> RowFacts:
-        minimum, maximum, total, ties = self.base._row_facts
+    def row_facts(self) -> RowFacts:
+        """From those of the base."""
+        minimum, maximum, total, ties = self.base.row_facts
         own = {name: table.double() for name, table in self._tables.items()}
         if "factor" in own:
             minimum, maximum, total = (own["factor"] * t for t in (minimum, maximum, total))
@@ -94,7 +138,91 @@ class Adjusted(Wrapper):
         return self.base.is_symmetric, self.base.is_conditionally_negative_definite
 
 
-class MappedRows(Wrapper):
+class Savings(Wrapper, transformation="savings"):
+    """The largest cost of a row less the base."""
+
+    def __init__(self, base: CostMatrix) -> None:
+        super().__init__(base, {"highest": base.row_facts.maximum}, base.decisions)
+
+    def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        """highest_i − entry."""
+        return load("highest", i) - entry
+
+    def _expected(self, weights: Tensor) -> Tensor:
+        most = weights @ self._tables["highest"].to(weights.dtype)
+        return most.unsqueeze(-1) - self.base.expected(weights)
+
+    @cached_property
+    def minimum(self) -> float:
+        """The costliest decision saves nothing."""
+        return 0.0
+
+    @cached_property
+    def maximum(self) -> float:
+        """The widest row."""
+        facts = self.base.row_facts
+        return (facts.maximum - facts.minimum).max().item()
+
+    def _square(self) -> CostMatrix:
+        return MappedRows(self, _as_they_are, self.decisions[: self.num_classes])
+
+
+class ZeroDiagonal(Wrapper, transformation="zero_diagonal"):
+    """The base, and 0 for the truth itself."""
+
+    def __init__(self, base: CostMatrix) -> None:
+        super().__init__(base, {}, base.decisions)
+
+    def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        """0 where i = j."""
+        return where(i == j, 0.0, entry)
+
+    def _row_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows, is_truth in self.base._row_blocks():
+            yield rows.masked_fill(is_truth, 0.0), is_truth
+
+    def _square(self) -> CostMatrix:
+        return self.base.square().zero_diagonal()
+
+
+class SoftTargets(Wrapper, transformation="soft_targets"):
+    """softmax(−base / temperature) over each row."""
+
+    def __init__(self, base: CostMatrix, temperature: float) -> None:
+        super().__init__(base, {}, base.decisions)
+        self.temperature = temperature
+
+    def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
+        return softmax_of(self.base.row(target, sample), self.temperature)
+
+    @cached_property
+    def softmax_facts(self) -> tuple[Tensor, Tensor]:
+        """Of every row the least cost m, and 1 / Σ_j exp((m − D_ij) / T): (C,) each.
+
+        A pass over all entries, for devices on which C² exponentials take less time than finding
+        out which truths a batch has.
+        """
+        facts: list[tuple[Tensor, Tensor]] = []
+        for rows, _ in self.base._row_blocks():
+            lowest = rows.amin(-1)
+            sums = ((lowest.unsqueeze(-1) - rows) / self.temperature).exp().sum(-1)
+            facts.append((lowest, 1.0 / sums))
+        lowest, shares = zip(*facts, strict=True)
+        return torch.cat(lowest), torch.cat(shares)
+
+    def _square(self) -> CostMatrix:
+        return MappedRows(self, _as_they_are, self.decisions[: self.num_classes])
+
+    def _settings(self) -> dict[str, object]:
+        return {**super()._settings(), "temperature": self.temperature}
+
+
+def softmax_of(rows: Tensor, temperature: float) -> Tensor:
+    """softmax(−rows / temperature)."""
+    return (-rows / temperature).softmax(-1)
+
+
+class MappedRows(Wrapper, transformation="map_rows"):
     """fn applied to the rows of the base when they are asked for."""
 
     def __init__(self, base: CostMatrix, fn: RowMap, decisions: Sequence[str]) -> None:
@@ -113,9 +241,11 @@ class MappedRows(Wrapper):
     def _square(self) -> CostMatrix:
         return MappedRows(self.base, self.fn, self.decisions[: self.num_classes])
 
-    @property
-    def _num_rows(self) -> int:
-        return self.base._num_rows  # one for each sample where the base has such
-
     def _settings(self) -> dict[str, object]:
         return {**super()._settings(), "fn": self.fn}
+
+
+def _as_they_are(rows: Tensor, is_truth: Tensor) -> Tensor:
+    """Rows whose last columns are left out."""
+    del is_truth
+    return rows

@@ -13,7 +13,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.base import CostMatrix, RowFacts
+from lossmatrix.costs.base import CostMatrix
+from lossmatrix.costs.facts import RowFacts
 from lossmatrix.costs.labels import abbreviate, make_labels
 from lossmatrix.costs.sums import sum_after, sum_before
 
@@ -190,6 +191,9 @@ class Tree(CostMatrix):
             lambda above, nodes: torch.where(holds_truth[:, nodes], cost[nodes], above),
         )
 
+    def _diagonal(self) -> Tensor:
+        return self._tables["cost"][self._tables["leaf"]]
+
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         cost = self._tables["cost"].to(weights.dtype)
         rise = cost[self._tables["parent"]] - cost
@@ -202,7 +206,8 @@ class Tree(CostMatrix):
         )
 
     @cached_property
-    def _row_facts(self) -> RowFacts:
+    def row_facts(self) -> RowFacts:
+        """From the root down; nothing costs less than the truth itself."""
         cost, parent = self._tables["cost"].double(), self._tables["parent"]
         size = (self._tables["stop"] - self._tables["start"]).double()
         meets = torch.where(size[parent] > size, cost[parent], 0.0)  # a leaf outside this node

@@ -7,8 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.base import CostMatrix, RowFacts
+from lossmatrix.costs.base import CostMatrix
+from lossmatrix.costs.facts import RowFacts
 from lossmatrix.costs.labels import make_labels
+from lossmatrix.costs.language import Load, where
 from lossmatrix.costs.sums import sum_after, sum_before
 
 
@@ -25,14 +27,16 @@ class ZeroOne(CostMatrix):
         names = make_labels(classes, "class")
         super().__init__(names, names, {})
 
-    def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        return (~self._is_truth(target)).float()
+    def formula(self, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        """1 unless i = j."""
+        return where(i == j, 0.0, 1.0)
 
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         return sum_before(weights)[..., :-1] + sum_after(weights)[..., 1:]
 
     @cached_property
-    def _row_facts(self) -> RowFacts:
+    def row_facts(self) -> RowFacts:
+        """One right decision in every row."""
         C = self.num_classes
         one = torch.ones(C, dtype=torch.float64)
         return RowFacts(0 * one, one * (C > 1), (C - 1) * one, one)

@@ -10,8 +10,10 @@ from typing import Protocol
 
 from torch import Tensor
 
+from lossmatrix.costs import accelerator
 from lossmatrix.engines import reference
 from lossmatrix.engines.cpu import engine as cpu
+from lossmatrix.engines.cpu import products
 from lossmatrix.engines.gpu import engine as gpu
 from lossmatrix.engines.plan import NoKernelError, plan_of
 from lossmatrix.losses import Term
@@ -50,6 +52,8 @@ ENGINES = (
     Engine("reference", reference.prepare),
 )
 BY_NAME = {engine.name: engine for engine in ENGINES}
+
+accelerator.installed = products
 
 
 def bind(terms: tuple[Term, ...]) -> Bound:

@@ -20,7 +20,7 @@ from lossmatrix.codegen.derive import (
 )
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses.base import Loss, Term
-from lossmatrix.problem import Bound, Problem
+from lossmatrix.problem import Bound, Problem, in_memory
 
 
 class NoKernelError(RuntimeError):
@@ -141,15 +141,6 @@ def refuses(problem: Problem) -> str | None:
     if forward_ad._current_level >= 0:  # pyright: ignore  # −1 where no tensor has a tangent
         return "forward mode is active, and kernels have no tangents"
     return None
-
-
-def in_memory(tensor: Tensor) -> bool:
-    """Whether the numbers of a tensor can be read: those inside a function transform cannot."""
-    try:
-        tensor.data_ptr()
-    except RuntimeError:
-        return False
-    return True
 
 
 Arguments = tuple[Tensor, Tensor | None, Tensor | None, int, str]

@@ -12,7 +12,7 @@ a gradient) they are run on all rows at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -23,7 +23,7 @@ from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import full_precision
 from lossmatrix.losses import Cells, Loss, Term
 from lossmatrix.losses.base import as_tuple
-from lossmatrix.losses.deferred import AtTruth
+from lossmatrix.losses.language import weigh
 from lossmatrix.problem import Problem, check_range, class_weights, reduce
 
 BLOCK = 2**17  # logits of a block of rows: about ten tensors of this size lie in the cache
@@ -174,7 +174,7 @@ class Rows:
             if term.costs is None
             else replace(term, costs=term.costs.to(device, problem.compute_dtype))
             for term in problem.bound.terms
-            if term.scale > 0
+            if term.scale != 0
         )
         weight = problem.options.weight
         self.weight = None if weight is None else weight.to(self.dtype)
@@ -241,8 +241,9 @@ class Index:
         cost = x.new_zeros(())
         if term.costs is not None:
             cost = term.costs.row(self.index, sample).to(x.dtype)
-        target = one_hot(self.index, x)
-        if not self.dense:
+        if self.dense:
+            target = one_hot(self.index, x)
+        else:
             target = cast(Tensor, AtTruth(self.index.unsqueeze(-1), x.new_ones(len(x), 1), x.shape))
         return _formula(term.loss, cells_of(term.loss, softmax, target, cost, term.costs))
 
@@ -309,6 +310,69 @@ def one_hot(index: Tensor, like: Tensor) -> Tensor:
     """1 at a class of every row, 0 elsewhere."""
     classes = torch.arange(like.shape[-1], device=like.device)
     return (index.unsqueeze(-1) == classes).to(like.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class AtTruth:
+    """A tensor (n, C) that is 0 but at one class of every row, of which only those are kept.
+
+    It keeps so under negation and multiplication. Any other operation is done on the tensor.
+    """
+
+    index: Tensor  # (n, 1)
+    values: Tensor  # (n, 1)
+    shape: torch.Size
+
+    def tensor(self) -> Tensor:
+        """All classes."""
+        return self.values.new_zeros(self.shape).scatter(-1, self.index, self.values)
+
+    def sum(self, dim: int) -> Tensor:
+        """The sum of every row, (n,)."""
+        return self.values.sum(dim)
+
+    def weigh(self, value: Tensor) -> AtTruth:
+        """``weigh`` of the formula language with these weights, whose zeros beat any value."""
+        at_truth = value.expand(self.shape).gather(-1, self.index)
+        return replace(self, values=weigh(self.values, at_truth))
+
+    def __neg__(self) -> AtTruth:
+        return replace(self, values=-self.values)
+
+    def __mul__(self, other: Tensor | float) -> AtTruth:
+        if isinstance(other, Tensor):
+            return self.weigh(other)
+        return replace(self, values=self.values * other)
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Any) -> Tensor:
+        return self.tensor() + other
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Tensor:
+        return self.tensor() - other
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return other - self.tensor()
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return self.tensor() / other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tensor(), name)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """An operation of a tensor with this."""
+        del types
+        if func in (Tensor.mul, Tensor.__mul__):
+            return args[1] * args[0]  # only the second is none of PyTorch's own
+        made = [arg.tensor() if isinstance(arg, AtTruth) else arg for arg in args]
+        return func(*made, **(kwargs or {}))
 
 
 # --- the words of formulas -----------------------------------------------------------------------

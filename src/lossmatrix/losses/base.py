@@ -224,13 +224,34 @@ def as_tuple(totals: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def finite(loss: Loss, costs: CostMatrix) -> CostMatrix:
-    """``costs`` themselves, refused when an entry is infinite: no gradient can follow from it."""
+    """``costs`` themselves, refused when an entry is infinite: no gradient can follow from it.
+
+    Costs of samples come with every batch. Reading them all for this would take as long as the
+    loss; where the loss can be looked at, they are checked when it is not finite.
+    """
+    if costs.num_samples is None or not _on_cpu(costs):
+        _refuse_infinite(loss, costs)
+    return costs
+
+
+def check_costs_of_samples(terms: tuple[Term, ...]) -> None:
+    """Why a loss is not finite, as a ValueError, where costs of samples are the cause."""
+    for term in terms:
+        if term.costs is not None and term.costs.num_samples is not None:
+            term.costs.check_values()
+            _refuse_infinite(term.loss, term.costs)
+
+
+def _refuse_infinite(loss: Loss, costs: CostMatrix) -> None:
     if not costs.is_finite:
         raise ValueError(
             f"{loss!r} was given {costs!r} with an infinite cost: losses need finite costs. "
             "State a large price instead, and keep the infinite one for decide()."
         )
-    return costs
+
+
+def _on_cpu(costs: CostMatrix) -> bool:
+    return all(table.device.type == "cpu" for table in costs.tables.values())
 
 
 def non_negative(loss: Loss, costs: CostMatrix) -> CostMatrix:

@@ -77,12 +77,6 @@ class PairWeightedCrossEntropy(Loss):
         return (term,)
 
 
-def saved_against_the_worst(rows: Tensor, is_truth: Tensor) -> Tensor:
-    """What each decision saves against the row's costliest one: max_k d_k − d_j."""
-    del is_truth
-    return rows.amax(-1, keepdim=True) - rows
-
-
 @dataclass(frozen=True)
 class CostSensitiveCrossEntropy(Loss):
     """Cross-entropy weighted by what a decision saves: −Σ_j (max_k d_k − d_j) log p_j.
@@ -107,8 +101,8 @@ class CostSensitiveCrossEntropy(Loss):
 
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """Pair-weighted cross-entropy whose gains are the savings."""
-        costs = square_costs(self, costs).map_rows(saved_against_the_worst)
-        return (Term(1.0, PairWeightedCrossEntropy(), costs),)
+        savings = square_costs(self, costs).savings()
+        return (Term(1.0, PairWeightedCrossEntropy(), savings),)
 
 
 @dataclass(frozen=True)
@@ -142,15 +136,5 @@ class SoftTargetCrossEntropy(Loss):
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """Pair-weighted cross-entropy whose gains are the soft targets."""
         costs = square_costs(self, costs)
-        soft = costs.map_rows(_SoftTargets(self.temperature * costs.unit))
+        soft = costs.soft_targets(self.temperature * costs.unit)
         return (Term(1.0, PairWeightedCrossEntropy(), soft),)
-
-
-@dataclass(frozen=True)
-class _SoftTargets:
-    """softmax(−d / temperature) over a row, the temperature in the unit of D."""
-
-    temperature: float
-
-    def __call__(self, rows: Tensor, is_truth: Tensor) -> Tensor:
-        return (-rows / self.temperature).softmax(-1)

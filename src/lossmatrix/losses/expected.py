@@ -7,11 +7,11 @@ promises (its decision rule, convexity, properness) stands beside it as class at
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix, Dense
+from lossmatrix.costs import CostMatrix
 from lossmatrix.losses.base import (
     DecisionRule,
     Loss,
@@ -20,6 +20,7 @@ from lossmatrix.losses.base import (
     positive,
     square_costs,
 )
+from lossmatrix.losses.cross_entropy import CrossEntropy
 from lossmatrix.losses.language import Cells, growth, power, weigh
 
 
@@ -176,7 +177,7 @@ class EntropicRisk(Loss):
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """``lam`` is turned into the unit of D."""
         costs = square_costs(self, costs)
-        return (Term(1.0, replace(self, lam=self.lam / costs.unit), costs),)
+        return _entropic(1.0, self.lam / costs.unit, costs)
 
 
 @dataclass(frozen=True)
@@ -210,18 +211,44 @@ class SimilarityLikelihood(Loss):
         """−log Σ K p is the entropic risk at λ = −1/τ, divided by τ."""
         costs = square_costs(self, costs)
         tau = self.tau * costs.unit
-        return (Term(1.0 / tau, EntropicRisk(-1.0 / tau), costs),)
+        return _entropic(1.0 / tau, -1.0 / tau, costs)
 
 
-def off_the_truth(rows: Tensor, is_truth: Tensor) -> Tensor:
-    """The row with the cost of the truth itself left out."""
-    return rows.masked_fill(is_truth, 0.0)
+LARGEST_EXPONENT = 80.0  # exp(80) is a number in float32, also times a million classes
+
+
+def _entropic(scale: float, lam: float, costs: CostMatrix) -> tuple[Term, ...]:
+    """The entropic risk at ``lam`` in the unit of D, by the form that its exponents allow.
+
+    Where λ (d_j − d_m) may overflow it is a difference of two logarithms of sums,
+    (1/λ) (log Σ exp(z_j + λ d_j) − log Σ exp(z_j)), each minus z_y.
+    """
+    if abs(lam) * (costs.maximum - costs.minimum) <= LARGEST_EXPONENT:
+        return (Term(scale, EntropicRisk(lam), costs),)
+    return (
+        Term(scale / lam, _TiltedCrossEntropy(lam), costs),
+        Term(-scale / lam, CrossEntropy(), None),
+    )
+
+
+@dataclass(frozen=True)
+class _TiltedCrossEntropy(Loss):
+    """log Σ exp(z_j + λ d_j) − z_y."""
+
+    lam: float
+
+    linear_in_truth = False
+
+    def margin(self, cost: Tensor, target: Tensor) -> Tensor:
+        return self.lam * cost
+
+    def term(self, cell: Cells) -> Tensor:
+        """λ d_y − log p_y, p being the softmax with margins."""
+        return weigh(cell.target, self.lam * cell.cost - cell.log_p)
 
 
 def mistakes(loss: Loss, costs: CostMatrix) -> CostMatrix:
     """The costs of wrong decisions, refused when one is negative; 0 for the right decision."""
-    if isinstance(costs, Dense) and not costs.tables["table"].diagonal().any():
-        return non_negative(loss, costs)  # as it is: a large table need not be there twice
-    mistakes = costs.map_rows(off_the_truth)
-    # the matrix knows its own minimum, a mapped one has to look at every entry
-    return mistakes if costs.minimum >= 0 else non_negative(loss, mistakes)
+    wrong = costs.zero_diagonal()
+    # the matrix knows its own minimum, a transformed one has to look at every entry
+    return wrong if costs.minimum >= 0 else non_negative(loss, wrong)

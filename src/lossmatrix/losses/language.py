@@ -26,8 +26,6 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from lossmatrix.losses.deferred import AtTruth, Growth
-
 
 class Cells:
     """The classes of all rows at once, as a formula sees them.
@@ -54,6 +52,14 @@ class Cells:
 # --- the words that plain arithmetic lacks -------------------------------------------------------
 
 
+class Weight(Protocol):
+    """What stands in for a tensor of weights most of which are 0."""
+
+    def weigh(self, value: Tensor) -> object:
+        """``weigh`` with these weights."""
+        ...
+
+
 class StandIn(Protocol):
     """What stands in for a tensor in a formula: a dual number or a symbol."""
 
@@ -70,10 +76,10 @@ class StandIn(Protocol):
         ...
 
 
-def weigh(weight: Tensor | AtTruth, value: Tensor | StandIn) -> Tensor:
+def weigh(weight: Tensor | Weight, value: Tensor | StandIn) -> Tensor:
     """``weight · value`` in which zero weight beats an infinite value: 0 · ∞ = 0."""
     if isinstance(value, Tensor):
-        if isinstance(weight, AtTruth):
+        if not isinstance(weight, Tensor):
             return cast(Tensor, weight.weigh(value))
         return weight * torch.where((weight == 0) & value.isinf(), 0.0, value)
     return cast(Tensor, value.weighed_by(weight))
@@ -92,8 +98,11 @@ def power(base: Tensor | StandIn, exponent: float) -> Tensor:
 def growth(weight: Tensor | StandIn, log_weight: Tensor, exponent: Tensor) -> Tensor:
     """``weight · (exp(exponent) − 1)``, which neither cancels nor overflows before it must.
 
-    On tensors log1p of its sum over the classes does not overflow at all.
+    Where the exponent is large the weight joins it, exp(log weight + exponent) − weight, so that a
+    small weight may have an exponent whose exponential is no number any more.
     """
     if isinstance(weight, Tensor):
-        return cast(Tensor, Growth(weight, log_weight, exponent))
+        direct = weight * exponent.clamp(max=1.0).expm1()
+        joined = (log_weight + exponent).exp() - weight
+        return torch.where(exponent > 1.0, joined, direct)
     return cast(Tensor, weight.grown_by(log_weight, exponent))

@@ -6,7 +6,6 @@ it. Its content security policy names the scripts by their hashes and allows not
 nothing is loaded, and a text from data that looks like a script does not run.
 """
 
-import os
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -20,30 +19,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # pyright: ignore
 
-from lossmatrix.compare.report.answer import answers
-from lossmatrix.compare.report.charts import heat_map, predicting, rejection, reliability
+from lossmatrix.compare.display import format_cost, format_difference, format_interval
+from lossmatrix.compare.intervals import MARGIN, RESAMPLES
+from lossmatrix.compare.methods import CONTROL
+from lossmatrix.compare.recommendation import recommendation
+from lossmatrix.compare.report.breakdown import average_costs, breakdown
+from lossmatrix.compare.report.charts import Figure, charts, heat_map
 from lossmatrix.compare.report.explorer import explorer_data
-from lossmatrix.compare.report.ledger import View, average_costs, view
-from lossmatrix.compare.results import (
-    Comparison,
-    Result,
-    figures,
-    likeliest_class,
-    price,
-    undertraining,
-)
-from lossmatrix.compare.statistics import MARGIN, RESAMPLES
+from lossmatrix.compare.results import Comparison, Row
+from lossmatrix.costs.io import write_atomically
 
 HERE = Path(__file__).parent
 MOST_CLASSES = 16  # a larger table of numbers becomes a picture
 
 
 def write_report(comparison: Comparison, path: Path) -> None:
-    """Write the report beside its name and rename it, so that no half-written file is ever seen."""
+    """Write the report, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(page(comparison), encoding="utf-8")
-    unfinished.replace(path)
+    with write_atomically(path) as draft:
+        draft.write_text(page(comparison), encoding="utf-8")
 
 
 def page(comparison: Comparison) -> str:
@@ -55,78 +49,79 @@ def page(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"price": price, "figures": figures, "exact": exact}
+    formats: dict[str, Any] = {
+        "cost": format_cost,
+        "difference": format_difference,
+        "interval": format_interval,
+        "exact": exact,
+    }
+    environment.filters.update(formats)
     scripts = [get_plotlyjs(), *map(packaged, ("charts.js", "explorer.js"))]
-    spent, predicted = money(comparison), predictions(comparison)
-    drawn = {name: chart.figure for name, chart in predicted["charts"].items()}
+    models = models_with_probs(comparison)
+    drawn = charts(comparison, models) if models else []
+    tables, maps = cost_tables(comparison)
     return environment.get_template("page.html").render(
         comparison=comparison,
         task=comparison.task,
-        warnings=undertraining(comparison),
-        answers=answers(comparison),
+        sentences=recommendation(comparison),
         margin=MARGIN,
         resamples=RESAMPLES,
         versions=f"lossmatrix {version('lossmatrix')}, PyTorch {torch.__version__}",
         style=Markup(packaged("style.css")),
         scripts=list(map(Markup, scripts)),
         policy=policy(scripts),
-        figures=spent["maps"] | drawn,
-        **differences(comparison.results),
-        **spent,
-        **predicted,
+        charts=drawn,
+        explorer=explorer_data(comparison, models) if models else None,
+        figures=maps | {chart.id: chart.figure for chart in drawn},
+        **interval_scale(comparison.results),
+        **tables,
     )
 
 
-def differences(results: Sequence[Result]) -> dict[str, Any]:
-    """The scale of the intervals in the table of results."""
-    others = [result for result in results if result.verdict != "control"]
+def interval_scale(results: Sequence[Row]) -> dict[str, float]:
+    """The ends of the axis that the intervals in the table of results are drawn on."""
+    others = [row for row in results if row.verdict != "control"]
     return {
-        "least": min(-2 * MARGIN, *(result.low for result in others)),
-        "most": max(2 * MARGIN, *(result.high for result in others)),
+        "least": min(-2 * MARGIN, *(row.low for row in others)),
+        "most": max(2 * MARGIN, *(row.high for row in others)),
     }
 
 
-def money(comparison: Comparison) -> dict[str, Any]:
-    """Prices, and what they came to: at the likeliest class, and at what is recommended."""
-    control = next(result for result in comparison.results if result.verdict == "control")
-    likeliest = likeliest_class(comparison, control)
-    better = [result for result in comparison.results if result.verdict == "better"]
-    best = min(better, key=lambda result: result.normalized_cost, default=control)
-    views = [view(comparison, r) for r in (control if best is likeliest else likeliest, best)]
-    costs = average_costs(comparison)
+def cost_tables(comparison: Comparison) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """Costs, and which mistakes they came from: at the likeliest class, and at the cheapest.
+
+    Tables that are too large for numbers are pictures too, by the id of their place.
+    """
+    control = comparison.controls[0]
+    likeliest = comparison.likeliest_class(control)
+    better = [row for row in comparison.results if row.verdict == "better"]
+    best = min(better, key=lambda row: row.normalized_cost, default=control)
+    pair = (control if best is likeliest else likeliest, best)
+    breakdowns = [breakdown(comparison, row) for row in pair]
+    names, costs = comparison.task.costs, average_costs(comparison)
     large = max(costs.shape) > MOST_CLASSES
-    return {
+    maps: dict[str, Figure] = {}
+    if large:
+        maps["costs"] = heat_map(names, costs, "")
+        for number, each in enumerate(breakdowns, 1):
+            maps[f"breakdown-{number}"] = heat_map(names, each.table, "in 1,000 decisions")
+    tables = {
         "costs": costs,
         "top_cost": costs[costs < inf].max(),
         "forbidden": inf,
-        "findings": comparison.task.costs.check() if comparison.row_costs is None else [],
-        "views": views,
-        "top_bill": max(view.bill.max() for view in views),
+        "findings": names.check() if comparison.row_costs is None else [],
+        "breakdowns": breakdowns,
+        "top_breakdown": max(each.table.max() for each in breakdowns),
         "large": large,
-        "maps": maps(comparison, views) if large else {},
     }
+    return tables, maps
 
 
-def maps(comparison: Comparison, views: Sequence[View]) -> dict[str, Any]:
-    """Pictures of tables that are too large for numbers."""
-    pictures = {"costs": heat_map(comparison, average_costs(comparison), "")}
-    for number, each in enumerate(views, 1):
-        pictures[f"bill-{number}"] = heat_map(comparison, each.bill, "in 1,000 decisions")
-    return pictures
-
-
-def predictions(comparison: Comparison) -> dict[str, Any]:
-    """What needs probabilities: two charts and the explorer; nothing where a training failed."""
-    models = predicting(comparison)
-    if not models or models[0].verdict != "control":
-        return {"explorer": None, "charts": {}}
-    return {
-        "explorer": explorer_data(comparison, models),
-        "charts": {
-            "reliability": reliability(comparison, models[0]),
-            "rejection": rejection(comparison, models),
-        },
-    }
+def models_with_probs(comparison: Comparison) -> list[Row]:
+    """The calibrated results with probabilities, the control first; none where it has none."""
+    models = [row for row in comparison.results if row.rule == CONTROL and row.probs is not None]
+    models.sort(key=lambda row: row.verdict != "control")
+    return models if models and models[0].verdict == "control" else []
 
 
 def policy(scripts: Sequence[str]) -> str:

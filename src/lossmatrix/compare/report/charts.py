@@ -4,7 +4,7 @@
 Colours are names of the style sheet, var(--…), so that charts follow the light and the dark page.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import isinf
@@ -12,15 +12,16 @@ from typing import Any, TypeAlias
 
 import numpy
 
-from lossmatrix.compare.methods import CONTROL
-from lossmatrix.compare.report.ledger import Prediction, prediction
-from lossmatrix.compare.results import Comparison, Result, price
-from lossmatrix.compare.statistics import FEW_ROWS
+from lossmatrix.compare.display import format_cost
+from lossmatrix.compare.intervals import FEW_ROWS
+from lossmatrix.compare.report.breakdown import Prediction, prediction
+from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Numbers
+from lossmatrix.costs import CostMatrix
 
 Figure: TypeAlias = dict[str, Any]
 
-GROUPS = 10
+BINS = 10
 CURVES = 6  # as many as there are colours to tell apart
 POINTS = 200  # of one curve
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # of rows abstained on, in the table
@@ -29,114 +30,129 @@ MARKERS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, what it shows in one sentence, and its numbers: a head and rows of cells."""
+    """A section of the page: a question, how to read the figure, what it shows, and its numbers.
 
-    figure: Figure
+    The numbers are a table, `head` and `rows` of cells.
+    """
+
+    id: str
+    title: str
+    lead: str
     sentence: str
+    figure: Figure
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
-def predicting(comparison: Comparison) -> list[Result]:
-    """The calibrated results with probabilities, the control first."""
-    found = [r for r in comparison.results if r.rule == CONTROL and r.probs is not None]
-    return sorted(found, key=lambda result: result.verdict != "control")
+def charts(comparison: Comparison, models: Sequence[Row]) -> list[Chart]:
+    """The charts of results with probabilities, of which the control is the first."""
+    control = models[0]
+    by_method = {row.method: prediction(comparison, row) for row in models[:CURVES]}
+    by_rule = {control.rule: by_method[control.method]} | {
+        row.rule: prediction(comparison, row)
+        for row in comparison.results
+        if (row.method, row.rule) == (control.method, "Bayes") and row.probs is not None
+    }
+    return [reliability(by_rule), rejection(by_method)]
 
 
-def reliability(comparison: Comparison, control: Result) -> Chart:
-    """Predicted against realised cost of the control, before and after temperature scaling."""
-    raw = [
-        result
-        for result in comparison.results
-        if (result.method, result.rule) == (control.method, "Bayes") and result.probs is not None
-    ]
-    series = [(result.rule, groups(prediction(comparison, result))) for result in (control, *raw)]
-    ends = [x for _, found in series for x in (found[0].expected, found[-1].expected)]
-    line_of_truth = [min(0.0, *ends), max(ends)]
+def reliability(by_rule: Mapping[str, Prediction]) -> Chart:
+    """Expected against realised cost of the control, after and before temperature scaling."""
+    binned = {rule: calibration_bins(known) for rule, known in by_rule.items()}
+    ends = [x for bins in binned.values() for x in (bins[0].expected, bins[-1].expected)]
+    diagonal = [min(0.0, *ends), max(ends)]
     traces = [
-        curve(line_of_truth, line_of_truth, "as predicted", "var(--quiet)", dash="dot")
+        curve(diagonal, diagonal, "as predicted", "var(--quiet)", dash="dot")
         | {"hoverinfo": "skip"}
     ]
-    for number, (name, found) in enumerate(series):
+    for number, (rule, bins) in enumerate(binned.items()):
         bars: Figure = {
-            "array": listed(group.error for group in found),
+            "array": json_numbers(each.error for each in bins),
             "color": color(number),
             "thickness": 1.2,
             "width": 3,
         }
-        expected, paid = ([group.expected for group in found], [group.paid for group in found])
+        expected, realised = [each.expected for each in bins], [each.realised for each in bins]
         traces.append(
-            curve(expected, paid, name, color(number), symbol=MARKERS[number])
+            curve(expected, realised, rule, color(number), symbol=MARKERS[number])
             | {
                 "error_y": bars,
-                "customdata": [group.rows for group in found],
-                "hovertemplate": "predicted %{x:.4g}<br>paid %{y:.4g}<br>%{customdata} rows",
+                "customdata": [each.rows for each in bins],
+                "hovertemplate": "predicted %{x:.4g}<br>realised %{y:.4g}<br>%{customdata} rows",
             }
         )
-    known = prediction(comparison, control)
-    expected, paid = (price(mean(cost, known.weight)) for cost in (known.expected, known.paid))
+    known, bins = next(iter(by_rule.values())), next(iter(binned.values()))
+    expected, realised = (
+        format_cost(mean(costs, known.weight)) for costs in (known.expected, known.realised)
+    )
     return Chart(
-        figure(traces, "predicted cost of a decision", "cost paid, on average"),
-        f"The control predicts {expected} a decision on average, and {paid} is paid.",
-        ("Predicted", "Paid", "95 % interval", "Rows"),
-        tuple(
+        id="reliability",
+        title="Can predicted costs be believed?",
+        lead="Rows sorted by what their decision was expected to cost, in groups that add up to "
+        "the same. On the dotted line the predictions come true; bars are 95 % intervals.",
+        sentence=f"The control predicts a cost of {expected} a decision on average, and it is "
+        f"{realised}.",
+        figure=figure(traces, "predicted cost of a decision", "realised cost, on average"),
+        head=("Predicted", "Realised", "95 % interval", "Rows"),
+        rows=tuple(
             (
-                price(group.expected),
-                price(group.paid),
-                f"{price(group.paid - group.error)} to {price(group.paid + group.error)}",
-                f"{group.rows:,}",
+                format_cost(each.expected),
+                format_cost(each.realised),
+                f"{format_cost(each.realised - each.error)} to "
+                f"{format_cost(each.realised + each.error)}",
+                f"{each.rows:,}",
             )
-            for group in series[0][1]
+            for each in bins
         ),
     )
 
 
 @dataclass(frozen=True)
-class Group:
-    """Rows of like predictions: the mean of these, what was paid, and 1.96 standard errors."""
+class CalibrationBin:
+    """Rows of like predictions: the mean of these and of the costs, and 1.96 standard errors."""
 
     rows: int
     expected: float
-    paid: float
+    realised: float
     error: float
 
 
-def groups(known: Prediction) -> list[Group]:
-    """Rows by predicted cost, in up to ten groups of which the predictions add up to the same.
+def calibration_bins(known: Prediction) -> list[CalibrationBin]:
+    """Rows by predicted cost, in up to ten bins of which the predictions add up to the same.
 
-    Most rows of a good model are all but free; groups of as many rows each would crowd there, and
-    leave one group for the rows that the money goes to.
+    Most rows of a good model are all but free; bins of as many rows each would crowd there, and
+    leave one bin for the rows that the cost comes from.
     """
     order = known.expected.argsort(kind="stable")
-    dues = known.weight * (known.expected - min(0, known.expected.min()))
-    shares: Numbers = dues[order].cumsum() / (dues.sum() or 1)
-    number = numpy.minimum((GROUPS * shares).astype(int), GROUPS - 1)
-    found: list[Group] = []
+    above = known.weight * (known.expected - min(0, known.expected.min()))
+    shares: Numbers = above[order].cumsum() / (above.sum() or 1)
+    number = numpy.minimum((BINS * shares).astype(int), BINS - 1)
+    bins: list[CalibrationBin] = []
     for each in numpy.unique(number):
         rows = order[number == each]
-        weight, cost = known.weight[rows], known.paid[rows]
-        paid = mean(cost, weight)
-        error = 1.96 * float(numpy.sqrt(weight**2 @ (cost - paid) ** 2)) / float(weight.sum())
-        found.append(Group(len(rows), mean(known.expected[rows], weight), paid, error))
-    return found
+        weight, costs = known.weight[rows], known.realised[rows]
+        realised = mean(costs, weight)
+        error = 1.96 * float(numpy.sqrt(weight**2 @ (costs - realised) ** 2)) / float(weight.sum())
+        bins.append(CalibrationBin(len(rows), mean(known.expected[rows], weight), realised, error))
+    return bins
 
 
-def rejection(comparison: Comparison, models: Sequence[Result]) -> Chart:
+def rejection(by_method: Mapping[str, Prediction]) -> Chart:
     """Average cost of the rows still decided, against the share given to somebody else."""
+    curves = [abstaining(known) for known in by_method.values()]
     traces: list[Figure] = []
-    for number, result in enumerate(models[:CURVES]):
-        share, cost, limit = abstaining(prediction(comparison, result))
-        places = numpy.unique(numpy.linspace(0, len(share) - 1, POINTS).astype(int))
-        x, y, above = (values[places] for values in (share, cost, limit))
+    for number, (method, values) in enumerate(zip(by_method, curves, strict=True)):
+        places = numpy.unique(numpy.linspace(0, len(values[0]) - 1, POINTS).astype(int))
+        x, y, above = (each[places] for each in values)
         traces.append(
-            curve(x, y, result.method, color(number))
+            curve(x, y, method, color(number))
             | {
-                "customdata": listed(above),
+                "customdata": json_numbers(above),
                 "hovertemplate": "%{x:.0%} abstained<br>the rest costs %{y:.4g}"
                 "<br>predicted cost at most %{customdata:.4g}",
             }
         )
-    share, cost, limit = abstaining(prediction(comparison, models[0]))
+    share, cost, limit = curves[0]
     flat = [float(cost[0])] * 2
     traces.append(
         curve([0, 1], flat, "abstaining at random", "var(--quiet)", dash="dot")
@@ -149,32 +165,38 @@ def rejection(comparison: Comparison, models: Sequence[Result]) -> Chart:
     picture["layout"]["yaxis"]["rangemode"] = "tozero"
     tenth = int(numpy.searchsorted(share, min(0.1, share[-1])))
     return Chart(
-        picture,
-        f"Abstaining on the {share[tenth]:.0%} of rows with the dearest predictions brings the "
-        f"rest from {price(float(cost[0]))} to {price(float(cost[tenth]))} a decision.",
-        ("Abstained", "Average cost of the rest", "Where the predicted cost exceeds"),
-        tuple((f"{share[p]:.0%}", price(float(cost[p])), price(float(limit[p]))) for p in places),
+        id="rejection",
+        title="What if hard cases went to somebody else?",
+        lead="Rows with the highest predicted costs are given away first; the curve is what the "
+        "others cost, without the cost of giving away.",
+        sentence=f"Abstaining on the {share[tenth]:.0%} of rows with the highest predicted costs "
+        f"brings the rest from {format_cost(cost[0])} to {format_cost(cost[tenth])} a decision.",
+        figure=picture,
+        head=("Abstained", "Average cost of the rest", "Where the predicted cost exceeds"),
+        rows=tuple(
+            (f"{share[place]:.0%}", format_cost(cost[place]), format_cost(limit[place]))
+            for place in places
+        ),
     )
 
 
 def abstaining(known: Prediction) -> tuple[Numbers, Numbers, Numbers]:
-    """Share abstained, average cost of the rest, and the dearest prediction among the rest.
+    """Share abstained, average cost of the rest, and the highest predicted cost among the rest.
 
     Rows are given away in order of falling predicted cost, until few are left.
     """
     order = (-known.expected).argsort(kind="stable")
     kept = slice(max(1, len(order) - FEW_ROWS))
-    weight, cost = known.weight[order], (known.weight * known.paid)[order]
+    weight, cost = known.weight[order], (known.weight * known.realised)[order]
     rest, left = weight[::-1].cumsum()[::-1], cost[::-1].cumsum()[::-1]
     return (1 - rest / rest[0])[kept], (left / rest)[kept], known.expected[order][kept]
 
 
-def heat_map(comparison: Comparison, cells: Numbers, unit: str) -> Figure:
-    """A table too large for numbers: truths down, decisions across, empty where nothing is paid."""
-    names = comparison.task.costs
+def heat_map(names: CostMatrix, cells: Numbers, unit: str) -> Figure:
+    """A table too large for numbers: truths down, decisions across, empty where the cost is 0."""
     trace: Figure = {
         "type": "heatmap",
-        "z": [listed(cell or None for cell in row) for row in cells.tolist()],
+        "z": [json_numbers(cell or None for cell in row) for row in cells.tolist()],
         "x": [escape(name) for name in names.decisions],
         "y": [escape(name) for name in names.classes],
         "colorscale": [[step / 4, f"var(--map-{step + 1})"] for step in range(5)],
@@ -208,8 +230,8 @@ def curve(
     trace: Figure = {
         "type": "scatter",
         "mode": "lines+markers" if symbol else "lines",
-        "x": listed(x),
-        "y": listed(y),
+        "x": json_numbers(x),
+        "y": json_numbers(y),
         "name": escape(name),
         "line": {"color": color, "width": 2, "dash": dash},
     }
@@ -248,7 +270,7 @@ def color(number: int) -> str:
     return f"var(--curve-{number + 1})"
 
 
-def listed(values: Iterable[float | None]) -> list[float | None]:
+def json_numbers(values: Iterable[float | None]) -> list[float | None]:
     """Numbers for JSON, in six figures; what is infinite is left out of the picture."""
     return [None if value is None or isinf(value) else float(f"{value:.6g}") for value in values]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The explorer: at other prices, what is decided and what that costs.
+// The explorer: at other costs, what is decided and what that costs.
 //
 // Decisions are those of lossmatrix.decide: argmin_j Σ_i p_i D_ij over the stored probabilities, in
 // double precision, ties to the lowest index. Abstaining is one more decision, after all others.
@@ -18,20 +18,20 @@ if (document.getElementById("explorer-data")) {
     likeliest: new Int32Array(bytes(model.likeliest)),
   }));
   const editable = data.costs !== null; // else each row has costs of its own: (N, K) for its truth
-  const ownCosts = editable ? null : new Float32Array(bytes(data.paid));
+  const rowCosts = editable ? null : new Float32Array(bytes(data.row_costs));
   const [N, C, K] = [target.length, data.classes.length, data.decisions.length];
-  const NEVER = Infinity; // the price of abstaining where it is not offered
+  const NEVER = Infinity; // the cost of abstaining where it is not offered
 
   const storedTable = editable && data.costs.map((row) => row.map((cost) => cost ?? Infinity));
   const stored = { table: storedTable, abstain: NEVER };
 
   // --- what the reader changes -------------------------------------------------------------------
 
-  const copy = (prices) => ({ ...prices, table: editable && prices.table.map((row) => [...row]) });
-  let prices = copy(stored);
+  const copy = (costs) => ({ ...costs, table: editable && costs.table.map((row) => [...row]) });
+  let costs = copy(stored);
   let model = models[0];
   let risks; // for every decision, what it is expected to cost on each row
-  let old; // the decisions at the stored prices, and what they cost
+  let old; // the decisions at the stored costs, and what they cost
 
   // --- arithmetic --------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ if (document.getElementById("explorer-data")) {
     };
     for (let row = 0; row < N; row++) {
       const [i, j, w] = [target[row], decisions[row], weight[row]];
-      const cost = w * (j === K ? abstain : editable ? table[i][j] : ownCosts[row * K + j]);
+      const cost = w * (j === K ? abstain : editable ? table[i][j] : rowCosts[row * K + j]);
       const pair = i * (K + 1) + j;
       sums.weight += w;
       sums.cost += cost;
@@ -94,7 +94,7 @@ if (document.getElementById("explorer-data")) {
   // --- words -------------------------------------------------------------------------------------
 
   const grouped = (x) => x.toLocaleString("en-US", { maximumFractionDigits: 1 });
-  const price = (x) => {
+  const format = (x) => {
     if (Number.isNaN(x)) return "–";
     return Math.abs(x) >= 999.95 ? Math.round(x).toLocaleString("en-US") : x.toPrecision(4);
   };
@@ -132,8 +132,8 @@ if (document.getElementById("explorer-data")) {
   const showClasses = (sums) => {
     classLines.forEach(([count, before, now], i) => {
       write(count, grouped(sums.byTruth[i]));
-      write(before, price(old.sums.costByTruth[i] / sums.byTruth[i]));
-      write(now, price(sums.costByTruth[i] / sums.byTruth[i]), before.textContent);
+      write(before, format(old.sums.costByTruth[i] / sums.byTruth[i]));
+      write(now, format(sums.costByTruth[i] / sums.byTruth[i]), before.textContent);
     });
   };
 
@@ -144,10 +144,10 @@ if (document.getElementById("explorer-data")) {
       line.hidden = place >= costly.length;
       if (line.hidden) return;
       const pair = costly[place];
-      const [name, count, paid, share] = line.cells;
+      const [name, count, total, share] = line.cells;
       write(name, nameOf(pair));
       write(count, grouped(byPair[pair]));
-      write(paid, price(costByPair[pair]));
+      write(total, format(costByPair[pair]));
       write(share.firstElementChild, percent(costByPair[pair] / cost));
       share.firstElementChild.style.setProperty("--share", costByPair[pair] / cost);
     });
@@ -162,19 +162,19 @@ if (document.getElementById("explorer-data")) {
   };
 
   const showFigures = (sums, decisions) => {
-    const [abstained, average] = [sums.byDecision[K], ({ cost, weight }) => price(cost / weight)];
-    const fees = abstained ? abstained * prices.abstain : 0;
+    const [abstained, average] = [sums.byDecision[K], ({ cost, weight }) => format(cost / weight)];
+    const fees = abstained ? abstained * costs.abstain : 0;
     const changed = weight.reduce((w, each, row) => w + (decisions[row] !== old.decisions[row] && each), 0);
     const texts = {
       "by-cost": average(sums),
       "by-stored-cost": average(old.sums),
-      "by-likeliest": average(account(model.likeliest, prices)),
-      "by-old": average(account(old.decisions, prices)),
+      "by-likeliest": average(account(model.likeliest, costs)),
+      "by-old": average(account(old.decisions, costs)),
       abstained: percent(abstained / sums.weight),
-      rest: price((sums.cost - fees) / (sums.weight - abstained)),
-      total: price(sums.cost),
+      rest: format((sums.cost - fees) / (sums.weight - abstained)),
+      total: format(sums.cost),
       status:
-        `At these prices ${grouped(changed)} of ${grouped(sums.weight)} rows are decided otherwise ` +
+        `At these costs ${grouped(changed)} of ${grouped(sums.weight)} rows are decided otherwise ` +
         `than at the stored ones, ${percent(abstained / sums.weight)} abstained; ` +
         `a decision costs ${average(sums)} on average.`,
     };
@@ -185,44 +185,44 @@ if (document.getElementById("explorer-data")) {
   // --- the form ----------------------------------------------------------------------------------
 
   const [offer, range] = [element("abstain"), element("abstain-range")];
-  let dearest; // prediction: abstaining at this price or above is never worth it
+  let highest; // expected cost: abstaining at this cost or above is never worth it
 
-  // Squares give small prices, at which most rows turn, more room on the slider.
-  const priceAt = (position) => (position >= 1 ? NEVER : dearest * position ** 2);
-  const positionOf = (cost) => Math.sqrt(Math.min(Math.max(cost / dearest, 0), 1));
+  // Squares give small costs, at which most rows turn, more room on the slider.
+  const costAt = (position) => (position >= 1 ? NEVER : highest * position ** 2);
+  const positionOf = (cost) => Math.sqrt(Math.min(Math.max(cost / highest, 0), 1));
 
   const update = () => {
-    const { least, decisions } = decide(prices.abstain);
-    dearest = least.reduce((most, each) => Math.max(most, each), 0) || 1;
-    range.value = positionOf(prices.abstain);
-    const sums = account(decisions, prices);
+    const { least, decisions } = decide(costs.abstain);
+    highest = least.reduce((most, each) => Math.max(most, each), 0) || 1;
+    range.value = positionOf(costs.abstain);
+    const sums = account(decisions, costs);
     showDecisions(sums);
     showClasses(sums);
     showPairs(sums);
     showMatrix(sums);
     const { abstained } = showFigures(sums, decisions);
-    const offered = prices.abstain === NEVER ? "not offered" : price(prices.abstain);
+    const offered = costs.abstain === NEVER ? "not offered" : format(costs.abstain);
     range.setAttribute("aria-valuetext", `${offered}, ${abstained} abstained`);
   };
 
-  const predict = (prices) => {
-    risks = data.decisions.map((_, j) => riskOf(j, prices));
+  const predict = (costs) => {
+    risks = data.decisions.map((_, j) => riskOf(j, costs));
   };
 
-  // Another model: what it decides at the stored prices, then at those in force.
+  // Another model: what it decides at the stored costs, then at those in force.
   const begin = () => {
     predict(stored);
     const { decisions } = decide(NEVER);
     old = { decisions, sums: account(decisions, stored) };
-    predict(prices);
+    predict(costs);
     update();
   };
 
   const setCost = (i, j, input) => {
     if (!input.validity.valid) return; // a number that is being typed: the style sheet marks it
-    prices.table[i][j] = input.valueAsNumber;
-    input.classList.toggle("changed", prices.table[i][j] !== stored.table[i][j]);
-    risks[j] = riskOf(j, prices);
+    costs.table[i][j] = input.valueAsNumber;
+    input.classList.toggle("changed", costs.table[i][j] !== stored.table[i][j]);
+    risks[j] = riskOf(j, costs);
     update();
   };
 
@@ -234,9 +234,9 @@ if (document.getElementById("explorer-data")) {
   const [truth, decision, cost] = [element("truth"), element("decision"), element("cost")];
   const showCost = () => {
     const [i, j] = [truth.value, decision.value];
-    cost.value = prices.table[i][j];
-    cost.disabled = prices.table[i][j] === Infinity;
-    cost.classList.toggle("changed", prices.table[i][j] !== stored.table[i][j]);
+    cost.value = costs.table[i][j];
+    cost.disabled = costs.table[i][j] === Infinity;
+    cost.classList.toggle("changed", costs.table[i][j] !== stored.table[i][j]);
   };
   if (cost) {
     truth.addEventListener("change", showCost);
@@ -247,12 +247,12 @@ if (document.getElementById("explorer-data")) {
 
   offer.addEventListener("input", () => {
     if (!offer.validity.valid) return;
-    prices.abstain = offer.value === "" ? NEVER : offer.valueAsNumber;
+    costs.abstain = offer.value === "" ? NEVER : offer.valueAsNumber;
     update();
   });
   range.addEventListener("input", () => {
-    prices.abstain = priceAt(range.valueAsNumber);
-    offer.value = prices.abstain === NEVER ? "" : Number(prices.abstain.toPrecision(3));
+    costs.abstain = costAt(range.valueAsNumber);
+    offer.value = costs.abstain === NEVER ? "" : Number(costs.abstain.toPrecision(3));
     update();
   });
 
@@ -261,10 +261,10 @@ if (document.getElementById("explorer-data")) {
     begin();
   });
 
-  element("prices-form").addEventListener("submit", (event) => event.preventDefault());
-  element("prices-form").addEventListener("reset", (event) => {
+  element("costs-form").addEventListener("submit", (event) => event.preventDefault());
+  element("costs-form").addEventListener("reset", (event) => {
     event.preventDefault(); // the model stays chosen
-    prices = copy(stored);
+    costs = copy(stored);
     for (const { pair, input } of cells) {
       if (!input) continue;
       input.value = input.defaultValue;
@@ -272,20 +272,20 @@ if (document.getElementById("explorer-data")) {
     }
     if (cost) showCost();
     offer.value = "";
-    predict(prices);
+    predict(costs);
     update();
   });
 
   // The table as lossmatrix reads it, with a column for abstaining where that is offered.
   const csv = () => {
-    const offered = prices.abstain !== NEVER;
+    const offered = costs.abstain !== NEVER;
     const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const number = (value) => (value === Infinity ? "inf" : String(value));
     const head = ["true\\pred", ...data.decisions, ...(offered ? [data.abstain] : [])];
-    const rows = prices.table.map((row, i) => [
+    const rows = costs.table.map((row, i) => [
       data.classes[i],
       ...row.map(number),
-      ...(offered ? [number(prices.abstain)] : []),
+      ...(offered ? [number(costs.abstain)] : []),
     ]);
     return [head, ...rows].map((row) => `${row.map(quoted).join(",")}\n`).join("");
   };

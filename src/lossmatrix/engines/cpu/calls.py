@@ -40,7 +40,7 @@ from lossmatrix.engines.cpu.compile import (
     kernel,
     parallel_for,
 )
-from lossmatrix.engines.cpu.rules import cost_rule
+from lossmatrix.engines.cpu.costs import row_program
 from lossmatrix.engines.plan import NoKernelError, TermGroup, plan_of
 from lossmatrix.losses.base import Loss, Term
 from lossmatrix.losses.language import Cells, weigh
@@ -51,10 +51,11 @@ MAX_TABLE_CLASSES = 2048  # a structured matrix is written out as a table: 16 MB
 MAX_NARROW = 48  # rows side by side: beyond, transposing takes longer than the ends of rows
 MAX_FUSED = 128  # classes and decisions: D then takes 64 KB beside a tile of rows
 BLOCK_COSTS = 2**22  # numbers in memory at a time where costs are looked up row by row
-BLOCK_RISK = 2**20  # numbers of a block of rows between kernels and products
+BLOCK_RISK = 2**19  # numbers of a block of rows between kernels and products: five of them in L3
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
+HALVES = (torch.float16, torch.bfloat16)
 ALL = slice(None)
 ALL_ROWS = (ALL, ALL)
 
@@ -269,10 +270,9 @@ def _call(
             table = table if table.stride(1) == 1 else table.contiguous()
             alive.append(table)
             task.costs[i], task.costs_stride[i] = table.data_ptr(), table.stride(0)
-        elif (rule := cost_rule(each, dtype)) is not None:
-            program = rule.filled_in()
-            alive += [rule, program]
-            task.rule[i] = ctypes.pointer(program)
+        elif (program := row_program(each, dtype)) is not None:
+            alive.append(program)
+            task.rule[i] = ctypes.pointer(program.program)
         else:
             looked_up.append(i)
     rules = any(bool(task.rule[i]) for i in range(len(costs)))
@@ -285,7 +285,7 @@ _formulas: dict[tuple[object, ...], Formula] = {}
 def _formula(terms: tuple[Term, ...], kind: CellKind, risk: bool) -> Formula:
     key = (structure(terms), kind, risk)
     if key not in _formulas:
-        title = " + ".join(type(term.loss).__name__ for term in terms)
+        title = " + ".join(type(term.loss).__name__ for term in terms) or "a loss"
         _formulas[key] = print_cpp(derive(terms, kind, risk), title)
     return _formulas[key]
 
@@ -358,7 +358,12 @@ def run_visits(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor
             return _widened(bound, visit, dtype)
     total, started = 0.0, False
     smoothed = visit.soft or visit.label_smoothing > 0
-    for call in prepared_calls(bound, dtype, smoothed, visit.logits, visit.soft):
+    calls = prepared_calls(bound, dtype, smoothed, visit.logits, visit.soft)
+    if visit.gradient is not None and visit.gradient.dtype in HALVES:
+        by_truth = any(isinstance(each, KernelCall) and each.kind is HARD for each in calls)
+        if len(calls) > 1 or (smoothed and by_truth):  # a sum of gradients is rounded once
+            return _widened(bound, visit, dtype)
+    for call in calls:
         if isinstance(call, RiskCalls):
             total += _run_risk(call, visit.with_positions(), dtype, started)
         elif smoothed and call.kind is HARD:
@@ -370,7 +375,7 @@ def run_visits(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor
 
 
 def _widened(bound: Bound, visit: Visit, dtype: torch.dtype) -> float | Tensor:
-    """Probabilities in double precision ask for it everywhere."""
+    """In the dtype of the computation throughout, rounded at the end."""
     wide = replace(visit, logits=visit.logits.to(dtype))
     if visit.gradient is not None:
         wide.gradient = torch.empty_like(wide.logits)

@@ -37,21 +37,14 @@ SETS = {
 
 
 class CostProgram(ctypes.Structure):
-    """``struct Rule`` of engines/cpu/task.h, field by field."""
+    """``struct CostProgram`` of engines/cpu/task.h, field by field."""
 
     _fields_ = [
-        ("kind", ctypes.c_int32),
-        ("off_the_truth", ctypes.c_int32),
-        ("factor", ctypes.c_double),
-        ("offset", ctypes.c_void_p),
-        ("number", ctypes.c_double),
-        ("numbers", ctypes.c_void_p),
-        ("parent", ctypes.c_void_p),
-        ("begin", ctypes.c_void_p),
-        ("end", ctypes.c_void_p),
-        ("leaf", ctypes.c_void_p),
-        ("order", ctypes.c_void_p),
-        ("decision", ctypes.c_void_p),
+        ("make_row", ctypes.c_void_p),
+        ("base", ctypes.c_void_p),
+        ("type", ctypes.c_int32),
+        ("table", ctypes.c_void_p * 8),
+        ("number", ctypes.c_double * 8),
     ]
 
 
@@ -177,43 +170,64 @@ def _kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel | str:
     if library is not None and hasattr(library, symbol):
         return Kernel(library, symbol)
     try:
-        return Kernel(ctypes.CDLL(str(_compiled(formula, isa, dtype, layout))), symbol)
+        return Kernel(_compiled(formula, isa, dtype, layout), symbol)
     except CannotCompileError as error:
         return str(error)
+
+
+def row_maker(name: str, text: str, isa: str, title: str) -> int:
+    """The address of what makes or changes a row of costs: shipped, or compiled now and kept."""
+    found = _row_maker(name, text, isa, title)
+    if isinstance(found, str):
+        raise CannotCompileError(found)
+    return found
+
+
+@functools.cache
+def _row_maker(name: str, text: str, isa: str, title: str) -> int | str:
+    """The address, or why there is none; asked once."""
+    symbol = f"{name}_{isa}"
+    library = shipped()
+    if library is None or not hasattr(library, symbol):
+        try:
+            library = compiled(name, source_of_costs(name, text, isa), isa, title)
+        except CannotCompileError as error:
+            return str(error)
+    return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
 
 
 def forget() -> None:
     """Ask again for every kernel: a compiler or another cache may be there now."""
     _kernel.cache_clear()
+    _row_maker.cache_clear()
 
 
-def _compiled(formula: Formula, isa: str, dtype: torch.dtype, layout: int) -> Path:
-    """The library of one formula in the user's cache, compiled if it is not there.
-
-    It holds one loop over rows and one type of the computation: what the call at hand needs.
-    """
+def _compiled(formula: Formula, isa: str, dtype: torch.dtype, layout: int) -> ctypes.CDLL:
+    """A library of one formula, one loop over rows and one type: what the call at hand needs."""
     defined = f"#define LOSSMATRIX_LAYOUTS {layout}\n"
     if dtype == torch.float64:
         defined += "#define LOSSMATRIX_DOUBLE\n"
-    text = defined + source(formula, isa)
+    return compiled(formula.name, defined + source(formula, isa), isa, formula.title)
+
+
+def compiled(name: str, text: str, isa: str, title: str) -> ctypes.CDLL:
+    """The library of a source, from the user's cache, where it is put if it is not there."""
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
     digest = hashlib.sha256(headers + text.encode() + repr((FLAGS, SETS[isa])).encode())
-    target = _cache() / f"{formula.name}_{isa}_{digest.hexdigest()[:12]}.so"
+    target = _cache() / f"{name}_{isa}_{digest.hexdigest()[:12]}.so"
     if not target.exists():
         compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
         if compiler is None:
             raise CannotCompileError("no C++ compiler (c++ or g++, or name one in CXX)")
-        with _announced(formula, target):
+        with _announced(title, target):
             build(compiler, text, isa, target)
-    return target
+    return ctypes.CDLL(str(target))
 
 
 @contextlib.contextmanager
-def _announced(formula: Formula, target: Path) -> Generator[None]:
+def _announced(title: str, target: Path) -> Generator[None]:
     """Says on standard error what is being compiled, where that takes more than a second."""
-    words = (
-        f"lossmatrix: compiling a kernel for {formula.title}, once; it is kept in {target.parent}"
-    )
+    words = f"lossmatrix: compiling a kernel for {title}, once; it is kept in {target.parent}"
     timer = threading.Timer(1.0, lambda: print(words, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
@@ -231,6 +245,20 @@ def source(formula: Formula, isa: str) -> str:
     lines += [
         f'extern "C" __attribute__((visibility("default"))) void {formula.name}_{isa}(Task* task) '
         f"{{ using namespace {space}; run<{', '.join(formula.structs)}>(task); }}"
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def source_of_costs(name: str, text: str, isa: str) -> str:
+    """The C++ file of a printed matrix for one instruction set."""
+    space = f"lossmatrix_{isa}"
+    lines = [f"#define LOSSMATRIX_ISA {space}", '#include "costs.hpp"', f"namespace {space} {{"]
+    lines += [
+        text,
+        "}",
+        f'extern "C" __attribute__((visibility("default"))) void {name}_{isa}('
+        "const CostProgram* program, int64_t truth, int64_t count, void* row) "
+        f"{{ {space}::make_row<{space}::{name}>(program, truth, count, row); }}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,14 +13,11 @@
 #pragma once
 
 #include "elements.hpp"
+#include "memory.hpp"
 #include "pack.hpp"
 #include "task.h"
 
 #include <type_traits>
-
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
 namespace LOSSMATRIX_ISA {
 
@@ -576,12 +573,15 @@ template <int block, class T>
 INLINE void columns_of_product(const T* in, int64_t n, const T* D, int64_t along, int64_t across, T* out) {
     using P = Pack<T>;
     constexpr int W = P::lanes;
-    P sum[block];
-    for (auto& x : sum) x = P(T(0));
+    P sum[block];  // in registers: what follows is unrolled
+#pragma GCC unroll 8
+    for (int u = 0; u < block; ++u) sum[u] = P(T(0));
     for (int64_t j = 0; j < n; ++j) {
         P weight = P::load(in + j * W);
+#pragma GCC unroll 8
         for (int u = 0; u < block; ++u) sum[u] = sum[u] + weight * P(D[j * along + u * across]);
     }
+#pragma GCC unroll 8
     for (int u = 0; u < block; ++u) sum[u].store(out + u * W);
 }
 template <class T>
@@ -718,52 +718,13 @@ INLINE int64_t target_at(const Task& t, int64_t b, int64_t p) {
     return static_cast<const uint8_t*>(t.target)[i];
 }
 
-// --- costs that no table holds -------------------------------------------------------------------
-
-// The costs of one truth into n numbers.
-template <class T> static void make_costs(const Rule& rule, int64_t n, int64_t y, T* to) {
-    const T* x = static_cast<const T*>(rule.numbers);
-    T usual = T(rule.kind == LOSSMATRIX_SPARSE ? rule.number : 1);
-    switch (rule.kind) {
-        case LOSSMATRIX_ORDINAL:
-            for (int64_t j = 0; j < n; ++j) to[j] = x[j] > x[y] ? x[j] - x[y] : x[y] - x[j];
-            if (rule.number == 2) for (int64_t j = 0; j < n; ++j) to[j] *= to[j];
-            else if (rule.number != 1)
-                for (int64_t j = 0; j < n; ++j) to[j] = power(to[j], T(rule.number));
-            break;
-        case LOSSMATRIX_TREE: {  // from the leaf up: what a node holds beyond the one below it
-            int64_t node = rule.leaf[y], begin = rule.begin[node], end = begin;
-            for (;; node = rule.parent[node]) {
-                int64_t first = rule.begin[node], last = rule.end[node];
-                for (int64_t k = first; k < begin; ++k) to[rule.order[k]] = x[node];
-                for (int64_t k = end; k < last; ++k) to[rule.order[k]] = x[node];
-                begin = first, end = last;
-                if (begin == 0 && end == n) break;
-            }
-            break;
-        }
-        default:
-            for (int64_t j = 0; j < n; ++j) to[j] = usual;
-            to[y] = T(0);
-            if (rule.kind == LOSSMATRIX_SPARSE)
-                for (int64_t k = rule.begin[y]; k < rule.begin[y + 1]; ++k) to[rule.decision[k]] = x[k];
-    }
-    T factor = T(rule.factor), offset = rule.offset ? static_cast<const T*>(rule.offset)[y] : T(0);
-    if (factor != 1 || offset != 0) for (int64_t j = 0; j < n; ++j) to[j] = factor * to[j] + offset;
-    if (rule.off_the_truth) to[y] = T(0);
+// The costs of one truth that no table holds, into n numbers.
+static void make_costs(const CostProgram& program, int64_t n, int64_t y, void* to) {
+    if (program.base) make_costs(*program.base, n, y, to);
+    program.make_row(&program, y, n, to);
 }
 
 // --- the drivers: blocks of rows, shared among threads -------------------------------------------
-
-template <class T> struct Scratch {  // numbers from the beginning of a cache line, freed at the end
-    void* memory;
-    T* data;
-    explicit Scratch(int64_t count) : memory(__builtin_malloc(size_t(count) * sizeof(T) + 128)) {
-        data = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory) + 63) & ~uintptr_t(63));
-    }
-    ~Scratch() { __builtin_free(memory); }
-    Scratch(const Scratch&) = delete;
-};
 
 // The costs that a risk is made of, and what a formula over decisions is told.
 template <class F, class G, class T> struct Run {
@@ -1347,19 +1308,9 @@ template <class F, class G, class T> struct Run {
         return t.weight ? sum : double(counted);
     }
 
-    // A fresh gradient of many megabytes costs more in page faults than in arithmetic.
-    void ask_for_huge_pages() const {
-#ifdef MADV_HUGEPAGE
-        int64_t bytes = t.batch * t.classes * t.positions * tensor.size;
-        if (!t.gradient || bytes < (4 << 20) || !t.gradient_dense) return;
-        uintptr_t first = (reinterpret_cast<uintptr_t>(t.gradient) + 4095) & ~uintptr_t(4095);
-        uintptr_t last = (reinterpret_cast<uintptr_t>(t.gradient) + bytes) & ~uintptr_t(4095);
-        madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#endif
-    }
-
     void all() {
-        ask_for_huge_pages();
+        int64_t bytes = t.batch * t.classes * t.positions * tensor.size;
+        if (t.gradient_dense) ask_for_huge_pages(t.gradient, bytes);
         rows = t.batch * t.positions;
         collapse_dims();
         out.total = 0;

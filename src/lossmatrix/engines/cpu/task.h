@@ -4,26 +4,19 @@
 #include <stdint.h>
 
 enum { LOSSMATRIX_STREAMS = 3, LOSSMATRIX_PARAMETERS = 12 };
+enum { LOSSMATRIX_TABLES = 8, LOSSMATRIX_NUMBERS = 8 };  // what a program of costs reads
 
 typedef int32_t (*ParallelFor)(int64_t begin, int64_t end, int64_t grain,
                                void (*body)(int64_t, int64_t, void*), void* context);
 
-enum { LOSSMATRIX_ZERO_ONE, LOSSMATRIX_ORDINAL, LOSSMATRIX_TREE, LOSSMATRIX_SPARSE };
-
-// How the costs of a truth y are made where no table holds them: factor · D[y, j] + offset[y], and 0
-// for the truth itself where that is asked for. Numbers are of the type of the computation.
-struct Rule {
-    int32_t kind, off_the_truth;
-    double factor;
-    const void* offset;  // (classes), or null
-    // ordinal: the power, and positions of the classes
-    // tree: costs of the nodes, their parents, where the leaves below them begin and end in `order`,
-    //       the node of each class, and the classes depth first
-    // sparse: the usual cost of a mistake, costs of the exceptions, where those of each truth begin,
-    //         and their decisions
-    double number;
-    const void* numbers;
-    const int64_t *parent, *begin, *end, *leaf, *order, *decision;
+// How the costs of a truth are made where no table holds them: its `base` makes a row, and make_row
+// changes it; without a base it makes it. Tables are numbers of the computation, or int64.
+struct CostProgram {
+    void (*make_row)(const struct CostProgram* program, int64_t truth, int64_t count, void* row);
+    const struct CostProgram* base;
+    int32_t type;  // 0 float32, 1 float64
+    const void* table[LOSSMATRIX_TABLES];
+    double number[LOSSMATRIX_NUMBERS];
 };
 
 struct Task {
@@ -41,7 +34,7 @@ struct Task {
     const void* costs[LOSSMATRIX_STREAMS];
     int64_t costs_stride[LOSSMATRIX_STREAMS];
     int32_t per_sample[LOSSMATRIX_STREAMS];
-    const struct Rule* rule[LOSSMATRIX_STREAMS];  // in place of rows of costs, or null
+    const struct CostProgram* rule[LOSSMATRIX_STREAMS];  // in place of rows of costs, or null
     // Class probabilities, or smoothed class indices: t_j = keep[j] · (probability of j, or [j = y]) + base[j]
     const void* probs;  // (batch, classes, positions), or null
     int64_t probs_stride[3];

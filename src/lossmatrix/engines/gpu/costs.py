@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Costs inside a kernel, by kind: D[truth, j] from what the kind knows, never from a C × C table.
+"""Costs inside a kernel that are tables, or whose entry is no formula of two indices.
+
+All others are printed from the formula of their kind, as functions of the same arguments.
 
 ``truth``, ``sample`` and ``j`` broadcast to the shape wanted; ``inside`` says which are real.
 """
@@ -31,39 +33,6 @@ def per_sample(tables, truth, sample, j, inside):
     """A row, or a whole table, for each sample: a pointer and the strides of sample, truth, j."""
     place = sample * tables[1] + truth.to(tl.int64) * tables[2] + j
     return tl.load(tables[0] + place, mask=inside, other=0.0)
-
-
-@triton.jit
-def zero_one(tables, truth, sample, j, inside):
-    """1 for every mistake."""
-    return tl.where(j == truth, 0.0, 1.0)
-
-
-@triton.jit
-def distance(tables, truth, j, inside):
-    """Distance on a line of positions."""
-    there = tl.load(tables[0] + j, mask=inside, other=0.0)
-    return tl.abs(tl.load(tables[0] + truth) - there)
-
-
-@triton.jit
-def ordinal(tables, truth, sample, j, inside):
-    """Distances of positions."""
-    return distance(tables, truth, j, inside)
-
-
-@triton.jit
-def ordinal_squared(tables, truth, sample, j, inside):
-    """Their squares."""
-    d = distance(tables, truth, j, inside)
-    return d * d
-
-
-@triton.jit
-def ordinal_power(tables, truth, sample, j, inside):
-    """Another power of them."""
-    d = distance(tables, truth, j, inside)
-    return tl.where(d == 0.0, 0.0, tl.exp(tables[1] * tl.log(d)))
 
 
 @triton.jit
@@ -101,14 +70,21 @@ def sparse(tables, truth, sample, j, inside):
 
 
 @triton.jit
-def affine(tables, truth, sample, j, inside):
-    """factor · base + offset of the truth."""
+def soft_targets(tables, truth, sample, j, inside):
+    """exp((lowest − base) / temperature) · share: a softmax over the row.
+
+    The tables are the base, the lowest cost and the share (C,) of each truth, and the temperature.
+    """
     base = tables[0].at(tables[0].tables, truth, sample, j, inside)
-    return tl.load(tables[1]) * base + tl.load(tables[2] + truth)
+    above = (base - tl.load(tables[1] + truth)) / tl.load(tables[3])
+    return tl.exp(-above) * tl.load(tables[2] + truth)
 
 
 @triton.jit
-def off_the_truth(tables, truth, sample, j, inside):
-    """The base, and 0 for the truth itself."""
-    base = tables[0].at(tables[0].tables, truth, sample, j, inside)
-    return tl.where(j == truth, 0.0, base)
+def power(base, exponent):
+    """base^exponent for base ≥ 0 and exponent > 0.
+
+    In double precision: a rounding of the logarithm would be as many as its size in the result.
+    """
+    raised = tl.exp(exponent * tl.log(base.to(tl.float64)))
+    return tl.where(base == 0.0, 0.0, raised.to(base.dtype))

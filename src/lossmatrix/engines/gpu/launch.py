@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import math
 from contextlib import AbstractContextManager, nullcontext
@@ -14,8 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix, Dense, Ordinal, PerExample, Sparse, Tree, ZeroOne
-from lossmatrix.costs.transformed import Adjusted, MappedRows
+from lossmatrix.codegen.costs import print_triton
+from lossmatrix.costs import CostMatrix, Dense, PerExample, Sparse, Tree
+from lossmatrix.costs.transformed import SoftTargets, Wrapper
 from lossmatrix.engines.gpu import costs as kinds
 from lossmatrix.engines.gpu import math as words
 from lossmatrix.engines.gpu.one_pass import fused_kernel
@@ -23,8 +25,6 @@ from lossmatrix.engines.gpu.softmax import Costs, KernelFormula
 from lossmatrix.engines.gpu.tiles import GradOutput, Grid, RowStats, Truth, total
 from lossmatrix.engines.gpu.two_pass import backward_kernel, forward_kernel
 from lossmatrix.engines.plan import NoKernelError
-from lossmatrix.losses.cross_entropy import saved_against_the_worst
-from lossmatrix.losses.expected import off_the_truth
 
 MAX_TABLE_CLASSES = 2048  # classes up to which a matrix of another kind is written out as a table
 ONE_PASS_ROWS, ONE_PASS_PLANES = 8192, 128  # classes of which the chip holds whole rows
@@ -37,28 +37,40 @@ STATS = 8  # numbers kept of a row besides the sums of its formula
 NUMBERS = {torch.float32: tl.float32, torch.float64: tl.float64}
 
 
-# --- formulas ------------------------------------------------------------------------------------
+# --- printed functions ---------------------------------------------------------------------------
 
 
 def formula(name: str, text: str) -> KernelFormula:
-    """A printed formula as functions.
+    """The printed formula of a loss as functions."""
+    found = _executed(name, text, vars(words))
+    made = (found[field] for field in KernelFormula._fields)
+    return KernelFormula(*(each if callable(each) else tl.constexpr(each) for each in made))
+
+
+@functools.cache
+def _cost_function(name: str, text: str) -> Any:
+    """The printed formula of a matrix as a function."""
+    return _executed(name, text, vars(kinds))[name]
+
+
+def _executed(name: str, text: str, known: dict[str, Any]) -> dict[str, Any]:
+    """The names that a printed text defines.
 
     Triton reads a function's source where ``inspect`` finds it, so it is put where doctest and
     attrs put theirs: into the cache of lines, under a name that is no file's.
     """
     file = f"<{name}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    found: dict[str, Any] = dict(vars(words))
+    found: dict[str, Any] = dict(known)
     exec(compile(text, file, "exec"), found)
-    made = (found[field] for field in KernelFormula._fields)
-    return KernelFormula(*(each if callable(each) else tl.constexpr(each) for each in made))
+    return found
 
 
 # --- costs ---------------------------------------------------------------------------------------
 
 
 def placed(costs: CostMatrix, device: torch.device, dtype: torch.dtype, planes: bool) -> Costs:
-    """Costs as a kernel reads them: by kind; small matrices of other kinds as a table."""
+    """Costs as a kernel reads them: a table, the formula of the kind, or a kind made by hand."""
     moved = costs.to(device, dtype)
     t = moved.tables
     match moved:
@@ -69,14 +81,6 @@ def placed(costs: CostMatrix, device: torch.device, dtype: torch.dtype, planes: 
             table = table if table.stride(-1) == 1 else table.contiguous()
             between = 0 if table.dim() == 2 else table.stride(1)
             return Costs(kinds.per_sample, (table, table.stride(0), between))
-        case ZeroOne():
-            return Costs(kinds.zero_one, ())
-        case Ordinal(power=1):
-            return Costs(kinds.ordinal, (t["positions"].to(dtype),))
-        case Ordinal(power=2):
-            return Costs(kinds.ordinal_squared, (t["positions"].to(dtype),))
-        case Ordinal():
-            return Costs(kinds.ordinal_power, (t["positions"].to(dtype), float(moved.power)))
         case Tree():
             return _tree(t, dtype)
         case Sparse():
@@ -85,17 +89,15 @@ def placed(costs: CostMatrix, device: torch.device, dtype: torch.dtype, planes: 
             most = int(count.max()) if count.numel() else 0
             tables = (t["default"].to(dtype), begin, t["decision"].int(), t["cost"].to(dtype), most)
             return Costs(kinds.sparse, tables)
-        case Adjusted() if "extra" not in t:
+        case SoftTargets() if moved.num_samples is None:
             base = placed(moved.base, device, dtype, planes)
-            one, zeros = torch.ones(1), torch.zeros(moved.num_classes)
-            factor, offset = t.get("factor", one), -t.get("offset", zeros)
-            return _affine(base, factor.to(device, dtype), offset.to(device, dtype))
-        case MappedRows() if moved.fn is off_the_truth:
-            return Costs(kinds.off_the_truth, (placed(moved.base, device, dtype, planes),))
-        case MappedRows() if moved.fn is saved_against_the_worst and moved.num_samples is None:
-            largest = moved.base._row_facts.maximum.to(device, dtype)
-            base = placed(moved.base, device, dtype, planes)
-            return _affine(base, -torch.ones(1, device=device, dtype=dtype), largest)
+            facts = (each.to(device, dtype) for each in moved.softmax_facts)
+            temperature = torch.tensor([moved.temperature], device=device, dtype=dtype)
+            return Costs(kinds.soft_targets, (base, *facts, temperature))
+        case Wrapper() if moved.has_change:
+            return _printed(moved, (placed(moved.base, device, dtype, planes),), device, dtype)
+        case _ if moved.has_formula:
+            return _printed(moved, (), device, dtype)
         case _ if moved.num_samples is None and moved.num_classes <= MAX_TABLE_CLASSES:
             return _dense(Dense(moved.to_dense()).tables["table"].to(dtype), planes)
         case _:
@@ -105,15 +107,24 @@ def placed(costs: CostMatrix, device: torch.device, dtype: torch.dtype, planes: 
             )
 
 
+def _printed(
+    costs: CostMatrix, base: tuple[Costs, ...], device: torch.device, dtype: torch.dtype
+) -> Costs:
+    """The formula of a kind, or what it makes of an entry of its base."""
+    printed = print_triton(costs, str(NUMBERS[dtype]).replace("fp", "tl.float"))
+    tables = [costs.tables[name] for name in printed.tables]
+    tables = [table.to(dtype) if table.is_floating_point() else table.int() for table in tables]
+    numbers = [torch.tensor([x], device=device, dtype=dtype) for x in printed.numbers]
+    exponents = [torch.tensor([x], device=device, dtype=torch.float64) for x in printed.exponents]
+    at = _cost_function(printed.name, printed.text)
+    return Costs(at, (*base, *tables, *numbers, *exponents))
+
+
 def _dense(table: Tensor, planes: bool) -> Costs:
     table = table.t().contiguous() if planes else table.contiguous()
     stride = table.stride(0)
     at = kinds.dense_turned if planes else kinds.dense
     return Costs(at, (table, stride, tl.constexpr(math.gcd(stride, 16))))
-
-
-def _affine(base: Costs, factor: Tensor, offset: Tensor) -> Costs:
-    return Costs(kinds.affine, (base, factor, offset))
 
 
 def _tree(t: dict[str, Tensor], dtype: torch.dtype) -> Costs:

@@ -59,7 +59,8 @@ def log_one_minus(p):
 @triton.jit
 def weigh(weight, value):
     """weight · value, where weight 0 beats an infinite value."""
-    return weight * tl.where((weight == 0) & (tl.abs(value) == INF), 0.0, value)
+    kept = tl.where(tl.abs(value) == INF, 0.0, value)
+    return weight * tl.where(weight == 0, kept, value)
 
 
 @triton.jit

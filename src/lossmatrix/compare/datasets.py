@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tasks from the user's files, or the bundled digits; what cannot be read is one sentence."""
+# pandas and scikit-learn carry no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy
+import pandas
+import torch
+from sklearn.datasets import load_digits
+
+from lossmatrix.compare.io import (
+    check_finite,
+    log_probs,
+    read_cost_csv,
+    read_frame,
+    to_numbers,
+)
+from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, quoted
+from lossmatrix.costs import Dense, PerExample
+
+
+def digits() -> Task:
+    """scikit-learn's 1,797 handwritten digits, read as digits of an amount to pay.
+
+    Reading j where i is written loses |j − i|, and four times that when too much is paid (j > i).
+    """
+    pixels, target = cast("tuple[Numbers, Indices]", load_digits(return_X_y=True))
+    written, read = numpy.indices((10, 10))
+    costs = numpy.where(read > written, 4 * (read - written), written - read).astype(float)
+    return Task(
+        name="digits",
+        title="Digits of an amount: paying too much costs four times paying too little",
+        costs=Dense(costs, classes=[str(digit) for digit in range(10)]),
+        target=target.astype(numpy.int64),
+        features=pixels,
+    )
+
+
+def table(data: Path, target: str, costs: Path, row_costs: Sequence[str] = ()) -> Task:
+    """A user's own table: one column of class names, every other column a feature.
+
+    `row_costs` are of the form TRUTH,DECISION=COLUMN: that column holds each row's own cost of
+    that decision, and is no feature.
+    """
+    shared = read_cost_csv(costs)
+    rows = read_frame(data, text=[target])
+    own = dict(map(row_cost, row_costs))
+    features = rows.drop(columns=[target, *own.values()], errors="ignore")
+    if target not in rows or features.empty:
+        raise UserInputError(
+            f"{data} needs a column {target!r} of class names and columns of features: it has the "
+            f"columns {quoted(list(rows.columns))}."
+        )
+    positions = class_positions(rows, target, shared, data, costs)
+    check_finite(features.select_dtypes("number").fillna(0).to_numpy(float), data)
+    return Task(
+        name=data.stem,
+        title=f"{data.stem}: {target}",
+        costs=with_row_costs(shared, {pair: own_costs(rows, own[pair], data) for pair in own}),
+        target=positions,
+        features=features,
+        network="linear",
+    )
+
+
+def scores_table(path: Path, kind: Literal["probs", "logits"], target: str, costs: Path) -> Task:
+    """Probabilities or logits of a model trained elsewhere: a column for each class, and the truth.
+
+    Other columns play no part. Raises `UserInputError` where a class has no column, and for
+    probabilities that are none.
+    """
+    shared = read_cost_csv(costs)
+    rows = read_frame(path, text=[target])
+    absent = [name for name in (target, *shared.classes) if name not in rows]
+    if absent:
+        raise UserInputError(
+            f"{path} has no column {quoted(absent)}: it needs one for the truth, and one for each "
+            f"class, named as in {costs}; it has {quoted(list(rows.columns))}."
+        )
+    positions = class_positions(rows, target, shared, path, costs)
+    values = to_numbers(rows[list(shared.classes)])
+    return Task(
+        name=path.stem,
+        title=f"{path.stem}: decisions on given {'probabilities' if kind == 'probs' else kind}",
+        costs=shared,
+        target=positions,
+        scores={path.stem: log_probs(values, path) if kind == "probs" else values},
+    )
+
+
+def class_positions(
+    rows: pandas.DataFrame, target: str, shared: Dense, data: Path, costs: Path
+) -> Indices:
+    """The column of class names as positions in the classes of the costs; both name the same."""
+    labels = rows[target]
+    if labels.isna().any():
+        raise UserInputError(
+            f"{int(labels.isna().sum())} of the {len(rows)} cells of column {target!r} in {data} "
+            "are empty: fill them in, or delete those rows."
+        )
+    classes = list(shared.classes)
+    without_costs = sorted(set(labels) - set(classes))
+    unseen = sorted(set(classes) - set(labels))
+    if without_costs or unseen:
+        where, names = ("the table", without_costs) if without_costs else ("the cost file", unseen)
+        raise UserInputError(
+            f"Class {quoted(names)} is only in {where}: {costs} has {quoted(classes)}, and column "
+            f"{target!r} of {data} holds {quoted(sorted(set(labels)))}; both must name the same."
+        )
+    return numpy.array([classes.index(label) for label in labels])
+
+
+def row_cost(text: str) -> tuple[tuple[str, str], str]:
+    """TRUTH,DECISION=COLUMN, taken apart."""
+    pair, _, column = text.partition("=")
+    truth, _, decision = pair.partition(",")
+    if not (truth and decision and column):
+        raise UserInputError(
+            f"A cost per row is given as TRUTH,DECISION=COLUMN, for example bad,good=amount: got "
+            f"{text!r}."
+        )
+    return (truth, decision), column
+
+
+def own_costs(rows: pandas.DataFrame, column: str, data: Path) -> Numbers:
+    """A column of costs, one for each row."""
+    costs = rows.get(column)
+    if costs is None or costs.dtype.kind not in "iuf" or not numpy.isfinite(costs).all():
+        raise UserInputError(
+            f"Costs per row need a column {column!r} of {data} with a finite number in every row."
+        )
+    return costs.to_numpy(float)
+
+
+def with_row_costs(shared: Dense, own: Mapping[tuple[str, str], Numbers]) -> Dense | PerExample:
+    """A matrix for each row, where some entries are the row's own; one for all where none is."""
+    if not own:
+        return shared
+    cubes = shared.to_dense().double().repeat(len(next(iter(own.values()))), 1, 1)
+    for (truth, decision), costs in own.items():
+        if truth not in shared.classes or decision not in shared.decisions:
+            raise UserInputError(
+                f"There is no class {truth!r} with a decision {decision!r}: the costs name "
+                f"{quoted(shared.classes)} and {quoted(shared.decisions)}."
+            )
+        i, j = shared.classes.index(truth), shared.decisions.index(decision)
+        cubes[:, i, j] = torch.tensor(costs)
+    return PerExample.matrices(cubes, shared.classes, shared.decisions)

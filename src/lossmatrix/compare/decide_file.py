@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Decisions for a file of probabilities of any length, a block of rows at a time."""
+# pandas and pyarrow carry no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy
+import pandas
+import torch
+from pyarrow import Table
+from pyarrow.parquet import ParquetFile, ParquetWriter
+
+from lossmatrix.compare.io import normalized_probs, read, read_frame, separator, to_numbers
+from lossmatrix.compare.task import Indices, Numbers, UserInputError, quoted
+from lossmatrix.costs import CostMatrix
+from lossmatrix.costs.io import write_atomically
+from lossmatrix.decide import conditional_risk, shift_priors
+
+BLOCK = 2**21  # numbers of one block of rows, which bounds memory
+ADDED = ("decision", "expected_cost")
+
+
+def decide_file(
+    source: Path, costs: CostMatrix, priors: tuple[Numbers, Numbers] | None, out: Path | None
+) -> Indices:
+    """Write the least expensive decision of every row, and count (K,) how often each is taken.
+
+    `source` has a column of probabilities for each class; the other columns are passed on, with
+    `decision` and `expected_cost` behind them, to the CSV or Parquet file `out`, or as CSV to the
+    terminal. `priors` are the old and the new class frequencies (C,). Memory does not grow with the
+    file, and `out` appears when it is complete.
+
+    Raises `UserInputError` for a file without these columns and for rows that are no probabilities.
+    """
+    counts = numpy.zeros(costs.num_decisions, numpy.int64)
+    rows = decided_blocks(source, costs, priors, counts)
+    if out is None:
+        write_csv(rows, sys.stdout)
+        return counts
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(out) as draft:
+        if out.suffix == ".parquet":
+            write_parquet(rows, draft)
+        else:
+            with draft.open("w", newline="", encoding="utf-8") as file:
+                write_csv(rows, file)
+    return counts
+
+
+def decided_blocks(
+    source: Path, costs: CostMatrix, priors: tuple[Numbers, Numbers] | None, counts: Indices
+) -> Iterator[pandas.DataFrame]:
+    """The rows of a file with their decisions, which are added to `counts` (K,)."""
+    names, first_row = numpy.array(costs.decisions), 1
+    for rows in blocks(source, costs):
+        array = to_numbers(rows[list(costs.classes)])
+        probs = torch.from_numpy(normalized_probs(array, source, first_row))
+        if priors is not None:
+            probs = shift_priors(probs, *map(torch.from_numpy, priors))
+        risk = conditional_risk(probs, costs).numpy()
+        chosen = risk.argmin(1)
+        counts += numpy.bincount(chosen, minlength=len(counts))
+        first_row += len(rows)
+        added = dict(zip(ADDED, (names[chosen], risk.min(1)), strict=True))
+        yield rows.drop(columns=list(costs.classes)).assign(**added)
+
+
+def blocks(path: Path, costs: CostMatrix) -> Iterator[pandas.DataFrame]:
+    """The rows of a CSV or Parquet file, some at a time; columns that are no class stay as text."""
+    if path.suffix == ".parquet":
+        file = read(path, ParquetFile)
+        check_columns(file.schema_arrow.names, path, costs)
+        size = max(1, BLOCK // len(file.schema_arrow.names))
+        empty = file.schema_arrow.empty_table()  # has the columns, where there are no rows to tell
+        for batch in file.iter_batches(size) if file.metadata.num_rows else [empty]:
+            yield batch.to_pandas()
+        return
+    options: dict[str, Any] = {"sep": read(path, separator), "keep_default_na": False}
+    names: list[str] = list(read(path, lambda file: pandas.read_csv(file, nrows=0, **options)))  # pyright: ignore[reportUnknownLambdaType]
+    check_columns(names, path, costs)
+    kinds = {name: "str" for name in names if name not in costs.classes}
+    size = max(1, BLOCK // len(names))
+    options |= {"dtype": kinds, "chunksize": size}
+    table: Any = read(path, lambda file: cast(Any, pandas.read_csv(file, **options)))
+    with table:
+        while (block := read(path, lambda _: next(table, None))) is not None:
+            yield block
+
+
+def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
+    """Refuse a file without a column for each class, or with one that would be written twice."""
+    absent = [name for name in costs.classes if name not in names]
+    if absent:
+        raise UserInputError(
+            f"{path} has no column {quoted(absent)}: it needs one for each class of the costs, and "
+            f"has {quoted(names)}."
+        )
+    if taken := [name for name in ADDED if name in names]:
+        raise UserInputError(f"{path} has a column {taken[0]!r} already: rename it.")
+
+
+def read_priors(path: Path, costs: CostMatrix) -> tuple[Numbers, Numbers]:
+    """Old and new class frequencies from a CSV file with the columns class, old and new."""
+    rows = read_frame(path, text=["class"])
+    if not {"class", "old", "new"} <= set(rows) or set(rows["class"]) != set(costs.classes):
+        raise UserInputError(
+            f"{path} needs the columns class, old and new and a row for each of "
+            f"{quoted(costs.classes)}: what share each class had, and has now."
+        )
+    ordered = rows.set_index("class").loc[list(costs.classes), ["old", "new"]]
+    old, new = to_numbers(ordered).T
+    return old.copy(), new.copy()
+
+
+def write_csv(blocks: Iterator[pandas.DataFrame], file: Any) -> None:
+    """Write all blocks; the first brings the header."""
+    for number, rows in enumerate(blocks):
+        rows.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+
+
+def write_parquet(blocks: Iterator[pandas.DataFrame], path: Path) -> None:
+    """Write all blocks; the first brings the schema, which the others must fit."""
+    first = Table.from_pandas(next(blocks), preserve_index=False)
+    with ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for rows in blocks:
+            writer.write_table(Table.from_pandas(rows, first.schema, preserve_index=False))

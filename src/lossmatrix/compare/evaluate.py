@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From decisions to what they cost, and how sure a difference to the control is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from lossmatrix.compare.intervals import corrected_interval, paired_intervals, verdict
+from lossmatrix.compare.methods import CONTROL, Method, Rule
+from lossmatrix.compare.results import Comparison, Fit, Row
+from lossmatrix.compare.splits import split_kind
+from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
+from lossmatrix.compare.training import Schedule
+
+FAILED = -1  # in place of a decision, where training failed
+COLLAPSED = 0.99  # a method that gives one answer to more than this share of rows
+
+
+@dataclass
+class Decisions:
+    """What one method decided by one rule: `tuned` and `untuned` (seeds, N) on the test rows.
+
+    `untuned` is decided with the first configuration. Methods are measured against the method
+    named `control`. `probs` (N, C) is what the first seed decided by, NaN where training failed,
+    None where the outputs are no probabilities.
+    """
+
+    method: str
+    rule: Rule
+    control: str
+    tuned: Indices
+    untuned: Indices
+    probs: Numbers | None
+    fits: list[Fit] = field(default_factory=list[Fit])
+
+    @classmethod
+    def blank(
+        cls, method: Method, rule: Rule, control: str, shape: tuple[int, int, int]
+    ) -> "Decisions":
+        """Decisions of shape (seeds, N, C), none of which has been taken."""
+        probs = numpy.full(shape[1:], numpy.nan) if method.gives_probs else None
+        tuned, untuned = numpy.full((2, *shape[:2]), FAILED)
+        return cls(method.name, rule, control, tuned, untuned, probs)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether others are measured against these decisions."""
+        return self.rule == CONTROL and self.method == self.control
+
+    @property
+    def known_probs(self) -> Numbers | None:
+        """The probabilities, None unless every row has some."""
+        return None if self.probs is None or numpy.isnan(self.probs).any() else self.probs
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The best constant decision on the test rows, whose average regret is the unit of all others.
+
+    `rows`, `target`, `weight` (N,), which sums to 1; `costs` and `regret` (N, K) of each decision.
+    `constant` is the decision that costs least where all rows get the same one.
+    """
+
+    rows: Indices
+    target: Indices
+    weight: Numbers
+    costs: Numbers
+    regret: Numbers
+    constant: int
+    unit: float
+
+
+def baseline_of(task: Task, rows: Indices) -> Baseline:
+    """The baseline of some rows. Raises `UserInputError` where one decision is never a mistake."""
+    weight = task.row_weight[rows]
+    weight = weight / weight.sum()
+    costs = task.decision_costs(rows)
+    regret = costs - costs.min(1, keepdims=True)
+    constants = weight @ regret
+    constant = int(constants.argmin())
+    if constants[constant] == 0:
+        name = task.costs.decisions[constant]
+        raise UserInputError(
+            f"Deciding {name!r} for every row of {task.name} is never a mistake, so there is "
+            "nothing to compare: give that decision a cost where it is wrong."
+        )
+    unit = float(constants[constant])
+    return Baseline(rows, task.target[rows], weight, costs, regret, constant, unit)
+
+
+def evaluate(
+    task: Task, baseline: Baseline, methods: Sequence[Decisions], schedule: Schedule, tune: int
+) -> Comparison:
+    """Cost every decision, measure each method against its control, and say how sure that is.
+
+    A failed training counts as the best constant decision: it is marked, never dropped.
+    """
+    target, weight, everyone = baseline.target, baseline.weight, numpy.arange(len(baseline.target))
+    tables = ([each.tuned for each in methods], [each.untuned for each in methods])
+    tuned, untuned = (  # (methods, seeds, rows)
+        numpy.where((table := numpy.stack(each)) == FAILED, baseline.constant, table)
+        for each in tables
+    )
+    normalized = baseline.regret[everyone, tuned] / baseline.unit
+    controls = {each.method: i for i, each in enumerate(methods) if each.is_control}
+    differences = normalized - normalized[[controls[each.control] for each in methods]]
+    both = numpy.concatenate([normalized, differences])  # of which one draw of rows serves all
+    intervals, paired = numpy.split(paired_intervals(both, target, weight), 2)
+    folded = task.parts is None and task.features is not None
+
+    def mean(values: NDArray[Any]) -> float:
+        return float(values.mean(0) @ weight)
+
+    results: list[Row] = []
+    for i, each in enumerate(methods):
+        confusion = numpy.zeros(task.costs.shape)
+        numpy.add.at(confusion, (target, tuned[i]), weight / len(tuned[i]))
+        normalized_cost, (low, high) = mean(normalized[i]), paired[i].tolist()
+        row = Row(
+            method=each.method,
+            rule=each.rule,
+            accuracy=mean(tuned[i] == target),
+            average_cost=mean(baseline.costs[everyone, tuned[i]]),
+            normalized_cost=normalized_cost,
+            interval=tuple(intervals[i].tolist()),
+            untuned_cost=mean(baseline.regret[everyone, untuned[i]]) / baseline.unit,
+            difference=mean(differences[i]),
+            low=low,
+            high=high,
+            corrected=corrected(each.fits, differences[i], weight) if folded else None,
+            verdict="control" if each.is_control else verdict(low, high),
+            seconds=median(fit.seconds for fit in each.fits),
+            remarks=tuple(remarks(each, normalized_cost, confusion)),
+            confusion=confusion,
+            decisions=tuned[i],
+            probs=each.known_probs,
+            fits=tuple(each.fits),
+        )
+        results.append(row)
+    own = None if task.costs.num_samples is None else of_rows(task.costs, baseline.rows)
+    return Comparison(
+        task=task,
+        seeds=tuned.shape[1],
+        schedule=schedule,
+        tune=tune,
+        split_kind=split_kind(task),
+        test_rows=baseline.rows,
+        target=target,
+        weight=task.row_weight[baseline.rows],
+        row_costs=None if own is None else own.tables["table"].double().numpy(),
+        constant=task.costs.decisions[baseline.constant],
+        constant_cost=float(weight @ baseline.costs[:, baseline.constant]),
+        constant_regret=baseline.unit,
+        results=tuple(results),
+    )
+
+
+def corrected(fits: Sequence[Fit], difference: Numbers, weight: Numbers) -> tuple[float, float]:
+    """The interval of repeated cross-validation, from the mean difference of every test part."""
+    means: list[float] = [
+        numpy.average(difference[fit.seed, fit.place], weights=weight[fit.place]).item()
+        for fit in fits
+    ]
+    ratios = [len(fit.place) / fit.num_fit for fit in fits]
+    return corrected_interval(numpy.array(means), float(numpy.mean(ratios)))
+
+
+def remarks(decisions: Decisions, normalized_cost: float, confusion: Numbers) -> list[str]:
+    """What a reader must know before believing the numbers of a row."""
+    fits = decisions.fits
+    failures = sum(fit.failed for fit in fits)
+    uncalibrated = decisions.rule == CONTROL and sum(fit.temperature == 1 for fit in fits)
+    checks = {
+        f"training failed in {failures} of {len(fits)} runs": failures,
+        f"no temperature is best in {uncalibrated} of {len(fits)} runs": uncalibrated,
+        "collapsed: one answer to nearly every row": confusion.sum(0).max() > COLLAPSED,
+        "no better than a constant answer": round(normalized_cost, 9) >= 1,
+    }
+    return [remark for remark, applies in checks.items() if applies]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Files of tables, probabilities and costs; what cannot be read is one sentence with the remedy."""
+# pandas carries no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import gzip
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy
+import pandas
+
+from lossmatrix.compare.task import Numbers, UserInputError, quoted
+from lossmatrix.costs import Dense
+
+Content = TypeVar("Content")
+ROUNDING = 0.01  # what probabilities written with few digits may miss a sum of 1 by
+
+
+def normalized_probs(array: Numbers, path: Path, first_row: int = 1) -> Numbers:
+    """Probabilities (n, C), each row divided by its sum, which their digits may miss 1 by a bit.
+
+    Raises `UserInputError` with the number of the first row that is no distribution over classes.
+    """
+    total = array.sum(1, keepdims=True)
+    wrong = ~((array >= 0).all(1) & (abs(total[:, 0] - 1) <= ROUNDING))
+    if wrong.any():
+        raise UserInputError(
+            f"Row {first_row + int(wrong.argmax())} of {path} holds no probabilities, which are at "
+            "least 0 and sum to 1: for logits say so, for anything else correct the file."
+        )
+    return array / total
+
+
+def log_probs(array: Numbers, path: Path) -> Numbers:
+    """Logarithms of probabilities, −∞ of 0."""
+    with numpy.errstate(divide="ignore"):
+        return numpy.log(normalized_probs(array, path))
+
+
+def to_numbers(columns: Any) -> Numbers:
+    """Columns as numbers (n, k); what is none becomes NaN, for the checks that follow."""
+    return columns.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
+
+
+def check_finite(array: Numbers, path: Path) -> None:
+    """Refuse numbers that no network can read."""
+    wrong = int((~numpy.isfinite(array)).any(1).sum())
+    if wrong:
+        raise UserInputError(
+            f"{wrong} of {len(array)} rows of {path} hold infinity: give finite numbers, or leave "
+            "cells empty, which are replaced by the column's median."
+        )
+
+
+def read_cost_csv(path: Path) -> Dense:
+    """The labelled costs of a CSV file, decisions in the order of the classes, others after."""
+    costs = read(path, Dense.from_csv)
+    if not set(costs.classes) <= set(costs.decisions):
+        odd = sorted(set(costs.classes) - set(costs.decisions))
+        raise UserInputError(
+            f"{path} has no column for {quoted(odd)}: every class needs a column, for deciding it."
+        )
+    return costs.reorder(costs.classes)
+
+
+def read_frame(path: Path, text: Sequence[str]) -> pandas.DataFrame:
+    """A table; the columns in `text` are kept as written, and only empty cells are missing.
+
+    A Parquet file, or a CSV file in UTF-8 with commas, semicolons or tabs between its cells and
+    points in its decimals.
+    """
+    kinds = dict.fromkeys(text, "str")
+    if path.suffix == ".parquet":
+        rows = read(path, pandas.read_parquet)
+        for name in set(text) & set(rows):
+            rows[name] = rows[name].where(rows[name].isna(), rows[name].map(str))
+        return rows
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "dtype": kinds}
+    rows: Any = read(path, lambda file: pandas.read_csv(file, sep=separator(file), **options))  # pyright: ignore[reportUnknownLambdaType]
+    for name in rows.select_dtypes("str").columns.difference(list(text)):
+        if rows[name].dropna().str.fullmatch(r"[+-]?\d+,\d+").all() and rows[name].notna().any():
+            raise UserInputError(
+                f"Column {name!r} of {path} writes decimals with commas: save them with points."
+            )
+    if rows.empty:
+        raise UserInputError(f"The table {path} has a header but no rows: add the data.")
+    return rows
+
+
+def separator(path: Path) -> str:
+    """What stands between the cells of a CSV file: the sign its first line has most of."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig") as file:
+        header = file.readline()
+    return max(",;\t", key=header.count)
+
+
+def read(path: Path, reader: Callable[[Path], Content]) -> Content:
+    """What `reader` makes of a file, or one sentence on why it cannot."""
+    if not path.is_file():
+        raise UserInputError(f"There is no file {path}: check the name.")
+    try:
+        return reader(path)
+    except UnicodeDecodeError as error:
+        raise UserInputError(
+            f"{path} is not in UTF-8, as byte {error.start + 1} shows: save it in that encoding."
+        ) from error
+    except (ValueError, OSError) as error:  # what pandas and costs raise for bad files
+        reason = " ".join(str(error).split())
+        raise UserInputError(f"{path} cannot be read: {reason}") from error

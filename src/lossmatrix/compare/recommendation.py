@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What to do about the costs: the sentences that the terminal, results.json and the report say."""
+
+from typing import get_args
+
+from lossmatrix.compare.display import format_cost
+from lossmatrix.compare.intervals import MARGIN, Verdict
+from lossmatrix.compare.methods import CONTROL
+from lossmatrix.compare.results import Comparison, Row
+
+DOUBT = f" (whether by more than {MARGIN} of normalised cost, these rows do not tell)"
+
+
+def recommendation(comparison: Comparison) -> list[str]:
+    """How to decide, a sentence for each control, and what training with the costs changed."""
+    sentences = [
+        decision(control, comparison.likeliest_class(control)) for control in comparison.controls
+    ]
+    return [*sentences, training(comparison)] if comparison.rivals else sentences
+
+
+def decision(control: Row, likeliest: Row) -> str:
+    """What the likeliest class costs more or less than the control, and how sure that is."""
+    outputs = f"the outputs of {control.method}"
+    by_cost, by_class = format_cost(control.average_cost), format_cost(likeliest.average_cost)
+    doubt = "" if likeliest.verdict in ("better", "worse") else DOUBT
+    if likeliest.verdict == "no difference":
+        return (
+            f"Decide as you like: whether {outputs} are decided by cost ({by_cost} a decision) "
+            f"or for the likeliest class ({by_class}) makes no difference."
+        )
+    if likeliest.low > 0:
+        saved = 1 - control.normalized_cost / likeliest.normalized_cost
+        return (
+            f"Decide by cost: {outputs} then cost {by_cost} a decision ({CONTROL}), where choosing "
+            f"the likeliest class costs {by_class}: {saved:.0%} less needless cost{doubt}."
+        )
+    if likeliest.high < 0:
+        return (
+            f"Choose the likeliest class: {outputs} then cost {by_class} a decision, where "
+            f"deciding by cost costs {by_cost}{doubt}."
+        )
+    return (
+        f"Neither way of deciding {outputs} is surely cheaper on these rows: by cost they cost "
+        f"{by_cost} a decision, for the likeliest class {by_class}."
+    )
+
+
+def training(comparison: Comparison) -> str:
+    """Whether a loss that was trained with the costs is better than the control."""
+    verdicts = [row.verdict for row in comparison.rivals]
+    counts = [(word, verdicts.count(word)) for word in get_args(Verdict)]
+    tally = ", ".join(f"{word} in {count}" for word, count in counts if count)
+    best = best_rival(comparison)
+    found = (
+        "No loss that was trained with the costs is better"
+        if best is None
+        else f"Trained with {best.method} ({best.rule}), a decision costs "
+        f"{format_cost(best.average_cost)}"
+    )
+    return (
+        f"{found}. Against that control, {len(verdicts)} combinations of loss and rule: {tally} "
+        f"(margin {MARGIN} of normalised cost)."
+    )
+
+
+def best_rival(comparison: Comparison) -> Row | None:
+    """The cheapest of the losses that are better than the control beyond doubt."""
+    better = [row for row in comparison.rivals if row.verdict == "better"]
+    return min(better, key=lambda row: row.normalized_cost, default=None)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A trial: one split, one method, one configuration, trained anywhere and kept in one file.
+
+Its file is named by a hash of all that the outcome depends on, so a comparison that was interrupted
+goes on where it stopped, and one with one loss more trains that loss only.
+"""
+# joblib and pandas carry no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import joblib
+import numpy
+import pandas
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossmatrix.compare.encoding import encode
+from lossmatrix.compare.methods import Configuration, Method
+from lossmatrix.compare.splits import Split
+from lossmatrix.compare.task import Indices, ModelFactory, Network, Task, of_rows
+from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
+from lossmatrix.costs import CostMatrix
+from lossmatrix.costs.io import write_atomically
+from lossmatrix.nn import Criterion
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training and the file of its outcome."""
+
+    split: Split
+    method: Method
+    configuration: Configuration
+    path: Path
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What the trials of one split train on, in arrays, which travel well between processes.
+
+    `costs` are regrets in units of their mean.
+    """
+
+    network: Network | ModelFactory
+    schedule: Schedule
+    costs: CostMatrix
+    features: NDArray[Any]
+    target: Indices
+    weight: NDArray[Any]
+
+    def part(self, rows: Indices) -> TrainingRows:
+        """Some of the rows as tensors."""
+        arrays = self.features[rows], self.target[rows], self.weight[rows]
+        features, target, weight = map(torch.from_numpy, arrays)
+        return TrainingRows(features, target, weight, of_rows(self.costs, rows))
+
+
+def prepare(task: Task, split: Split, schedule: Schedule) -> TrialData:
+    """Encoded rows, and costs as regrets in units of their mean; a user's model reads raw rows."""
+    assert task.features is not None
+    if callable(task.network):
+        features = numpy.asarray(task.features)
+    else:
+        dtype = numpy.float64 if task.network == "linear" else numpy.float32
+        features = encode(task.features, split.fit).astype(dtype)
+    regret = task.costs.regret()
+    kind = features.dtype if features.dtype.kind == "f" else numpy.float32
+    weight = (task.row_weight / task.row_weight[split.fit].mean()).astype(kind)
+    costs = regret.scaled(1 / regret.unit)
+    return TrialData(task.network, schedule, costs, features, task.target, weight)
+
+
+def run_trial(trial: Trial, data: TrialData) -> None:
+    """Train a network, alike for all losses in everything but the criterion; keep its outcome."""
+    split, chosen = trial.split, trial.configuration
+    fit, validation = data.part(split.fit), data.part(split.validation)
+    criterion = Criterion(chosen.loss, fit.costs)
+    with one_thread_and_own_randomness():
+        start = time.perf_counter()
+        size, num_classes = data.features[0].size, data.costs.num_classes
+        network = build(data.network, size, num_classes, split.seed)
+        succeeded = train(network, criterion, fit, validation, data.schedule, chosen.step)
+        arrays: dict[str, Any] = {"seconds": numpy.array(time.perf_counter() - start)}
+        if succeeded:
+            test = torch.from_numpy(data.features[split.test])
+            arrays["validation"] = predict(network, validation.features).numpy()
+            arrays["test"] = predict(network, test).numpy()
+    with write_atomically(trial.path) as draft, draft.open("wb") as file:
+        numpy.savez(file, **arrays)
+
+
+def load_logits(task: Task, trial: Trial, part: Literal["validation", "test"]) -> Tensor | None:
+    """Logits (n, C) of a finished trial in float64, None where training failed."""
+    if task.features is None:
+        rows = trial.split.validation if part == "validation" else trial.split.test
+        return torch.from_numpy(task.scores[trial.method.name][rows]).double()
+    with numpy.load(trial.path, allow_pickle=False) as file:
+        return torch.from_numpy(file[part]).double() if part in file else None
+
+
+def training_seconds(task: Task, trial: Trial) -> float:
+    """How long the training took; nothing where scores were given."""
+    if task.features is None:
+        return 0.0
+    with numpy.load(trial.path, allow_pickle=False) as file:
+        return float(file["seconds"])
+
+
+@contextmanager
+def one_thread_and_own_randomness() -> Generator[None]:
+    """Neither the caller's random numbers nor the number of his threads change."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # trials run side by side; in networks this small, threads only wait
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fingerprint(task: Task, schedule: Schedule) -> str:
+    """A hash of all content that the trials of a task have in common, and of the versions."""
+    features: Any = task.features
+    network: Any = task.network
+    if isinstance(features, pandas.DataFrame):
+        features = {name: features[name].to_numpy() for name in features}
+    if callable(task.network):  # a model is known by its layers and its weights
+        with one_thread_and_own_randomness():
+            model = build(task.network, 0, task.costs.num_classes, seed=0)
+        network = repr(model), {name: t.numpy() for name, t in model.state_dict().items()}
+    costs = repr(task.costs), {name: t.numpy() for name, t in task.costs.tables.items()}
+    content = features, task.target, task.weight, costs, network, repr(schedule)
+    return str(joblib.hash((content, version("lossmatrix"), torch.__version__)))
+
+
+def trial_path(folder: Path, common: str, split: Split, configuration: Configuration) -> Path:
+    """The file of a trial; the name of its method plays no part."""
+    rows = split.seed, split.fit, split.validation, split.test
+    return folder / f"{joblib.hash((common, rows, repr(configuration)))}.npz"

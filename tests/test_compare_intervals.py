@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Intervals and verdicts: known answers, and the mistakes that would make them too sure."""
+
+import numpy
+import pytest
+
+from lossmatrix.compare.intervals import corrected_interval, paired_intervals, verdict
+
+
+def half_width(intervals: numpy.ndarray, index: int = 0) -> float:
+    return float(intervals[index, 1] - intervals[index, 0]) / 2
+
+
+def test_interval_of_a_mean_is_the_textbook_interval() -> None:
+    rows = numpy.random.default_rng(1).normal(0.3, 2.0, 400)
+    target = numpy.zeros(400, int)
+    intervals = paired_intervals(rows[None, None], target, numpy.ones(400))
+    expected = 1.96 * rows.std() / numpy.sqrt(400)
+    assert half_width(intervals) == pytest.approx(expected, rel=0.04)
+    assert intervals.mean() == pytest.approx(rows.mean(), abs=0.1 * expected)
+
+
+def test_more_seeds_on_the_same_rows_do_not_narrow_the_interval() -> None:
+    rows = numpy.random.default_rng(2).normal(size=300)
+    target, weight = numpy.zeros(300, int), numpy.ones(300)
+    once = paired_intervals(rows[None, None], target, weight)
+    often = paired_intervals(numpy.tile(rows, (1, 9, 1)), target, weight)
+    assert half_width(often) == pytest.approx(half_width(once), rel=0.04)
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    effects = numpy.array([-0.4, 0.1, 0.5, -0.2])
+    differences = numpy.tile(effects[:, None], (1, 200))[None]
+    intervals = paired_intervals(differences, numpy.zeros(200, int), numpy.ones(200))
+    assert half_width(intervals) == pytest.approx(1.96 * effects.std() / 2, rel=0.1)
+
+
+def test_weights_count_rows_as_often_as_they_stand_for() -> None:
+    differences = numpy.repeat([[[1.0, -1.0]]], 300, axis=2)
+    weight = numpy.repeat([3.0, 1.0], 300)
+    intervals = paired_intervals(differences, numpy.zeros(600, int), weight)
+    assert intervals.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_rare_class_is_present_in_every_resample() -> None:
+    target = numpy.array([0] * 500 + [1] * 3)
+    differences = (target * 100.0)[None, None]
+    intervals = paired_intervals(differences, target, numpy.ones(503))
+    numpy.testing.assert_allclose(intervals, 300 / 503)
+
+
+def test_every_method_is_resampled_with_the_same_rows_and_seeds() -> None:
+    differences = numpy.random.default_rng(3).normal(size=(1, 4, 150))
+    both = numpy.concatenate([differences, 2 * differences])
+    intervals = paired_intervals(both, numpy.zeros(150, int), numpy.ones(150))
+    numpy.testing.assert_allclose(intervals[1], 2 * intervals[0])
+
+
+def test_blocks_of_resamples_do_not_change_their_distribution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    differences = numpy.random.default_rng(4).normal(size=(1, 2, 100))
+    arguments = (differences, numpy.zeros(100, int), numpy.ones(100))
+    whole = paired_intervals(*arguments)
+    monkeypatch.setattr("lossmatrix.compare.intervals.BLOCK", 12_345)
+    assert half_width(paired_intervals(*arguments)) == pytest.approx(half_width(whole), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.05, -0.011, "better"),
+        (0.011, 0.02, "worse"),
+        (-0.0099, 0.0099, "no difference"),
+        (-0.05, -0.009, "undecided"),
+        (-0.009, 0.011, "undecided"),
+        (-0.2, 0.3, "undecided"),
+        (-0.009, -0.001, "no difference"),
+    ],
+)
+def test_the_verdict_needs_the_whole_interval_on_one_side(
+    low: float, high: float, said: str
+) -> None:
+    assert verdict(low, high) == said
+
+
+def test_the_corrected_interval_is_wider_than_the_plain_one_by_nadeau_and_bengio() -> None:
+    means = numpy.array([0.02, 0.05, 0.01, 0.04, 0.03, 0.06, 0.02, 0.05, 0.03, 0.04])
+    low, high = corrected_interval(means, 1 / 9)  # ten folds: a test part is a ninth of the rest
+    plain = means.std(ddof=1) * numpy.sqrt(1 / 10)
+    assert (low + high) / 2 == pytest.approx(means.mean())
+    # t with 9 degrees of freedom is 2.262; 1/10 + 1/9 in place of 1/10
+    assert (high - low) / 2 == pytest.approx(2.262157 * plain * numpy.sqrt(19 / 9), rel=1e-6)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Trials: tuned alike, run anywhere, resumed where they stopped."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy
+import pytest
+
+import lossmatrix as lm
+from lossmatrix.compare import trial as trials
+from lossmatrix.compare.experiment import cheapest, compare_task
+from lossmatrix.compare.methods import Configuration, Method, default_methods
+from lossmatrix.compare.results import Comparison
+from lossmatrix.compare.splits import Split
+from lossmatrix.compare.task import Task, UserInputError
+from lossmatrix.compare.training import Schedule
+
+COSTS = lm.Dense([[0, 1, 9], [2, 0, 4], [1, 3, 0]])
+CROSS_ENTROPY = Method("CrossEntropy", lm.CrossEntropy())
+COSTLY = Method("costly", lm.ExpectedCost())
+
+
+def blobs(rows: int = 60) -> Task:
+    """Three classes that overlap in two numbers."""
+    random = numpy.random.default_rng(7)
+    target = numpy.arange(rows) % 3
+    features = numpy.eye(3)[target][:, :2] + random.normal(0, 0.6, (rows, 2))
+    return Task("blobs", "Blobs", COSTS, target, features=features, network="linear")
+
+
+def decisions(comparison: Comparison) -> list[list[int]]:
+    return [result.decisions.tolist() for result in comparison.results]
+
+
+# --- tuning --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 4, 12])
+def test_every_method_tries_equally_many_configurations_and_the_untuned_one_first(
+    count: int,
+) -> None:
+    for method in default_methods(lm.Ordinal(4)):
+        tried = method.configurations(count)
+        assert len(set(tried)) == len(tried) == count
+        assert tried[0] == Configuration(method.loss, 1.0)
+
+
+def test_four_configurations_are_the_four_weights_or_four_steps() -> None:
+    methods = {method.name: method for method in default_methods(COSTS)}
+    sums = [each.loss for each in methods["CrossEntropy + ExpectedCost"].configurations(4)]
+    weights = [{type(loss): w for w, loss in s.parts}[lm.ExpectedCost] for s in sums]
+    assert sorted(weights) == [0.3, 1.0, 3.0, 10.0]
+    assert [each.step for each in CROSS_ENTROPY.configurations(4)] == [1.0, 0.3, 3.0, 0.1]
+    soft = methods["SoftTargetCrossEntropy"].configurations(3)
+    assert sorted(each.loss.temperature for each in soft) == [0.1, 0.3, 1.0]
+
+
+def scored(validation: numpy.ndarray, target: list[int]) -> tuple[Task, list[trials.Trial]]:
+    """Candidates whose validation logits are given: one task of scores for each of them."""
+    rows = numpy.arange(len(target))
+    split = Split(0, rows[:0], rows, rows[:0])
+    names = [f"candidate {i}" for i in range(len(validation))]
+    scores = dict(zip(names, validation, strict=True))
+    task = Task("t", "t", lm.Dense([[0, 10], [1, 0]]), numpy.array(target), scores=scores)
+    candidates = [
+        trials.Trial(split, replace(COSTLY, name=name), Configuration(lm.ExpectedCost()), Path())
+        for name in names
+    ]
+    return task, candidates
+
+
+def test_the_configuration_is_chosen_by_cost_not_by_accuracy() -> None:
+    accurate_but_costly = [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    cheap = [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    task, candidates = scored(numpy.array([accurate_but_costly, cheap, cheap]), [0, 1, 1, 1])
+    assert cheapest(task, candidates) is candidates[1]
+    light = replace(task, weight=numpy.array([0.1, 1.0, 1.0, 1.0]))
+    assert cheapest(light, candidates) is candidates[0]
+
+
+def test_the_configuration_is_chosen_by_the_rule_that_the_loss_decides_by() -> None:
+    # By argmax the second costs more; its probabilities, decided by cost, never miss class 0.
+    sure = [[0.0, 4.0], [4.0, 0.0], [0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]
+    unsure = [[0.0, 1.0], [0.0, 1.0], [0.0, 40.0], [0.0, 40.0], [0.0, 40.0]]
+    task, candidates = scored(numpy.array([sure, unsure]), [0, 0, 1, 1, 1])
+    assert cheapest(task, candidates) is candidates[0]
+    proper = [replace(c, method=replace(CROSS_ENTROPY, name=c.method.name)) for c in candidates]
+    assert cheapest(task, proper) is proper[1]
+
+
+def test_the_untuned_cost_is_that_of_a_run_without_tuning() -> None:
+    methods = [CROSS_ENTROPY, Method("sum", lm.ExpectedCost(), (lm.Unlikelihood(),))]
+    tuned = compare_task(blobs(150), methods, seeds=1, tune=3).results
+    plain = compare_task(blobs(150), methods, seeds=1, tune=1).results
+    for mine, other in zip(tuned, plain, strict=True):
+        assert mine.untuned_cost == pytest.approx(other.normalized_cost)
+    assert any(fit.configuration.step != 1 for fit in tuned[0].fits)
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+def test_processes_train_what_one_process_trains(tmp_path: Path) -> None:
+    methods = default_methods(COSTS)[:3]
+    reports: list[tuple[int, int]] = []
+    alone = compare_task(
+        blobs(), methods, seeds=1, tune=2, report=lambda *done: reports.append(done)
+    )
+    together = compare_task(blobs(), methods, seeds=1, tune=2, jobs=2)
+    assert decisions(alone) == decisions(together)
+    assert reports[0] == (0, 30)
+    assert reports[-1] == (30, 30)
+
+
+def test_a_second_run_trains_only_what_the_first_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=2, keep=tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(before) == 10
+    trained: list[trials.Trial] = []
+    real = trials.run_trial
+
+    def counted(trial: trials.Trial, data: trials.TrialData) -> None:
+        trained.append(trial)
+        real(trial, data)
+
+    monkeypatch.setattr("lossmatrix.compare.backend.run_trial", counted)
+    next(iter(before)).unlink()
+    again = compare_task(blobs(), [CROSS_ENTROPY, COSTLY], seeds=1, tune=2, keep=tmp_path)
+    assert len(trained) == 1 + 10
+    assert decisions(again)[:3] == decisions(first)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"features": blobs().features + 1e-9},
+        {"target": numpy.roll(blobs().target, 1)},
+        {"costs": COSTS.scaled(2)},
+        {"weight": numpy.full(60, 2.0)},
+        {"network": "mlp"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_trials_of_another_task_are_not_taken_for_ones_own(change: dict[str, object]) -> None:
+    schedule = Schedule()
+    mine = trials.fingerprint(blobs(), schedule)
+    assert trials.fingerprint(replace(blobs(), **change), schedule) != mine
+    assert trials.fingerprint(blobs(), Schedule(epochs=41)) != mine
+    assert trials.fingerprint(replace(blobs(), name="other"), schedule) == mine
+
+
+@dataclass(frozen=True)
+class KilledOnce(lm.CrossEntropy):
+    """Cross-entropy whose first training takes its process along."""
+
+    mark: Path = Path()
+
+    def bind(self, costs: lm.CostMatrix | None) -> object:
+        if not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().bind(costs)
+
+
+def test_a_killed_worker_loses_no_finished_trial(tmp_path: Path) -> None:
+    methods = [CROSS_ENTROPY, Method("killed", KilledOnce(tmp_path / "mark"))]
+    done: list[int] = []
+    comparison = compare_task(
+        blobs(), methods, seeds=1, tune=1, jobs=2, report=lambda n, total: done.append(n)
+    )
+    assert (tmp_path / "mark").exists()
+    assert decisions(comparison)[0] == decisions(comparison)[3]
+    assert max(done) == 10
+
+
+class Killer(lm.CrossEntropy):
+    """Cross-entropy that no process survives."""
+
+    def bind(self, costs: lm.CostMatrix | None) -> object:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_worker_that_is_killed_every_time_is_one_sentence() -> None:
+    with pytest.raises(UserInputError, match="killed in 3 attempts"):
+        compare_task(blobs(), [Method("killer", Killer())], seeds=1, tune=1, jobs=2)
+
+
+# --- clusters ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def ray_cluster() -> Iterator[None]:
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def dask_cluster() -> Iterator[str]:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize(("backend", "start"), [("ray", ray_cluster), ("dask", dask_cluster)])
+@pytest.mark.filterwarnings("default")  # those packages' own
+def test_a_cluster_trains_what_one_process_trains(backend: str, start: object) -> None:
+    methods = [CROSS_ENTROPY, COSTLY]
+    alone = compare_task(blobs(), methods, seeds=1, tune=1)
+    with start() as address:
+        there = compare_task(
+            blobs(), methods, seeds=1, tune=1, jobs=2, backend=backend, cluster=address
+        )
+    assert decisions(alone) == decisions(there)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_cluster_that_does_not_answer_is_one_sentence() -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(UserInputError, match="where Dask's scheduler is"):
+        compare_task(blobs(), [CROSS_ENTROPY], seeds=1, backend="dask")
