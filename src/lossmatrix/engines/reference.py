@@ -23,7 +23,7 @@ from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import full_precision
 from lossmatrix.losses import Cells, Loss, Term
 from lossmatrix.losses.base import as_tuple
-from lossmatrix.losses.language import weigh
+from lossmatrix.losses.language import SparseWeight, weigh
 from lossmatrix.problem import Problem, check_range, class_weights, reduce
 
 BLOCK = 2**17  # logits of a block of rows: about ten tensors of this size lie in the cache
@@ -313,7 +313,7 @@ def one_hot(index: Tensor, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class AtTruth:
+class AtTruth(SparseWeight):
     """A tensor (n, C) that is 0 but at one class of every row, of which only those are kept.
 
     It keeps so under negation and multiplication. Any other operation is done on the tensor.

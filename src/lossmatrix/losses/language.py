@@ -21,6 +21,7 @@ source of a kernel).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol, cast
 
 import torch
@@ -52,12 +53,12 @@ class Cells:
 # --- the words that plain arithmetic lacks -------------------------------------------------------
 
 
-class Weight(Protocol):
+class SparseWeight(ABC):
     """What stands in for a tensor of weights most of which are 0."""
 
+    @abstractmethod
     def weigh(self, value: Tensor) -> object:
         """``weigh`` with these weights."""
-        ...
 
 
 class StandIn(Protocol):
@@ -76,10 +77,10 @@ class StandIn(Protocol):
         ...
 
 
-def weigh(weight: Tensor | Weight, value: Tensor | StandIn) -> Tensor:
+def weigh(weight: Tensor | SparseWeight, value: Tensor | StandIn) -> Tensor:
     """``weight · value`` in which zero weight beats an infinite value: 0 · ∞ = 0."""
     if isinstance(value, Tensor):
-        if not isinstance(weight, Tensor):
+        if isinstance(weight, SparseWeight):
             return cast(Tensor, weight.weigh(value))
         return weight * torch.where((weight == 0) & value.isinf(), 0.0, value)
     return cast(Tensor, value.weighed_by(weight))
