@@ -12,7 +12,7 @@ a gradient) they are run on all rows at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -23,10 +23,9 @@ from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import full_precision
 from lossmatrix.losses import Cells, Loss, Term
 from lossmatrix.losses.base import as_tuple
-from lossmatrix.losses.language import SparseWeight, weigh
 from lossmatrix.problem import Problem, check_range, class_weights, reduce
 
-BLOCK = 2**17  # logits of a block of rows: about ten tensors of this size lie in the cache
+BLOCK = 2**18  # logits of a block of rows: small enough for caches, and worth the calls
 DEVICE_BLOCK = 2**24  # on other devices, which a small block would not keep busy
 
 
@@ -168,7 +167,9 @@ class Rows:
     def __init__(self, problem: Problem) -> None:
         device = problem.given.device
         self.problem, self.dtype = problem, problem.compute_dtype
-        self.dense = _needs_formulas(problem)
+        unseen = device.type != "cpu" or _needs_formulas(problem)
+        ignored = problem.target == problem.options.ignore_index
+        self.ignores = not problem.soft and (unseen or bool(ignored.any()))
         self.terms = tuple(
             term
             if term.costs is None
@@ -206,9 +207,8 @@ class Rows:
             truth = Mixture(masses if self.weight is None else masses * self.weight)
         else:
             target = self.problem.target[samples, positions].reshape(-1)
-            ignored = target == options.ignore_index
-            if self.dense or logits.device.type != "cpu" or bool(ignored.any()):
-                # such a row may hold anything; its logits must not reach the gradient
+            if self.ignores:  # such a row may hold anything; its logits must not reach the gradient
+                ignored = target == options.ignore_index
                 logits = torch.where(ignored.unsqueeze(-1), 0.0, logits)
                 target = torch.where(ignored, 0, target)
             target = target.long()
@@ -218,7 +218,7 @@ class Rows:
                 truth = Smoothed(target, self.weight, options.label_smoothing, logits)
                 factor = None
             else:
-                truth = Index(target, dense=self.dense)
+                truth = Index(target)
         total = logits.new_zeros(len(logits))
         softmax = Softmax(logits)
         for term in self.terms:
@@ -232,8 +232,8 @@ class Rows:
 class Index:
     """The truth of a row is a class."""
 
-    def __init__(self, index: Tensor, dense: bool) -> None:
-        self.index, self.dense = index, dense
+    def __init__(self, index: Tensor) -> None:
+        self.index = index
 
     def losses(self, term: Term, softmax: Softmax, sample: Tensor) -> Tensor:
         """The loss of one term, (n,)."""
@@ -241,10 +241,7 @@ class Index:
         cost = x.new_zeros(())
         if term.costs is not None:
             cost = term.costs.row(self.index, sample).to(x.dtype)
-        if self.dense:
-            target = one_hot(self.index, x)
-        else:
-            target = cast(Tensor, AtTruth(self.index.unsqueeze(-1), x.new_ones(len(x), 1), x.shape))
+        target = one_hot(self.index, x)
         return _formula(term.loss, cells_of(term.loss, softmax, target, cost, term.costs))
 
 
@@ -270,7 +267,7 @@ class Mixture:
             cells = cells_of(term.loss, softmax, self.shares, cost, term.costs)
             return self.mass.squeeze(-1) * _formula(term.loss, cells)
         each = [
-            Index(torch.full_like(sample, truth), dense=True).losses(term, softmax, sample)
+            Index(torch.full_like(sample, truth)).losses(term, softmax, sample)
             for truth in range(self.masses.shape[-1])
         ]
         return (torch.stack(each, -1) * self.masses).sum(-1)
@@ -308,71 +305,7 @@ def _formula(loss: Loss, cells: Cells) -> Tensor:
 
 def one_hot(index: Tensor, like: Tensor) -> Tensor:
     """1 at a class of every row, 0 elsewhere."""
-    classes = torch.arange(like.shape[-1], device=like.device)
-    return (index.unsqueeze(-1) == classes).to(like.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class AtTruth(SparseWeight):
-    """A tensor (n, C) that is 0 but at one class of every row, of which only those are kept.
-
-    It keeps so under negation and multiplication. Any other operation is done on the tensor.
-    """
-
-    index: Tensor  # (n, 1)
-    values: Tensor  # (n, 1)
-    shape: torch.Size
-
-    def tensor(self) -> Tensor:
-        """All classes."""
-        return self.values.new_zeros(self.shape).scatter(-1, self.index, self.values)
-
-    def sum(self, dim: int) -> Tensor:
-        """The sum of every row, (n,)."""
-        return self.values.sum(dim)
-
-    def weigh(self, value: Tensor) -> AtTruth:
-        """``weigh`` of the formula language with these weights, whose zeros beat any value."""
-        at_truth = value.expand(self.shape).gather(-1, self.index)
-        return replace(self, values=weigh(self.values, at_truth))
-
-    def __neg__(self) -> AtTruth:
-        return replace(self, values=-self.values)
-
-    def __mul__(self, other: Tensor | float) -> AtTruth:
-        if isinstance(other, Tensor):
-            return self.weigh(other)
-        return replace(self, values=self.values * other)
-
-    __rmul__ = __mul__
-
-    def __add__(self, other: Any) -> Tensor:
-        return self.tensor() + other
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Tensor:
-        return self.tensor() - other
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return other - self.tensor()
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return self.tensor() / other
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.tensor(), name)
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """An operation of a tensor with this."""
-        del types
-        if func in (Tensor.mul, Tensor.__mul__):
-            return args[1] * args[0]  # only the second is none of PyTorch's own
-        made = [arg.tensor() if isinstance(arg, AtTruth) else arg for arg in args]
-        return func(*made, **(kwargs or {}))
+    return torch.zeros_like(like).scatter(-1, index.unsqueeze(-1), 1.0)
 
 
 # --- the words of formulas -----------------------------------------------------------------------
@@ -469,12 +402,11 @@ class Softmax:
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
         self.made: dict[str, Tensor] = {}
-        held = logits.detach()
-        self.top = held.argmax(-1, keepdim=True)
-        second = held.scatter(-1, self.top, -torch.inf).amax(-1, keepdim=True)
+        self.top = logits.detach().argmax(-1, keepdim=True)
+        others = logits.scatter(-1, self.top, -torch.inf)
+        second = others.detach().amax(-1, keepdim=True)
         self.second = second.masked_fill(second == -torch.inf, 0.0)  # C = 1, or all are masked
-        # exp(u) of the others and 0 for the top
-        self.others = (logits - self.second).scatter_(-1, self.top, -torch.inf).exp()
+        self.others = (others - self.second).exp()  # exp(u) of the others and 0 for the top
         total = self.others.sum(-1, keepdim=True)
         alone = total == 0
         self.total = total.masked_fill(alone, 1.0)  # S
@@ -489,20 +421,20 @@ class Softmax:
         """The logits less the second largest."""
         return self.logits - self.second
 
-    @property
-    def _p_others(self) -> Tensor:
+    @Made
+    def p_others(self) -> Tensor:
         """p of the others and 0 for the top."""
         return self.others * (self.log_q_top.exp() / self.total)
 
     @Made
     def p(self) -> Tensor:
         """p."""
-        return self._p_others.scatter_(-1, self.top, self.log_p_top.exp())
+        return self.p_others.scatter(-1, self.top, self.log_p_top.exp())
 
     @Made
     def q(self) -> Tensor:
         """1 − p: the others' sum for the top."""
-        return (1.0 - self._p_others).scatter_(-1, self.top, self.log_q_top.exp())
+        return (1.0 - self.p_others).scatter_(-1, self.top, self.log_q_top.exp())
 
     @Made
     def log_p(self) -> Tensor:
@@ -515,4 +447,4 @@ class Softmax:
     @Made
     def log_q(self) -> Tensor:
         """log(1 − p)."""
-        return (-self._p_others).log1p().scatter_(-1, self.top, self.log_q_top)
+        return (-self.p_others).log1p().scatter_(-1, self.top, self.log_q_top)

@@ -21,7 +21,6 @@ source of a kernel).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Protocol, cast
 
 import torch
@@ -53,14 +52,6 @@ class Cells:
 # --- the words that plain arithmetic lacks -------------------------------------------------------
 
 
-class SparseWeight(ABC):
-    """What stands in for a tensor of weights most of which are 0."""
-
-    @abstractmethod
-    def weigh(self, value: Tensor) -> object:
-        """``weigh`` with these weights."""
-
-
 class StandIn(Protocol):
     """What stands in for a tensor in a formula: a dual number or a symbol."""
 
@@ -77,11 +68,9 @@ class StandIn(Protocol):
         ...
 
 
-def weigh(weight: Tensor | SparseWeight, value: Tensor | StandIn) -> Tensor:
+def weigh(weight: Tensor, value: Tensor | StandIn) -> Tensor:
     """``weight · value`` in which zero weight beats an infinite value: 0 · ∞ = 0."""
     if isinstance(value, Tensor):
-        if isinstance(weight, SparseWeight):
-            return cast(Tensor, weight.weigh(value))
         return weight * torch.where((weight == 0) & value.isinf(), 0.0, value)
     return cast(Tensor, value.weighed_by(weight))
 
