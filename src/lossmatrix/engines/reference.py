@@ -143,7 +143,7 @@ class _Blocks(torch.autograd.Function):
                 (slope,) = torch.autograd.grad(values.sum(), block)
             samples, positions = part
             here = slopes[samples, :, positions]
-            here.copy_(slope.reshape(len(here), -1, logits.shape[1]).movedim(-1, 1))
+            here.copy_(slope.reshape(len(here), here.shape[-1], here.shape[1]).movedim(-1, 1))
             losses.append(values.detach())
         ctx.save_for_backward(logits, slopes)
         ctx.rows = rows
@@ -179,6 +179,7 @@ class Rows:
         )
         weight = problem.options.weight
         self.weight = None if weight is None else weight.to(self.dtype)
+        self.signed = weight is not None and (unseen or bool((weight < 0).any()))
 
     def of(self, tensor: Tensor, part: Part) -> Tensor:
         """The rows (n, C) of a part of a tensor (B, C, P)."""
@@ -204,7 +205,8 @@ class Rows:
                 masses = torch.lerp(
                     masses, torch.full_like(masses, 1 / num_classes), options.label_smoothing
                 )
-            truth = Mixture(masses if self.weight is None else masses * self.weight)
+            masses = masses if self.weight is None else masses * self.weight
+            truth = Mixture(masses, self.signed)
         else:
             target = self.problem.target[samples, positions].reshape(-1)
             if self.ignores:  # such a row may hold anything; its logits must not reach the gradient
@@ -215,7 +217,7 @@ class Rows:
             if self.weight is not None:
                 factor = self.weight[target]
             if options.label_smoothing > 0:
-                truth = Smoothed(target, self.weight, options.label_smoothing, logits)
+                truth = Smoothed(target, self.weight, options.label_smoothing, logits, self.signed)
                 factor = None
             else:
                 truth = Index(target)
@@ -248,8 +250,8 @@ class Index:
 class Mixture:
     """The truth of a row is every class with its mass."""
 
-    def __init__(self, masses: Tensor) -> None:
-        self.masses = masses  # (n, C)
+    def __init__(self, masses: Tensor, signed: bool = False) -> None:
+        self.masses, self.signed = masses, signed  # (n, C), and whether one may be below 0
         self.mass = masses.sum(-1, keepdim=True)
         self.shares = masses / torch.where(self.mass == 0, 1.0, self.mass)
 
@@ -260,24 +262,26 @@ class Mixture:
 
     def losses(self, term: Term, softmax: Softmax, sample: Tensor) -> Tensor:
         """The loss of one term, (n,)."""
-        if term.loss.linear_in_truth:
-            cost = softmax.logits.new_zeros(())
-            if term.costs is not None:
-                cost = self.expected(term.costs, sample)
-            cells = cells_of(term.loss, softmax, self.shares, cost, term.costs)
-            return self.mass.squeeze(-1) * _formula(term.loss, cells)
-        each = [
-            Index(torch.full_like(sample, truth)).losses(term, softmax, sample)
-            for truth in range(self.masses.shape[-1])
-        ]
-        return (torch.stack(each, -1) * self.masses).sum(-1)
+        if not term.loss.linear_in_truth:
+            truths = (torch.full_like(sample, i) for i in range(self.masses.shape[-1]))
+            each = [Index(truth).losses(term, softmax, sample) for truth in truths]
+            return (torch.stack(each, -1) * self.masses).sum(-1)
+        if self.signed:  # apart from each other: what sums to 0 has no shares
+            below = self.masses < 0
+            parts = [Mixture(self.masses.masked_fill(part, 0.0)) for part in (below, ~below)]
+            return torch.stack([part.losses(term, softmax, sample) for part in parts]).sum(0)
+        cost = softmax.logits.new_zeros(())
+        if term.costs is not None:
+            cost = self.expected(term.costs, sample)
+        cells = cells_of(term.loss, softmax, self.shares, cost, term.costs)
+        return self.mass.squeeze(-1) * _formula(term.loss, cells)
 
 
 class Smoothed(Mixture):
     """The truth of a row is a class, less the share that is spread over all of them."""
 
     def __init__(
-        self, index: Tensor, weight: Tensor | None, smoothing: float, like: Tensor
+        self, index: Tensor, weight: Tensor | None, smoothing: float, like: Tensor, signed: bool
     ) -> None:
         masses = torch.lerp(
             one_hot(index, like), torch.full_like(like, 1 / like.shape[-1]), smoothing
@@ -286,7 +290,7 @@ class Smoothed(Mixture):
         own = like.new_full((len(like), 1), 1 - smoothing)
         if weight is not None:
             masses, spread, own = masses * weight, spread * weight, own * weight[index, None]
-        super().__init__(masses)
+        super().__init__(masses, signed)
         self.index, self.spread, self.own = index, spread, own
 
     def expected(self, costs: CostMatrix, sample: Tensor) -> Tensor:
@@ -326,6 +330,11 @@ class Made:
         return instance.made[self.name]
 
 
+def made(make: Callable[[Any], Tensor]) -> Any:
+    """The same where ``Cells`` declares a tensor."""
+    return Made(make)
+
+
 def cells_of(
     loss: Loss, softmax: Softmax, target: Tensor, cost: Tensor, costs: CostMatrix | None
 ) -> Cells:
@@ -358,27 +367,27 @@ class TensorCells(Cells):
             raise TypeError("this loss reads costs but none were given: pass a (C, C) matrix.")
         return self.costs.expected(weights)
 
-    p = Made(lambda cell: cell.softmax.p)
-    q = Made(lambda cell: cell.softmax.q)
-    log_p = Made(lambda cell: cell.softmax.log_p)
-    log_q = Made(lambda cell: cell.softmax.log_q)
+    p = made(lambda cell: cell.softmax.p)
+    q = made(lambda cell: cell.softmax.q)
+    log_p = made(lambda cell: cell.softmax.log_p)
+    log_q = made(lambda cell: cell.softmax.log_q)
 
-    @Made
+    @made
     def error(self) -> Tensor:
         """p − t, of which nothing cancels."""
         return self.p * (1.0 - self.target) - self.q * self.target
 
-    @Made
+    @made
     def top_cost(self) -> Tensor:
         """d_m of the top class m."""
         return self.cost.expand_as(self.softmax.logits).gather(-1, self.softmax.top)
 
-    @Made
+    @made
     def risk(self) -> Tensor:
         """p · D."""
         return self._expected(self.p)
 
-    @Made
+    @made
     def excess(self) -> Tensor:
         """(p − t) · D."""
         return self._expected(self.error)
