@@ -158,7 +158,7 @@ class _Blocks(torch.autograd.Function):
                 values = ctx.rows.whole(logits)
             return torch.autograd.grad(values, logits, upstream, create_graph=True)[0], None
         by_position = upstream.reshape(logits.shape[0], 1, logits.shape[2])
-        return (slopes * by_position).to(logits.dtype), None
+        return cast(Tensor, slopes * by_position).to(logits.dtype), None
 
 
 class Rows:
@@ -443,7 +443,7 @@ class Softmax:
     @Made
     def q(self) -> Tensor:
         """1 − p: the others' sum for the top."""
-        return (1.0 - self.p_others).scatter_(-1, self.top, self.log_q_top.exp())
+        return (1.0 - self.p_others).scatter(-1, self.top, self.log_q_top.exp())
 
     @Made
     def log_p(self) -> Tensor:
@@ -451,9 +451,9 @@ class Softmax:
         common = torch.where(
             self.odds < 0, self.log_p_top - self.lead, self.log_q_top - self.log_total
         )
-        return (self.centred + common).scatter_(-1, self.top, self.log_p_top)
+        return (self.centred + common).scatter(-1, self.top, self.log_p_top)
 
     @Made
     def log_q(self) -> Tensor:
         """log(1 − p)."""
-        return (-self.p_others).log1p().scatter_(-1, self.top, self.log_q_top)
+        return (-self.p_others).log1p().scatter(-1, self.top, self.log_q_top)
