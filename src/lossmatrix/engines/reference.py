@@ -151,14 +151,15 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        logits, slopes = ctx.saved_tensors
+        logits, slopes = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
         (upstream,) = grad_outputs
         if torch.is_grad_enabled():
             with full_precision(logits.device):
                 values = ctx.rows.whole(logits)
-            return torch.autograd.grad(values, logits, upstream, create_graph=True)[0], None
+            (curved,) = torch.autograd.grad(values, logits, upstream, create_graph=True)
+            return curved, None
         by_position = upstream.reshape(logits.shape[0], 1, logits.shape[2])
-        return cast(Tensor, slopes * by_position).to(logits.dtype), None
+        return (slopes * by_position).to(logits.dtype), None
 
 
 class Rows:
