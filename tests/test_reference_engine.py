@@ -127,6 +127,62 @@ def test_blocks_of_rows_give_what_one_block_gives(
     torch.testing.assert_close(with_graph.detach(), whole, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("shape", [(7, 4, 2), (3, 4, 5)], ids=["samples", "cut samples"])
+def test_gradients_of_blocks_are_those_of_the_whole_formula(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under an upstream of its own for every row, with ignored rows that hold no numbers."""
+    monkeypatch.setattr(reference, "BLOCK", 12)  # 3 rows at a time
+    generator = torch.Generator().manual_seed(7)
+    z = torch.randn(shape, dtype=torch.float64, generator=generator)
+    target = torch.randint(4, (shape[0], shape[2]), generator=generator)
+    upstream = torch.rand(target.shape, dtype=torch.float64, generator=generator)
+    target[1, 1], target[2, 0] = -100, -100
+    z[1, :, 1], z[2, 0, 0] = math.nan, math.inf
+    loss, D = lm.CrossEntropy() + lm.CostFocal(), ASYMMETRIC
+    z.requires_grad_()
+    rows = loss(z, target, D, reduction="none", engine="reference")
+    (slopes,) = torch.autograd.grad(rows, z, upstream, create_graph=True)
+    (curved,) = torch.autograd.grad((slopes * slopes).sum(), z)
+
+    def gradient_of(z: Tensor) -> Tensor:
+        def value(z: Tensor) -> Tensor:
+            rows = loss(z, target, D, reduction="none", engine="reference")
+            return (rows * upstream).sum()
+
+        return torch.func.grad(value)(z)  # the formulas on all rows
+
+    expected = gradient_of(z.detach())
+    torch.testing.assert_close(slopes.detach(), expected)
+    (again,) = torch.autograd.grad(
+        loss(z, target, D, reduction="none", engine="reference"), z, upstream
+    )
+    torch.testing.assert_close(again, expected)
+    assert (again.movedim(1, -1)[target == -100] == 0).all()
+    of_squares = torch.func.grad(lambda z: (gradient_of(z) ** 2).sum())(z.detach())
+    torch.testing.assert_close(curved, of_squares)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "loss",
+    [lm.CrossEntropy(), lm.Unlikelihood(), lm.EnergyScore(), lm.DecisionScore(), lm.CostFocal()],
+    ids=repr,
+)
+def test_weights_that_sum_to_zero_over_a_row_are_weights_all_the_same(
+    loss: lm.Loss, smoothing: float
+) -> None:
+    weight = torch.tensor([1.0, -1.0, 2.0, -3.0], dtype=torch.float64)
+    probs = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.6, 0.4], [0.1, 0.2, 0.3, 0.4]])
+    probs = probs.double()
+    z = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    options: dict[str, Any] = {"reduction": "none", "engine": "reference"}
+    got = loss(z, probs, SYMMETRIC, weight=weight, label_smoothing=smoothing, **options)
+    masses = weight * ((1 - smoothing) * probs + smoothing / 4)
+    each = [loss(z, torch.full((3,), i), SYMMETRIC, **options) for i in range(4)]
+    torch.testing.assert_close(got, (torch.stack(each, 1) * masses).sum(1))
+
+
 class Largest(TorchDispatchMode):
     """Watches the numbers made while it is on: the largest tensor, and how many numbers in all."""
 

@@ -128,21 +128,26 @@ def as_dual(number: Dual | Tensor | float, like: Tensor) -> Dual:
     return number if isinstance(number, Dual) else Dual(number + like * 0.0, like * 0.0)
 
 
+class _WithSlopes(Cells):
+    """Cells some of whose words are dual numbers; the others are those of ``cell``."""
+
+    def __init__(self, cell: Cells, **words: Dual) -> None:
+        super().__init__(cell=cell, **words)
+
+    def __getattr__(self, word: str) -> Any:
+        return getattr(self.__dict__["cell"], word)
+
+
 def terms_with_slopes(loss: Loss, cell: Cells) -> tuple[Dual, ...]:
     """Each summand of ``loss`` and its slope h along the one-against-rest logit."""
     pq = cell.p * cell.q
-    dual = Cells(
-        **(
-            vars(cell)
-            | {
-                "top_cost": getattr(cell, "top_cost", None),  # a constant: which class is top stays
-                "p": Dual(cell.p, pq),
-                "q": Dual(cell.q, -pq),
-                "log_p": Dual(cell.log_p, cell.q),
-                "log_q": Dual(cell.log_q, -cell.p),
-                "error": Dual(cell.error, pq),
-            }
-        )
+    dual = _WithSlopes(
+        cell,  # of which top_cost is a constant: which class is top stays
+        p=Dual(cell.p, pq),
+        q=Dual(cell.q, -pq),
+        log_p=Dual(cell.log_p, cell.q),
+        log_q=Dual(cell.log_q, -cell.p),
+        error=Dual(cell.error, pq),
     )
     return tuple(as_dual(each, cell.p) for each in as_tuple(loss.term(dual)))
 

@@ -59,9 +59,9 @@ class _Apart:
 
     def __init__(self, softmax: Softmax) -> None:
         self.softmax = softmax
-        classes = torch.arange(softmax.x.shape[-1], device=softmax.x.device)
+        classes = torch.arange(softmax.centred.shape[-1], device=softmax.centred.device)
         self.is_top = softmax.top == classes
-        others = softmax.x.masked_fill(self.is_top, -torch.inf)
+        others = softmax.centred.masked_fill(self.is_top, -torch.inf)
         alone = (others == -torch.inf).all(-1, keepdim=True)  # no other class is possible
         self.s = others.masked_fill(alone, 0.0).softmax(-1).masked_fill(self.is_top | alone, 0.0)
         self.p_top, self.q_top = (each.gather(-1, softmax.top) for each in (softmax.p, softmax.q))
@@ -143,7 +143,8 @@ def _sums(loss: Loss, cells: Cells) -> _RowSums:
 
 def _hessian(term: Term, plain: Softmax, target: Tensor, sample: Tensor) -> Tensor:
     """∂²/∂z∂z of one term off the diagonal, (n, C, C)."""
-    x, costs = plain.x, None if term.costs is None else term.costs.to(dtype=plain.x.dtype)
+    x = plain.centred
+    costs = None if term.costs is None else term.costs.to(dtype=x.dtype)
     classes = torch.arange(x.shape[-1], device=x.device)
     truth = (target.unsqueeze(-1) == classes).to(x.dtype)
     cost = torch.zeros_like(x)

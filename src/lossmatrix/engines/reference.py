@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The reference engine: plain PyTorch on whole tensors; it defines what is correct.
+"""The reference engine: plain PyTorch; it defines what is correct.
 
-It runs the formulas of the losses on (rows, C) tensors and leaves differentiation to autograd, of
-any order, in any dtype, on any device. With a graph it keeps about twenty tensors of the logits'
-size. Where no graph is needed it works through blocks of rows and keeps a few million numbers.
+It runs the formulas of the losses on (rows, C) tensors and leaves differentiation to autograd, in
+any dtype, on any device. Losses of rows do not depend on each other, so blocks of rows are visited
+one after the other, and each leaves its losses and, where the logits need it, its gradient: what a
+block keeps meanwhile is small and stays in the cache. Where autograd must see the formulas
+themselves (higher derivatives, function transforms, forward mode, traced graphs, costs that require
+a gradient) they are run on all rows at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import full_precision
@@ -19,7 +25,8 @@ from lossmatrix.losses import Cells, Loss, Term
 from lossmatrix.losses.base import as_tuple
 from lossmatrix.problem import Problem, check_range, class_weights, reduce
 
-BLOCK = 2**20  # logits per block of rows when no graph is needed
+BLOCK = 2**18  # logits of a block of rows: small enough for caches, and worth the calls
+DEVICE_BLOCK = 2**24  # on other devices, which a small block would not keep busy
 
 
 def prepare(problem: Problem) -> Reference:
@@ -50,101 +57,250 @@ class Reference:
 
 def gradient(problem: Problem, upstream: Tensor) -> Tensor:
     """The gradient of a problem's logits, which has derivatives of every order itself."""
-    value = run(problem)
+    value = run(problem, whole=True)
     (slopes,) = torch.autograd.grad(
         value, problem.given, upstream.to(value.dtype).reshape(value.shape), create_graph=True
     )
     return slopes
 
 
-def run(problem: Problem) -> Tensor:
-    """The reduced loss of a problem."""
-    batch, num_classes, positions = problem.shape
+def run(problem: Problem, whole: bool = False) -> Tensor:
+    """The reduced loss of a problem; autograd sees the formulas themselves if it is ``whole``."""
     with full_precision(problem.given.device):
-        logits = problem.logits.movedim(1, -1).reshape(batch * positions, num_classes)
-        if problem.soft:
-            kept, factors = None, None
-            target = problem.target.movedim(1, -1).reshape(batch * positions, num_classes)
-        else:
+        factors = None
+        if not problem.soft:
             check_range(problem)
-            kept = problem.target.reshape(-1) != problem.options.ignore_index
-            target = torch.where(kept, problem.target.reshape(-1), 0).long()
             factors = class_weights(problem)
-        losses = torch.cat(
-            [
-                _row_losses(problem, logits[rows], target[rows], rows)
-                for rows in _blocks(problem, len(logits))
-            ]
-        )
-        if kept is not None:
+        rows = Rows(problem)
+        if whole or _needs_formulas(problem):
+            losses = rows.whole(problem.logits)
+        elif problem.wants_gradient:
+            losses = cast(Tensor, _Blocks.apply(problem.logits, rows))  # pyright: ignore
+        else:
+            parts = _parts(problem)
+            losses = torch.cat([rows.losses(rows.of(problem.logits, part), part) for part in parts])
+        if not problem.soft:
+            kept = problem.target.reshape(-1) != problem.options.ignore_index
             losses = torch.where(kept, losses, 0.0)
         return reduce(problem, losses, factors)
 
 
-def _blocks(problem: Problem, num_rows: int) -> list[slice]:
-    """Slices of rows that bound the memory; one slice where a graph or a trace is needed.
+def _needs_formulas(problem: Problem) -> bool:
+    """Whether autograd, a function transform or a trace must see the formulas themselves."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():  # pyright: ignore
+        return True
+    if forward_ad._current_level >= 0:  # pyright: ignore  # −1 where no tensor has a tangent
+        return True
+    terms = problem.bound.terms
+    tables = [t for each in terms if each.costs is not None for t in each.costs.tables.values()]
+    weight = problem.options.weight
+    constants = [problem.given_target, *tables, *(() if weight is None else (weight,))]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in constants):
+        return True
+    return any(type(t) not in (Tensor, torch.nn.Parameter) for t in (problem.given, *constants))
+
+
+# --- blocks of rows ------------------------------------------------------------------------------
+
+Part = tuple[slice, slice]  # samples, and positions in each: rows that follow one another
+
+
+def _parts(problem: Problem) -> Iterator[Part]:
+    """All rows in order, a few at a time.
 
     A matrix per sample is not cut: it answers for all samples at once and is larger anyway.
     """
-    size = max(1, BLOCK // max(1, problem.shape[1]))
-    inputs = (problem.given, problem.target, *_tables(problem.bound.terms))
-    graph = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    whole = any(isinstance(term.costs, PerExample) for term in problem.bound.terms)
-    if graph or whole or num_rows <= size or torch.compiler.is_compiling():
-        return [slice(0, num_rows)]
-    return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
+    samples, num_classes, positions = problem.shape
+    block = BLOCK if problem.given.device.type == "cpu" else DEVICE_BLOCK
+    size = max(1, block // max(1, num_classes))
+    uncut = any(isinstance(term.costs, PerExample) for term in problem.bound.terms)
+    if uncut or samples * positions <= size:
+        yield slice(0, samples), slice(0, positions)
+    elif positions > size:
+        for sample in range(samples):
+            for start in range(0, positions, size):
+                yield slice(sample, sample + 1), slice(start, min(start + size, positions))
+    else:
+        step = size // positions
+        for start in range(0, samples, step):
+            yield slice(start, min(start + step, samples)), slice(0, positions)
 
 
-def _tables(terms: tuple[Term, ...]) -> list[Tensor]:
-    return [t for term in terms if term.costs is not None for t in term.costs.tables.values()]
+class _Blocks(torch.autograd.Function):
+    """The losses of all rows; the gradient of each row's own loss is made with it, block by block.
+
+    Derivatives of that gradient are those of the formulas on all rows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, rows: Rows) -> Tensor:
+        slopes = torch.empty(logits.shape, dtype=rows.dtype, device=logits.device)
+        losses: list[Tensor] = []
+        for part in _parts(rows.problem):
+            block = rows.of(logits.detach(), part).requires_grad_()
+            with torch.enable_grad():
+                values = rows.losses(block, part)
+                (slope,) = torch.autograd.grad(values.sum(), block)
+            samples, positions = part
+            here = slopes[samples, :, positions]
+            here.copy_(slope.reshape(len(here), here.shape[-1], here.shape[1]).movedim(-1, 1))
+            losses.append(values.detach())
+        ctx.save_for_backward(logits, slopes)
+        ctx.rows = rows
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        logits, slopes = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
+        (upstream,) = grad_outputs
+        if torch.is_grad_enabled():
+            with full_precision(logits.device):
+                values = ctx.rows.whole(logits)
+            (curved,) = torch.autograd.grad(values, logits, upstream, create_graph=True)
+            return curved, None
+        by_position = upstream.reshape(logits.shape[0], 1, logits.shape[2])
+        return (slopes * by_position).to(logits.dtype), None
 
 
-def _row_losses(problem: Problem, logits: Tensor, target: Tensor, rows: slice) -> Tensor:
-    """Loss of every row of a block, (n,), before weights per sample."""
-    dtype = problem.compute_dtype
-    logits = logits.to(dtype)
-    weight = None if problem.options.weight is None else problem.options.weight.to(dtype)
-    masses, factor = None, None
-    if not problem.soft:
-        # an ignored row may hold anything; its logits must not reach the gradient
-        ignored = (problem.target.reshape(-1)[rows] == problem.options.ignore_index).unsqueeze(-1)
-        logits = torch.where(ignored, 0.0, logits)
-        if weight is not None:
-            factor = weight[target]
-    if problem.soft or problem.options.label_smoothing > 0:
-        masses = target.to(dtype) if problem.soft else _one_hot(target, logits)
-        masses = torch.lerp(
-            masses, torch.full_like(masses, 1 / logits.shape[-1]), problem.options.label_smoothing
+class Rows:
+    """The rows of a problem, sample by sample and position by position, and their losses."""
+
+    def __init__(self, problem: Problem) -> None:
+        device = problem.given.device
+        self.problem, self.dtype = problem, problem.compute_dtype
+        unseen = device.type != "cpu" or _needs_formulas(problem)
+        ignored = problem.target == problem.options.ignore_index
+        self.ignores = not problem.soft and (unseen or bool(ignored.any()))
+        self.terms = tuple(
+            term
+            if term.costs is None
+            else replace(term, costs=term.costs.to(device, problem.compute_dtype))
+            for term in problem.bound.terms
+            if term.scale != 0
         )
+        weight = problem.options.weight
+        self.weight = None if weight is None else weight.to(self.dtype)
+        self.signed = weight is not None and (unseen or bool((weight < 0).any()))
+
+    def of(self, tensor: Tensor, part: Part) -> Tensor:
+        """The rows (n, C) of a part of a tensor (B, C, P)."""
+        samples, positions = part
+        some = tensor[samples, :, positions].movedim(1, -1)
+        return some.reshape(-1, tensor.shape[1]).to(self.dtype)
+
+    def whole(self, logits: Tensor) -> Tensor:
+        """The losses of all rows, (B·P,), before weights per sample."""
+        part = slice(0, logits.shape[0]), slice(0, logits.shape[2])
+        return self.losses(self.of(logits, part), part)
+
+    def losses(self, logits: Tensor, part: Part) -> Tensor:
+        """The losses of the rows of a part, (n,), before weights per sample."""
+        samples, positions = part
+        options, num_classes = self.problem.options, logits.shape[-1]
+        start = samples.start * self.problem.shape[2] + positions.start
+        sample = torch.arange(start, start + len(logits), device=logits.device)
+        factor = None
+        if self.problem.soft:
+            masses = self.of(self.problem.target, part)
+            if options.label_smoothing > 0:
+                masses = torch.lerp(
+                    masses, torch.full_like(masses, 1 / num_classes), options.label_smoothing
+                )
+            masses = masses if self.weight is None else masses * self.weight
+            truth = Mixture(masses, self.signed)
+        else:
+            target = self.problem.target[samples, positions].reshape(-1)
+            if self.ignores:  # such a row may hold anything; its logits must not reach the gradient
+                ignored = target == options.ignore_index
+                logits = torch.where(ignored.unsqueeze(-1), 0.0, logits)
+                target = torch.where(ignored, 0, target)
+            target = target.long()
+            if self.weight is not None:
+                factor = self.weight[target]
+            if options.label_smoothing > 0:
+                truth = Smoothed(target, self.weight, options.label_smoothing, logits, self.signed)
+                factor = None
+            else:
+                truth = Index(target)
+        total = logits.new_zeros(len(logits))
+        softmax = Softmax(logits)
+        for term in self.terms:
+            total = total + term.scale * truth.losses(term, softmax, sample)
+        return total if factor is None else total * factor
+
+
+# --- what is true --------------------------------------------------------------------------------
+
+
+class Index:
+    """The truth of a row is a class."""
+
+    def __init__(self, index: Tensor) -> None:
+        self.index = index
+
+    def losses(self, term: Term, softmax: Softmax, sample: Tensor) -> Tensor:
+        """The loss of one term, (n,)."""
+        x = softmax.logits
+        cost = x.new_zeros(())
+        if term.costs is not None:
+            cost = term.costs.row(self.index, sample).to(x.dtype)
+        target = one_hot(self.index, x)
+        return _formula(term.loss, cells_of(term.loss, softmax, target, cost, term.costs))
+
+
+class Mixture:
+    """The truth of a row is every class with its mass."""
+
+    def __init__(self, masses: Tensor, signed: bool = False) -> None:
+        self.masses, self.signed = masses, signed  # (n, C), and whether one may be below 0
+        self.mass = masses.sum(-1, keepdim=True)
+        self.shares = masses / torch.where(self.mass == 0, 1.0, self.mass)
+
+    def expected(self, costs: CostMatrix, sample: Tensor) -> Tensor:
+        """What deciding is expected to cost, (n, K)."""
+        del sample
+        return costs.expected(self.shares)
+
+    def losses(self, term: Term, softmax: Softmax, sample: Tensor) -> Tensor:
+        """The loss of one term, (n,)."""
+        if not term.loss.linear_in_truth:
+            truths = (torch.full_like(sample, i) for i in range(self.masses.shape[-1]))
+            each = [Index(truth).losses(term, softmax, sample) for truth in truths]
+            return (torch.stack(each, -1) * self.masses).sum(-1)
+        if self.signed:  # apart from each other: what sums to 0 has no shares
+            below = self.masses < 0
+            parts = [Mixture(self.masses.masked_fill(part, 0.0)) for part in (below, ~below)]
+            return torch.stack([part.losses(term, softmax, sample) for part in parts]).sum(0)
+        cost = softmax.logits.new_zeros(())
+        if term.costs is not None:
+            cost = self.expected(term.costs, sample)
+        cells = cells_of(term.loss, softmax, self.shares, cost, term.costs)
+        return self.mass.squeeze(-1) * _formula(term.loss, cells)
+
+
+class Smoothed(Mixture):
+    """The truth of a row is a class, less the share that is spread over all of them."""
+
+    def __init__(
+        self, index: Tensor, weight: Tensor | None, smoothing: float, like: Tensor, signed: bool
+    ) -> None:
+        masses = torch.lerp(
+            one_hot(index, like), torch.full_like(like, 1 / like.shape[-1]), smoothing
+        )
+        spread = like.new_full((like.shape[-1],), smoothing / like.shape[-1])
+        own = like.new_full((len(like), 1), 1 - smoothing)
         if weight is not None:
-            masses, factor = masses * weight, None
-    sample = torch.arange(rows.start, rows.stop, device=logits.device)
-    total = logits.new_zeros(len(logits))
-    plain = Softmax(logits)
-    for term in problem.bound.terms:
-        if term.scale != 0:
-            total = total + term.scale * _term_losses(term, plain, target, masses, sample)
-    return total if factor is None else total * factor
+            masses, spread, own = masses * weight, spread * weight, own * weight[index, None]
+        super().__init__(masses, signed)
+        self.index, self.spread, self.own = index, spread, own
 
-
-def _term_losses(
-    term: Term, softmax: Softmax, target: Tensor, masses: Tensor | None, sample: Tensor
-) -> Tensor:
-    """Loss of one term at class indices, or at the ``masses`` of all classes, (n,)."""
-    x = softmax.x
-    costs = None if term.costs is None else term.costs.to(x.device, x.dtype)
-    if masses is None:
-        cost = x.new_zeros(()) if costs is None else costs.row(target, sample).to(x.dtype)
-        return _formula(term.loss, cells_of(term.loss, softmax, _one_hot(target, x), cost, costs))
-    if term.loss.linear_in_truth:
-        # a row's masses are its weight times what they are of it, whose sum is 1
-        weight = masses.sum(-1)
-        shares = masses / torch.where(weight == 0, 1.0, weight).unsqueeze(-1)
-        cost = x.new_zeros(()) if costs is None else costs.expected(shares)
-        return weight * _formula(term.loss, cells_of(term.loss, softmax, shares, cost, costs))
-    truths = (torch.full_like(sample, i) for i in range(masses.shape[-1]))
-    each = [_term_losses(term, softmax, truth, None, sample) for truth in truths]
-    return (torch.stack(each, -1) * masses).sum(-1)
+    def expected(self, costs: CostMatrix, sample: Tensor) -> Tensor:
+        """The row of the class, and what all classes have in common."""
+        if isinstance(costs, PerExample):
+            return costs.expected(self.shares)
+        mass = torch.where(self.mass == 0, 1.0, self.mass)
+        row = costs.row(self.index, sample).to(self.own.dtype)
+        return row * (self.own / mass) + costs.expected(self.spread) / mass
 
 
 def _formula(loss: Loss, cells: Cells) -> Tensor:
@@ -152,14 +308,42 @@ def _formula(loss: Loss, cells: Cells) -> Tensor:
     return loss.loss(*(total.sum(-1) for total in as_tuple(loss.term(cells))))
 
 
+def one_hot(index: Tensor, like: Tensor) -> Tensor:
+    """1 at a class of every row, 0 elsewhere."""
+    return torch.zeros_like(like).scatter(-1, index.unsqueeze(-1), 1.0)
+
+
+# --- the words of formulas -----------------------------------------------------------------------
+
+
+class Made:
+    """A property that is made when it is first asked for, in traced graphs too."""
+
+    def __init__(self, make: Callable[[Any], Tensor]) -> None:
+        self.make, self.__doc__ = make, make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Tensor:
+        if self.name not in instance.made:
+            instance.made[self.name] = self.make(instance)
+        return instance.made[self.name]
+
+
+def made(make: Callable[[Any], Tensor]) -> Any:
+    """The same where ``Cells`` declares a tensor."""
+    return Made(make)
+
+
 def cells_of(
     loss: Loss, softmax: Softmax, target: Tensor, cost: Tensor, costs: CostMatrix | None
 ) -> Cells:
     """What a formula sees: the classes, after their margin, or the decisions."""
-    cells = TensorCells(softmax, target, cost, costs)
     margin = loss.margin(cost, target)
     if margin is not None:
-        return TensorCells(Softmax(softmax.x + margin), target, cost, costs)
+        softmax = Softmax(softmax.centred + margin)
+    cells = TensorCells(softmax, target, cost, costs)
     if type(loss).logits is Loss.logits:
         return cells
     risk, excess = cells.risk, cells.excess
@@ -170,13 +354,13 @@ def cells_of(
 
 
 class TensorCells(Cells):
-    """The words of a formula on tensors, the dear ones made when they are asked for."""
+    """The words of a formula on tensors."""
 
     def __init__(
         self, softmax: Softmax, target: Tensor, cost: Tensor, costs: CostMatrix | None
     ) -> None:
         self.softmax, self.target, self.cost, self.costs = softmax, target, cost, costs
-        self.p, self.q, self.log_p, self.log_q = softmax.p, softmax.q, softmax.log_p, softmax.log_q
+        self.made: dict[str, Tensor] = {}
 
     def _expected(self, weights: Tensor) -> Tensor:
         """``weights`` · D, (n, C) → (n, K)."""
@@ -184,56 +368,93 @@ class TensorCells(Cells):
             raise TypeError("this loss reads costs but none were given: pass a (C, C) matrix.")
         return self.costs.expected(weights)
 
-    @property
-    def error(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+    p = made(lambda cell: cell.softmax.p)
+    q = made(lambda cell: cell.softmax.q)
+    log_p = made(lambda cell: cell.softmax.log_p)
+    log_q = made(lambda cell: cell.softmax.log_q)
+
+    @made
+    def error(self) -> Tensor:
         """p − t, of which nothing cancels."""
         return self.p * (1.0 - self.target) - self.q * self.target
 
-    @property
-    def top_cost(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+    @made
+    def top_cost(self) -> Tensor:
         """d_m of the top class m."""
-        return self.cost.expand_as(self.p).gather(-1, self.softmax.top)
+        return self.cost.expand_as(self.softmax.logits).gather(-1, self.softmax.top)
 
-    @property
-    def risk(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+    @made
+    def risk(self) -> Tensor:
         """p · D."""
         return self._expected(self.p)
 
-    @property
-    def excess(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+    @made
+    def excess(self) -> Tensor:
         """(p − t) · D."""
         return self._expected(self.error)
 
 
-def _one_hot(target: Tensor, like: Tensor) -> Tensor:
-    classes = torch.arange(like.shape[-1], device=like.device)
-    return (target.unsqueeze(-1) == classes).to(like.dtype)
-
-
 class Softmax:
-    """p, 1 − p and their logarithms, each to full relative precision.
+    """p, 1 − p and their logarithms, each to full relative precision, and so are their slopes.
 
-    With the top class m at the origin, x ≤ 0, let o = log Σ_{j≠m} exp x_j be the log odds against
-    it. Then log p_m = log sigmoid(−o) and log q_m = log sigmoid(o), where log sigmoid loses no
-    digits at either end; any other class has p ≤ ½, so there log p_j = x_j + log p_m and
-    q_j = 1 − p_j are exact as they stand. ``−log(1 − softmax)`` would be ∞ from a gap of 17 on.
+    Let m be the top class and the largest *other* logit the origin: then u_j ≤ 0 for j ≠ m, the
+    top leads by g ≥ 0, and S = Σ_{j≠m} exp u_j ≥ 1 neither overflows nor underflows. With the log
+    odds o = log S − g of the others against the top
+
+        log p_m = log sigmoid(−o)    log q_m = log sigmoid(o)    p_j = q_m · exp(u_j) / S,
+
+    where log sigmoid loses no digits at either end. Any class j ≠ m has p_j ≤ ½, so that q_j and
+    log q_j are 1 − p_j and its logarithm as they stand. And log p_j = u_j − log(exp g + S), which
+    is −g + log p_m, or −log S + log q_m: the one whose slope does not cancel is taken.
+    ``−log(1 − softmax)`` would be ∞ from a gap of 17 on.
     """
 
     def __init__(self, logits: Tensor) -> None:
-        self.top = top = logits.argmax(-1, keepdim=True)
-        is_top = top == torch.arange(logits.shape[-1], device=logits.device)
-        # the fill makes the top's slope −Σ of the others', in which nothing cancels
-        self.x = (logits - logits.gather(-1, top)).masked_fill(is_top, 0.0)
-        others = self.x.masked_fill(is_top, -torch.inf)
-        alone = (others == -torch.inf).all(-1, keepdim=True)  # C = 1, or all others are masked
-        others = others.masked_fill(alone, 0.0)
-        second = others.detach().amax(-1, keepdim=True)  # or exp(x − logsumexp) rounds at 10⁴
-        against = second + (others - second).logsumexp(-1, keepdim=True)
-        against = against.masked_fill(alone, -torch.inf)
-        log_sigmoid = torch.nn.functional.logsigmoid
-        self.log_p = self.x + log_sigmoid(-against)
-        self.p = self.log_p.exp()
-        rest = self.p.masked_fill(is_top, 0.0)
-        log_q_top = log_sigmoid(against)
-        self.log_q = torch.where(is_top, log_q_top, (-rest).log1p())
-        self.q = torch.where(is_top, log_q_top.exp(), 1.0 - rest)
+        self.logits = logits
+        self.made: dict[str, Tensor] = {}
+        self.top = logits.detach().argmax(-1, keepdim=True)
+        others = logits.scatter(-1, self.top, -torch.inf)
+        second = others.detach().amax(-1, keepdim=True)
+        self.second = second.masked_fill(second == -torch.inf, 0.0)  # C = 1, or all are masked
+        self.others = (others - self.second).exp()  # exp(u) of the others and 0 for the top
+        total = self.others.sum(-1, keepdim=True)
+        alone = total == 0
+        self.total = total.masked_fill(alone, 1.0)  # S
+        self.log_total = self.total.log()
+        self.lead = logits.gather(-1, self.top) - self.second  # g
+        self.odds = (self.log_total - self.lead).masked_fill(alone, -torch.inf)  # o
+        self.log_p_top = torch.nn.functional.logsigmoid(-self.odds)
+        self.log_q_top = torch.nn.functional.logsigmoid(self.odds)
+
+    @property
+    def centred(self) -> Tensor:
+        """The logits less the second largest."""
+        return self.logits - self.second
+
+    @Made
+    def p_others(self) -> Tensor:
+        """p of the others and 0 for the top."""
+        return self.others * (self.log_q_top.exp() / self.total)
+
+    @Made
+    def p(self) -> Tensor:
+        """p."""
+        return self.p_others.scatter(-1, self.top, self.log_p_top.exp())
+
+    @Made
+    def q(self) -> Tensor:
+        """1 − p: the others' sum for the top."""
+        return (1.0 - self.p_others).scatter(-1, self.top, self.log_q_top.exp())
+
+    @Made
+    def log_p(self) -> Tensor:
+        """log p."""
+        common = torch.where(
+            self.odds < 0, self.log_p_top - self.lead, self.log_q_top - self.log_total
+        )
+        return (self.centred + common).scatter(-1, self.top, self.log_p_top)
+
+    @Made
+    def log_q(self) -> Tensor:
+        """log(1 − p)."""
+        return (-self.p_others).log1p().scatter(-1, self.top, self.log_q_top)

@@ -92,8 +92,7 @@ def growth(weight: Tensor | StandIn, log_weight: Tensor, exponent: Tensor) -> Te
     small weight may have an exponent whose exponential is no number any more.
     """
     if isinstance(weight, Tensor):
-        large = exponent > 1.0
-        direct = weight * exponent.where(~large, 0.0).expm1()
-        joined = (log_weight + exponent).where(large, 0.0).exp() - weight
-        return torch.where(large, joined, direct)
+        direct = weight * exponent.clamp(max=1.0).expm1()
+        joined = (log_weight + exponent).exp() - weight
+        return torch.where(exponent > 1.0, joined, direct)
     return cast(Tensor, weight.grown_by(log_weight, exponent))
