@@ -114,10 +114,6 @@ class PerExample(TableCosts):
             raise ValueError("PerExample costs belong to samples: say which, row(target, sample).")
         return self._table[sample] if self._rows_only else self._table[sample, target]
 
-    def rows_in_order(self, start: int, stop: int) -> Tensor | None:
-        """The rows of the samples start … stop − 1, not copied; None where they ask for truths."""
-        return self._table[start:stop] if self._rows_only else None
-
     def _row_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every row there is; where its truth is not known, no class is marked."""
         table, truth = self._table, torch.zeros((), dtype=torch.bool, device=self._device)

@@ -552,10 +552,9 @@ def _rows(
     """The row of costs of each sample of a block, (rows, K)."""
     positions = visit.sizes[2]
     if isinstance(costs, PerExample) and target.shape[1] == positions:
-        first = (b.start or 0) * positions
-        rows = costs.rows_in_order(first, first + target.numel())
-        if rows is not None:  # as they are: copying them takes as long as reading the logits
-            return rows.to(dtype).contiguous()
+        first, table = (b.start or 0) * positions, costs.tables["table"]
+        if table.dim() == 2:  # as they are: copying them takes as long as reading the logits
+            return table[first : first + target.numel()].to(dtype).contiguous()
     truth = torch.where(target != visit.ignore_index, target, 0).long()
     sample = torch.arange(truth.shape[0])[:, None] + (b.start or 0)
     sample = sample * positions + (p.start or 0) + torch.arange(truth.shape[1])
