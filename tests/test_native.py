@@ -303,6 +303,45 @@ def test_a_loss_of_ones_own_is_compiled_on_first_use(
             torch.testing.assert_close(mine, truth, rtol=1e-5, atol=1e-5)
 
 
+@dataclass(frozen=True)
+class Brier(lm.Loss):
+    """Σ_j (p_j − t_j)² of a class: p² − 2 p t + t, of which p² has no probability of a truth."""
+
+    reads = None
+    decides = "bayes"
+    convex = False
+    linear_in_truth = True
+
+    def term(self, cell: lm.Cells) -> Tensor:
+        return cell.p * cell.p - 2.0 * cell.p * cell.target + cell.target
+
+
+@pytest.mark.parametrize("num_classes", [5, 60])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2], ids=["probabilities", "smoothing"])
+def test_weighted_probabilities_weigh_what_no_probability_multiplies(
+    num_classes: int, smoothing: float
+) -> None:
+    # Σ_i w_i t_i ℓ(z; i), term by term, in the words of the definition
+    logits, target = problem(num_classes, "rows", 2.0)
+    logits = logits[:8].requires_grad_()
+    weight = 0.3 + torch.arange(num_classes, dtype=torch.float64) / num_classes
+    truth = torch.rand(8, num_classes, dtype=torch.float64).softmax(1)
+    given = truth if smoothing == 0 else target[:8].clamp(min=0)
+    if smoothing:
+        truth = torch.nn.functional.one_hot(given, num_classes) * (1 - smoothing)
+        truth = truth + smoothing / num_classes
+    criterion = lm.Criterion(
+        Brier(), weight=weight, label_smoothing=smoothing, reduction="sum", engine="native"
+    )
+    p = logits.softmax(1)
+    each = (p.unsqueeze(1) - torch.eye(num_classes, dtype=torch.float64)).square().sum(2)
+    exact = (weight * truth * each).sum()
+    value = criterion(logits, given)
+    torch.testing.assert_close(value, exact)
+    ours, theirs = (torch.autograd.grad(v, logits)[0] for v in (value, exact))
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_without_a_compiler_auto_uses_the_reference_and_native_says_why(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

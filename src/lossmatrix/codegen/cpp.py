@@ -46,6 +46,7 @@ def _body(formula: Arithmetic) -> str:
     names = formula.names
     flags = [flag for flag in FLAGS if getattr(formula, flag)]
     flags += ["soft"] if formula.kind is SOFT else []
+    flags += ["shares"] if formula.shares else []
     flags += ["decisions"] if formula.kind is DECISIONS else []
     flags += ["risk"] if formula.risk else []
     flags += ["excess"] if "k.x" in names else []

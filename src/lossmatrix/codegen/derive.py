@@ -189,6 +189,15 @@ class Arithmetic:
         return all(_is_multiple_of_p(each) for each in (*self.terms, self.grad_term))
 
     @property
+    def shares(self) -> bool:
+        """Whether probabilities have to add up to 1: weighted ones do not.
+
+        They need not where every product has one of them, or a cost that is expected of them.
+        """
+        symbols = (*self.terms, self.grad_term)
+        return self.kind is SOFT and (self.risk or not all(map(_is_of_first_degree, symbols)))
+
+    @property
     def names(self) -> set[str]:
         """Every name that the symbols mention."""
         one = (self.margin, self.margin_truth, self.grad_term, self.grad_term_truth)
@@ -433,6 +442,21 @@ def _is_multiple_of_p(symbol: Symbol) -> bool:
     """Whether the symbol is p times what p, 1 − p and their logarithms have no part in."""
     p = name("k.p")
     return not ((symbol / p).names & {"k.p", "k.q", "k.lp", "k.lq"})
+
+
+def _is_of_first_degree(symbol: Symbol) -> bool:
+    """Whether the symbol is a multiple of the probabilities of the truths, which costs are, too."""
+    return all(
+        sum(
+            power
+            for atom, power in factors
+            if atom.name == "k.t"
+            or atom.name.startswith("k.c[")
+            or (atom.function == "weigh" and _is_of_first_degree(atom.arguments[0]))
+        )
+        == 1
+        for factors, _ in symbol.products
+    )
 
 
 def _vanishes(symbol: Symbol) -> bool:

@@ -508,9 +508,9 @@ struct formula_9c5b9a79b288 : Defaults<formula_9c5b9a79b288> {
     }
 };
 
-struct formula_8745850f30cc : Defaults<formula_8745850f30cc> {
+struct formula_f4b1476ca591 : Defaults<formula_f4b1476ca591> {
     static constexpr int totals = 1, streams = 0;
-    static constexpr bool one_visit = true, soft = true, risk = true;
+    static constexpr bool one_visit = true, soft = true, shares = true, risk = true;
     template <class V, class T>
     static INLINE void terms(const Cell<V>& k, const T* a, V* out) {
         out[0] = V(-1.0) * V(a[0]) * weigh(k.t, k.lp);
@@ -1417,5 +1417,5 @@ struct curvature_dbd3a57f50b1 {
 
 }  // namespace LOSSMATRIX_ISA
 
-#define LOSSMATRIX_FORMULAS(each) each(formula_e58a3e0934fc, formula_e58a3e0934fc) each(formula_47d3f4496818, formula_47d3f4496818) each(formula_dcf363e2f1cf, formula_dcf363e2f1cf) each(formula_166181880599, formula_166181880599) each(formula_d3ab1ba0fe5d, formula_d3ab1ba0fe5d) each(formula_6b8e238caa4c, formula_6b8e238caa4c) each(formula_55aa3cf8bc3f, formula_55aa3cf8bc3f) each(formula_04458a406dbe, formula_04458a406dbe) each(formula_891667925fff, formula_891667925fff) each(formula_7521b6973fbf, formula_7521b6973fbf) each(formula_c50088c90d41_967d7e2e6f99, formula_c50088c90d41, formula_967d7e2e6f99) each(formula_c50088c90d41, formula_c50088c90d41) each(formula_967d7e2e6f99, formula_967d7e2e6f99) each(formula_593f74d2f460, formula_593f74d2f460) each(formula_f6f6d14f71c4, formula_f6f6d14f71c4) each(formula_19f37289985e, formula_19f37289985e) each(formula_7c45f280fce0, formula_7c45f280fce0) each(formula_ed335be5d38b_967d7e2e6f99, formula_ed335be5d38b, formula_967d7e2e6f99) each(formula_ed335be5d38b, formula_ed335be5d38b) each(formula_33a15ae04e26, formula_33a15ae04e26) each(formula_dfa8475c1b78, formula_dfa8475c1b78) each(formula_9c5b9a79b288, formula_9c5b9a79b288) each(formula_8745850f30cc_967d7e2e6f99, formula_8745850f30cc, formula_967d7e2e6f99) each(formula_8745850f30cc, formula_8745850f30cc)
+#define LOSSMATRIX_FORMULAS(each) each(formula_e58a3e0934fc, formula_e58a3e0934fc) each(formula_47d3f4496818, formula_47d3f4496818) each(formula_dcf363e2f1cf, formula_dcf363e2f1cf) each(formula_166181880599, formula_166181880599) each(formula_d3ab1ba0fe5d, formula_d3ab1ba0fe5d) each(formula_6b8e238caa4c, formula_6b8e238caa4c) each(formula_55aa3cf8bc3f, formula_55aa3cf8bc3f) each(formula_04458a406dbe, formula_04458a406dbe) each(formula_891667925fff, formula_891667925fff) each(formula_7521b6973fbf, formula_7521b6973fbf) each(formula_c50088c90d41_967d7e2e6f99, formula_c50088c90d41, formula_967d7e2e6f99) each(formula_c50088c90d41, formula_c50088c90d41) each(formula_967d7e2e6f99, formula_967d7e2e6f99) each(formula_593f74d2f460, formula_593f74d2f460) each(formula_f6f6d14f71c4, formula_f6f6d14f71c4) each(formula_19f37289985e, formula_19f37289985e) each(formula_7c45f280fce0, formula_7c45f280fce0) each(formula_ed335be5d38b_967d7e2e6f99, formula_ed335be5d38b, formula_967d7e2e6f99) each(formula_ed335be5d38b, formula_ed335be5d38b) each(formula_33a15ae04e26, formula_33a15ae04e26) each(formula_dfa8475c1b78, formula_dfa8475c1b78) each(formula_9c5b9a79b288, formula_9c5b9a79b288) each(formula_f4b1476ca591_967d7e2e6f99, formula_f4b1476ca591, formula_967d7e2e6f99) each(formula_f4b1476ca591, formula_f4b1476ca591)
 #define LOSSMATRIX_CURVATURES(each) each(curvature_baeecdfac9ef) each(curvature_e892d446c4b3) each(curvature_c4259058038a) each(curvature_1d593e5deb74) each(curvature_193bf2e586c6) each(curvature_fdc430f57c86) each(curvature_5884fc4121f8) each(curvature_b06cb05714c1) each(curvature_371933ddbeb4) each(curvature_9a0dfcc4860a) each(curvature_16c511c46774) each(curvature_dbd3a57f50b1)

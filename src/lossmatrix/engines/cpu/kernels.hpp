@@ -36,7 +36,7 @@ template <class V> struct Cell {
 // margin, no terms.
 template <class F> struct Defaults {
     static constexpr bool has_margin = false, one_visit = false, expensive_grad = false, zero_at_p0 = false,
-                          only_target = false, soft = false, decisions = false, risk = false,
+                          only_target = false, soft = false, shares = false, decisions = false, risk = false,
                           excess = false, top_costs = false;
 #define ZERO(name, ...)                                                  \
     template <class V, class T> static INLINE V name(__VA_ARGS__) { return V(T(0)); }
@@ -890,7 +890,7 @@ template <class F, class G, class T> struct Run {
     }
 
     // Probabilities t_j = probability · keep_j + base_j, or keep_y at the truth in place of the first.
-    // Formulas that read risks are given shares of 1; the answer is what their loss is multiplied by.
+    // Some formulas are given shares of 1; the answer is what their loss is multiplied by.
     T target_row(Place at, int64_t y, T* to) const {
         int64_t n = t.classes;
         if (t.probs) {
@@ -901,7 +901,7 @@ template <class F, class G, class T> struct Run {
             for (int64_t j = 0; j < n; ++j) to[j] = base_of(j);
             to[y] += keep_of(y);
         }
-        if (!F::risk) return T(1);
+        if (!F::shares) return T(1);
         T sum(0);
         for (int64_t j = 0; j < n; ++j) sum += to[j];
         for (int64_t j = 0; sum != 0 && j < n; ++j) to[j] /= sum;
@@ -916,7 +916,7 @@ template <class F, class G, class T> struct Run {
         if (!F::soft || !t.smooth_costs[i]) return row;
         const T* smooth = numbers(t.smooth_costs[i]);
         T keep = keep_of(y), sum = T(1);
-        if (F::risk) {
+        if (F::shares) {
             sum = keep;
             for (int64_t j = 0; j < n; ++j) sum += base_of(j);
             sum = sum == 0 ? T(1) : sum;
@@ -1112,7 +1112,7 @@ template <class F, class G, class T> struct Run {
         P share(T(1));  // what shares of 1 were made of
         if (F::soft) {
             share = target_tile(truth, y, probabilities, width, tiles.target.data);
-            if (F::risk) (P::load(weight) * share).store(weight);
+            if (F::shares) (P::load(weight) * share).store(weight);
         }
         for (int i = 0; i < F::streams; ++i)
             fill(i, truth, y, r, count, share, tiles.target.data, tiles.costs.data + i * n * W);
@@ -1174,7 +1174,7 @@ template <class F, class G, class T> struct Run {
             x.store(to + j * W);
             sum = sum + x;
         }
-        if (!F::risk) return P(T(1));
+        if (!F::shares) return P(T(1));
         P divisor = select<T>(sum == P(T(0)), P(T(1)), sum);
         for (int64_t j = 0; j < n; ++j) (P::load(to + j * W) / divisor).store(to + j * W);
         return sum;
