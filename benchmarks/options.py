@@ -70,7 +70,7 @@ def smoothed(shape: tuple[int, ...]) -> dict[str, dict[str, Call]]:
     """Label smoothing and class probabilities."""
     target = torch.randint(0, shape[1], (shape[0], *shape[2:]))
     probs = torch.randn(shape).softmax(1)
-    costs = matrix(shape[1], "ordinal" if shape[1] > 2048 else "table")
+    costs = matrix(shape[1], "ordinal" if shape[1] > 128 else "table")
     tables: dict[str, dict[str, Call]] = {}
     for name, truth, epsilon in (("smoothing", target, 0.1), ("probabilities", probs, 0.0)):
         calls: dict[str, Call] = {
@@ -81,6 +81,13 @@ def smoothed(shape: tuple[int, ...]) -> dict[str, dict[str, Call]]:
         for loss in (lm.CrossEntropy(), lm.CrossEntropy() + lm.ExpectedCost()):
             criterion = lm.Criterion(loss, costs, label_smoothing=epsilon, engine="native")
             calls[repr(loss)] = lambda z, c=criterion, t=truth: c(z, t)
+        if (
+            128 < shape[1] <= 2048
+        ):  # a product of N × C by C × C, where the truths are probabilities
+            criterion = lm.Criterion(
+                lm.ExpectedCost(), matrix(shape[1], "table"), label_smoothing=epsilon
+            )
+            calls["ExpectedCost() of a table"] = lambda z, c=criterion, t=truth: c(z, t)
         tables[name] = calls
     return tables
 
