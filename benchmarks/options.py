@@ -81,9 +81,7 @@ def smoothed(shape: tuple[int, ...]) -> dict[str, dict[str, Call]]:
         for loss in (lm.CrossEntropy(), lm.CrossEntropy() + lm.ExpectedCost()):
             criterion = lm.Criterion(loss, costs, label_smoothing=epsilon, engine="native")
             calls[repr(loss)] = lambda z, c=criterion, t=truth: c(z, t)
-        if (
-            128 < shape[1] <= 2048
-        ):  # a product of N × C by C × C, where the truths are probabilities
+        if 128 < shape[1] <= 2048:  # with probabilities a product of N × C by C × C
             criterion = lm.Criterion(
                 lm.ExpectedCost(), matrix(shape[1], "table"), label_smoothing=epsilon
             )
