@@ -71,7 +71,7 @@ def run(problem: Problem, whole: bool = False) -> Tensor:
         if not problem.soft:
             check_range(problem)
             factors = class_weights(problem)
-        rows = Rows(problem)
+        rows = RowLosses(problem)
         if whole or _needs_formulas(problem):
             losses = rows.whole(problem.logits)
         elif problem.wants_gradient:
@@ -133,7 +133,7 @@ class _Blocks(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, rows: Rows) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, rows: RowLosses) -> Tensor:
         slopes = torch.empty(logits.shape, dtype=rows.dtype, device=logits.device)
         losses: list[Tensor] = []
         for part in _parts(rows.problem):
@@ -162,7 +162,7 @@ class _Blocks(torch.autograd.Function):
         return (slopes * by_position).to(logits.dtype), None
 
 
-class Rows:
+class RowLosses:
     """The rows of a problem, sample by sample and position by position, and their losses."""
 
     def __init__(self, problem: Problem) -> None:

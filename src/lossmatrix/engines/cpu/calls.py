@@ -28,6 +28,7 @@ from lossmatrix.codegen.derive import (
 )
 from lossmatrix.costs import CostMatrix, Dense, PerExample
 from lossmatrix.costs.base import multiply
+from lossmatrix.engines.cpu import products
 from lossmatrix.engines.cpu.compile import (
     ROWS,
     TENSORS,
@@ -56,7 +57,7 @@ MAX_TABLE_CLASSES = 2048  # a structured matrix is written out as a table: 16 MB
 MAX_NARROW = 48  # rows side by side: beyond, transposing takes longer than the ends of rows
 MAX_FUSED = 128  # classes and decisions: D then takes 64 KB beside a tile of rows
 BLOCK_COSTS = 2**22  # numbers in memory at a time where costs are looked up row by row
-BLOCK_RISK = 2**19  # numbers of a block of rows between kernels and products: five of them in L3
+BLOCK_RISK = 2**21  # numbers of a block of rows between kernels and products: huge pages, in L3
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
@@ -566,10 +567,11 @@ def _run_risk(calls: RiskCalls, visit: Visit, dtype: torch.dtype, started: bool)
     if visit.losses is not None and visit.losses.dim() == 1:
         visit.losses = visit.losses.unsqueeze(1)
     scale = 1.0 / _denominator(visit) if visit.reduction == "mean" else 1.0
-    return sum(
-        _risk_block(calls, visit, dtype, started, block, scale)
-        for block in blocks(visit.sizes, BLOCK_RISK)
-    )
+    parts = list(blocks(visit.sizes, BLOCK_RISK))
+    b, p = parts[0]  # none is larger
+    rows = visit.logits[b, 0, p].numel()
+    memory = [torch.empty(rows * max(calls.costs.shape), dtype=dtype) for _ in range(3)]
+    return sum(_risk_block(calls, visit, dtype, started, part, scale, memory) for part in parts)
 
 
 def _risk_block(
@@ -579,7 +581,9 @@ def _risk_block(
     started: bool,
     block: tuple[slice, slice],
     scale: float,
+    memory: list[Tensor],
 ) -> float:
+    """One block, in memory that all of them use: fresh memory costs more than the arithmetic."""
     b, p = block
     logits = visit.logits[b, :, p]
     rows, classes, positions = logits.shape
@@ -607,23 +611,28 @@ def _risk_block(
         weight *= visit.sample_weight[b, p]
     part.weight = None
 
-    def buffer(width: int) -> tuple[Tensor, Tensor]:
-        """Rows (count, width) without gaps, and the same as (rows, width, positions)."""
-        flat = torch.empty(count, width, dtype=dtype)
-        return flat, flat.view(rows, positions, width).permute(0, 2, 1)
+    def rows_in(place: Tensor, width: int) -> Tensor:
+        return place[: count * width].view(count, width)
 
-    error, view = buffer(classes)
-    _run_block(calls.error, replace(part, gradient=view), dtype, False, ALL_ROWS, 0.0, ())
-    excess = multiply(error, calls.costs, False).contiguous()
+    def as_visited(table: Tensor) -> Tensor:
+        """The same as (rows, width, positions)."""
+        return table.view(rows, positions, -1).permute(0, 2, 1)
+
+    error = rows_in(memory[0], classes)
+    part.gradient = as_visited(error)
+    _run_block(calls.error, part, dtype, False, ALL_ROWS, 0.0, ())
+    part.gradient = None
+    excess = _product(error, calls.costs, False, memory[1])
     total, losses = 0.0, None
     if calls.decisions is None:
-        along_risk = calls.error_factor * error
+        along_risk = error.mul_(calls.error_factor)
     else:
-        along_risk, view = buffer(decisions)
+        along_risk = rows_in(memory[0], decisions)
         losses = torch.empty(rows, positions, dtype=dtype)
         logits_of_decisions = torch.zeros(1, decisions, 1, dtype=dtype)
         logits_of_decisions = logits_of_decisions.expand(rows, decisions, positions)
-        over = replace(part, logits=logits_of_decisions, gradient=view, losses=losses)
+        over = replace(part, logits=logits_of_decisions, gradient=None, losses=losses)
+        over.gradient = as_visited(along_risk)
         looked_up = (0,) if part.soft else calls.decisions.looked_up
         further = {"excess": excess}
         _run_block(calls.decisions, over, dtype, False, ALL_ROWS, 0.0, looked_up, further)
@@ -631,7 +640,7 @@ def _risk_block(
         total += losses.double().sum().item()
     further = {"excess": excess, "risk_grad": error}
     if visit.gradient is not None:
-        further["risk_grad"] = multiply(along_risk, calls.costs, True).contiguous()
+        further["risk_grad"] = _product(along_risk, calls.costs, True, memory[2])
     of_classes = torch.zeros(rows, positions, dtype=dtype)  # a kernel may add to it
     over = replace(
         part,
@@ -648,6 +657,14 @@ def _risk_block(
         both = of_classes if losses is None else of_classes + losses
         visit.losses[b, p] = visit.losses[b, p] + both if started else both
     return total
+
+
+def _product(weights: Tensor, costs: CostMatrix, transposed: bool, memory: Tensor) -> Tensor:
+    """weights·D or weights·Dᵀ, rows without gaps, in this memory if it has a kernel."""
+    square = costs.num_classes == costs.num_decisions
+    out = memory[: weights.numel()].view_as(weights) if square else None
+    found = products.multiply(costs, weights, transposed, out)
+    return multiply(weights, costs, transposed).contiguous() if found is None else found
 
 
 def _denominator(visit: Visit) -> float:

@@ -395,6 +395,9 @@ INLINE float power(float base, float exponent) {
     return exponent == 0 ? 1 : base == 0 ? 0 : __builtin_powf(base, exponent);
 }
 template <class T> INLINE Pack<T> power(Pack<T> base, Pack<T> exponent) {
+    T first = exponent.v[0];
+    if ((first == 1 || first == 2) && !bits<T>((exponent == Pack<T>(first)) == typename Pack<T>::Mask{}))
+        return first == 1 ? base : base * base;  // rounded once, as by the C library
     Pack<T> y;
     for (int l = 0; l < Pack<T>::lanes; ++l) y.v[l] = power(base.v[l], exponent.v[l]);
     return y;
