@@ -59,6 +59,17 @@ compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's
 # --- torch.compile -------------------------------------------------------------------------------
 
 
+def test_a_loss_of_plain_tensors_is_one_inside_a_transform_of_others() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], requires_grad=True)
+    target = torch.tensor([0, 2])
+    criterion = lm.Criterion(lm.CrossEntropy() + lm.ExpectedCost(), torch.arange(9.0).view(3, 3))
+    plain = criterion(logits, target)
+    scaled = torch.vmap(lambda factor: factor * criterion(logits, target))(torch.tensor([2.0, 3.0]))
+    torch.testing.assert_close(scaled, torch.stack([2 * plain, 3 * plain]))
+    ours, theirs = (torch.autograd.grad(x, logits)[0] for x in (scaled.sum(), 5 * plain))
+    torch.testing.assert_close(ours, theirs)
+
+
 @compiles
 @pytest.mark.parametrize("name", COMPILED)
 def test_a_criterion_compiles_forward_and_backward_in_one_graph(name: str) -> None:
@@ -216,10 +227,7 @@ def test_transforms_are_refused_by_kernels_with_the_reason_and_left_to_the_refer
     torch.testing.assert_close(curvature, by_autograd, rtol=1e-4, atol=1e-6)
     tangent = refused("transform|forward mode", lambda e: torch.func.jvp(value(e), (z,), (z,))[1])
     torch.testing.assert_close(tangent, (expected * z).sum())
-    of_costs = refused(
-        "costs",
-        lambda e: torch.func.grad(lambda D: value(e, D)(z))(D),
-    )
+    of_costs = refused(active, lambda e: torch.func.grad(lambda D: value(e, D)(z))(D))
     shares = torch.zeros(4, 4).index_add(0, y, z.softmax(1)) / 6
     torch.testing.assert_close(of_costs, shares)
 

@@ -227,6 +227,14 @@ def _tracing(tensor: Tensor) -> bool:
     return torch.compiler.is_compiling() or type(tensor) is not Tensor or not in_memory(tensor)
 
 
+def transforming() -> bool:
+    """Whether a transform of ``torch.func`` is active, be our tensors among its own or not."""
+    return torch._C._dispatch_tls_is_dispatch_key_included(_TRANSFORM)  # pyright: ignore
+
+
+_TRANSFORM = torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode  # pyright: ignore
+
+
 def in_memory(tensor: Tensor) -> bool:
     """Whether the numbers of a tensor can be read: those inside a function transform cannot."""
     try:

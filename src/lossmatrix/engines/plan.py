@@ -26,7 +26,7 @@ from lossmatrix.codegen.symbols import name
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses.base import Loss, Term
 from lossmatrix.losses.language import Cells, weigh
-from lossmatrix.problem import Bound, Problem, in_memory
+from lossmatrix.problem import Bound, Problem, in_memory, transforming
 
 
 class NoKernelError(RuntimeError):
@@ -193,7 +193,7 @@ def refuses(problem: Problem) -> str | None:
     for tensor in (problem.given, problem.given_target):
         if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
             return f"the tensors are of type {type(tensor).__name__}"
-    if not in_memory(problem.given) or not in_memory(problem.given_target):
+    if transforming():
         return "a function transform is active"
     if forward_ad._current_level >= 0:  # pyright: ignore  # −1 where no tensor has a tangent
         return "forward mode is active, and kernels have no tangents"

@@ -23,7 +23,7 @@ from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import full_precision
 from lossmatrix.losses import Cells, Loss, Term
 from lossmatrix.losses.base import as_tuple
-from lossmatrix.problem import Problem, check_range, class_weights, reduce
+from lossmatrix.problem import Problem, check_range, class_weights, reduce, transforming
 
 BLOCK = 2**18  # logits of a block of rows: small enough for caches, and worth the calls
 DEVICE_BLOCK = 2**24  # on other devices, which a small block would not keep busy
@@ -71,7 +71,7 @@ def run(problem: Problem, whole: bool = False) -> Tensor:
         if not problem.soft:
             check_range(problem)
             factors = class_weights(problem)
-        rows = RowLosses(problem)
+        rows = LossesOfRows(problem)
         if whole or _needs_formulas(problem):
             losses = rows.whole(problem.logits)
         elif problem.wants_gradient:
@@ -87,7 +87,7 @@ def run(problem: Problem, whole: bool = False) -> Tensor:
 
 def _needs_formulas(problem: Problem) -> bool:
     """Whether autograd, a function transform or a trace must see the formulas themselves."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():  # pyright: ignore
+    if torch.compiler.is_compiling() or transforming():
         return True
     if forward_ad._current_level >= 0:  # pyright: ignore  # −1 where no tensor has a tangent
         return True
@@ -133,7 +133,7 @@ class _Blocks(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, rows: RowLosses) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, rows: LossesOfRows) -> Tensor:
         slopes = torch.empty(logits.shape, dtype=rows.dtype, device=logits.device)
         losses: list[Tensor] = []
         for part in _parts(rows.problem):
@@ -162,7 +162,7 @@ class _Blocks(torch.autograd.Function):
         return (slopes * by_position).to(logits.dtype), None
 
 
-class RowLosses:
+class LossesOfRows:
     """The rows of a problem, sample by sample and position by position, and their losses."""
 
     def __init__(self, problem: Problem) -> None:
