@@ -193,6 +193,22 @@ def test_class_indices_may_be_of_any_of_three_integer_types(
     torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "loss", [lm.CrossEntropy(), lm.CrossEntropy() + lm.SoftmaxMargin()], ids=repr
+)
+def test_of_uint8_targets_no_class_is_taken_for_an_ignore_index_of_minus_100(
+    engine: str, smoothing: float, loss: lm.Loss
+) -> None:
+    logits = torch.randn(4, 200, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([156, 3, 199, 0])  # −100 in 8 bits is 156
+    criterion = lm.Criterion(
+        loss, lm.Ordinal(200), label_smoothing=smoothing, reduction="none", engine=engine
+    )
+    assert torch.equal(criterion(logits, target.to(torch.uint8)), criterion(logits, target))
+
+
 @every_road
 def test_an_ignore_index_that_uint8_holds_is_ignored_there(engine: str) -> None:
     logits = torch.randn(4, 3)

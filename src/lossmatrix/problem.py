@@ -119,6 +119,8 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
         _check_probabilities(target, options.ignore_index)
     else:
         _check_indices(logits, target, row_shape)
+        if target.dtype == torch.uint8 and not 0 <= options.ignore_index < 256:
+            target = target.int()  # of 8 bits −100 is class 156
     if options.weight is not None or options.sample_weight is not None:
         _check_weights(options.weight, options.sample_weight, num_classes, row_shape)
     for term in bound.terms:
