@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +148,22 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
         row_shape,
         dtype,
     )
+
+
+ALL_ROWS = (slice(None), slice(None))
+
+
+def blocks(sizes: tuple[int, int, int], numbers: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of (B, P) whose rows fit a block of so many numbers."""
+    batch, classes, positions = sizes
+    rows = max(1, numbers // max(1, classes))
+    if batch * positions <= rows:
+        yield ALL_ROWS
+        return
+    step_b, step_p = max(1, rows // positions), min(positions, rows)
+    for b in range(0, batch, step_b):
+        for p in range(0, positions, step_p):
+            yield slice(b, b + step_b), slice(p, p + step_p)
 
 
 def check_options(reduction: str, label_smoothing: float) -> None:

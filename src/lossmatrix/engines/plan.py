@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass, replace
 
 import torch
@@ -157,22 +156,6 @@ def risk_factor(group: TermGroup) -> float:
     if not factor.names <= values.keys():
         raise NoKernelError("it reads risks in another way than a kernel between products knows")
     return factor.at(values)
-
-
-ALL_ROWS = (slice(None), slice(None))
-
-
-def blocks(sizes: tuple[int, int, int], numbers: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of (B, P) whose rows fit a block of so many numbers."""
-    batch, classes, positions = sizes
-    rows = max(1, numbers // max(1, classes))
-    if batch * positions <= rows:
-        yield ALL_ROWS
-        return
-    step_b, step_p = max(1, rows // positions), min(positions, rows)
-    for b in range(0, batch, step_b):
-        for p in range(0, positions, step_p):
-            yield slice(b, b + step_b), slice(p, p + step_p)
 
 
 # --- what is asked of a call ---------------------------------------------------------------------

@@ -23,7 +23,15 @@ from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import full_precision
 from lossmatrix.losses import Cells, Loss, Term
 from lossmatrix.losses.base import as_tuple
-from lossmatrix.problem import Problem, check_range, class_weights, reduce, transforming
+from lossmatrix.problem import (
+    ALL_ROWS,
+    Problem,
+    blocks,
+    check_range,
+    class_weights,
+    reduce,
+    transforming,
+)
 
 BLOCK = 2**18  # logits of a block of rows: small enough for caches, and worth the calls
 DEVICE_BLOCK = 2**24  # on other devices, which a small block would not keep busy
@@ -72,7 +80,7 @@ def run(problem: Problem, whole: bool = False) -> Tensor:
             check_range(problem)
             factors = class_weights(problem)
         rows = LossesOfRows(problem)
-        if whole or _needs_formulas(problem):
+        if whole or rows.needs_formulas:
             losses = rows.whole(problem.logits)
         elif problem.wants_gradient:
             losses = cast(Tensor, _Blocks.apply(problem.logits, rows))  # pyright: ignore
@@ -110,20 +118,9 @@ def _parts(problem: Problem) -> Iterator[Part]:
 
     A matrix per sample is not cut: it answers for all samples at once and is larger anyway.
     """
-    samples, num_classes, positions = problem.shape
-    block = BLOCK if problem.given.device.type == "cpu" else DEVICE_BLOCK
-    size = max(1, block // max(1, num_classes))
-    uncut = any(isinstance(term.costs, PerExample) for term in problem.bound.terms)
-    if uncut or samples * positions <= size:
-        yield slice(0, samples), slice(0, positions)
-    elif positions > size:
-        for sample in range(samples):
-            for start in range(0, positions, size):
-                yield slice(sample, sample + 1), slice(start, min(start + size, positions))
-    else:
-        step = size // positions
-        for start in range(0, samples, step):
-            yield slice(start, min(start + step, samples)), slice(0, positions)
+    if any(isinstance(term.costs, PerExample) for term in problem.bound.terms):
+        return iter([ALL_ROWS])
+    return blocks(problem.shape, BLOCK if problem.given.device.type == "cpu" else DEVICE_BLOCK)
 
 
 class _Blocks(torch.autograd.Function):
@@ -168,9 +165,11 @@ class LossesOfRows:
     def __init__(self, problem: Problem) -> None:
         device = problem.given.device
         self.problem, self.dtype = problem, problem.compute_dtype
-        unseen = device.type != "cpu" or _needs_formulas(problem)
-        ignored = problem.target == problem.options.ignore_index
-        self.ignores = not problem.soft and (unseen or bool(ignored.any()))
+        self.needs_formulas = _needs_formulas(problem)
+        unseen = device.type != "cpu" or self.needs_formulas
+        self.ignores = not problem.soft and (
+            unseen or bool((problem.target == problem.options.ignore_index).any())
+        )
         self.terms = tuple(
             term
             if term.costs is None
@@ -190,14 +189,13 @@ class LossesOfRows:
 
     def whole(self, logits: Tensor) -> Tensor:
         """The losses of all rows, (B·P,), before weights per sample."""
-        part = slice(0, logits.shape[0]), slice(0, logits.shape[2])
-        return self.losses(self.of(logits, part), part)
+        return self.losses(self.of(logits, ALL_ROWS), ALL_ROWS)
 
     def losses(self, logits: Tensor, part: Part) -> Tensor:
         """The losses of the rows of a part, (n,), before weights per sample."""
         samples, positions = part
         options, num_classes = self.problem.options, logits.shape[-1]
-        start = samples.start * self.problem.shape[2] + positions.start
+        start = (samples.start or 0) * self.problem.shape[2] + (positions.start or 0)
         sample = torch.arange(start, start + len(logits), device=logits.device)
         factor = None
         if self.problem.soft:
@@ -426,7 +424,7 @@ class Softmax:
         self.log_p_top = torch.nn.functional.logsigmoid(-self.odds)
         self.log_q_top = torch.nn.functional.logsigmoid(self.odds)
 
-    @property
+    @Made
     def centred(self) -> Tensor:
         """The logits less the second largest."""
         return self.logits - self.second

@@ -41,16 +41,14 @@ from lossmatrix.engines.cpu.compile import (
 )
 from lossmatrix.engines.cpu.costs import row_program
 from lossmatrix.engines.plan import (
-    ALL_ROWS,
     ERROR,
     NoKernelError,
     TermGroup,
-    blocks,
     plan_of,
     risk_factor,
 )
 from lossmatrix.losses.base import Term
-from lossmatrix.problem import Bound, out_of_bounds
+from lossmatrix.problem import ALL_ROWS, Bound, blocks, out_of_bounds
 
 # Sizes at which the way changes, each with what set it (Intel Xeon with AVX-512, two threads).
 MAX_TABLE_CLASSES = 2048  # a structured matrix is written out as a table: 16 MB, near the L2 cache
@@ -619,9 +617,8 @@ def _risk_block(
         return table.view(rows, positions, -1).permute(0, 2, 1)
 
     error = rows_in(memory[0], classes)
-    part.gradient = as_visited(error)
-    _run_block(calls.error, part, dtype, False, ALL_ROWS, 0.0, ())
-    part.gradient = None
+    at_errors = replace(part, gradient=as_visited(error))
+    _run_block(calls.error, at_errors, dtype, False, ALL_ROWS, 0.0, ())
     excess = _product(error, calls.costs, False, memory[1])
     total, losses = 0.0, None
     if calls.decisions is None:
@@ -631,8 +628,8 @@ def _risk_block(
         losses = torch.empty(rows, positions, dtype=dtype)
         logits_of_decisions = torch.zeros(1, decisions, 1, dtype=dtype)
         logits_of_decisions = logits_of_decisions.expand(rows, decisions, positions)
-        over = replace(part, logits=logits_of_decisions, gradient=None, losses=losses)
-        over.gradient = as_visited(along_risk)
+        slopes = as_visited(along_risk)
+        over = replace(part, logits=logits_of_decisions, gradient=slopes, losses=losses)
         looked_up = (0,) if part.soft else calls.decisions.looked_up
         further = {"excess": excess}
         _run_block(calls.decisions, over, dtype, False, ALL_ROWS, 0.0, looked_up, further)

@@ -21,7 +21,7 @@ from lossmatrix.costs.base import full_precision, multiply
 from lossmatrix.engines.gpu import costs as kinds
 from lossmatrix.engines.gpu.launch import ONE, LaunchCall, RowBatch, backward, blank, forward
 from lossmatrix.engines.gpu.softmax import Costs, KernelFormula
-from lossmatrix.engines.plan import blocks
+from lossmatrix.problem import blocks
 
 BLOCK_RISK = 2**26  # numbers of a block of rows between kernels and products: 256 MB in float32
 
