@@ -63,7 +63,15 @@ except RuntimeError as error:
 
 @pytest.mark.minutes
 @pytest.mark.integration
-@pytest.mark.parametrize("tests", [["interpreted.py"], ["test_numerics.py", "-k", "triton"]])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        ["interpreted.py"],
+        ["test_numerics.py", "-k", "triton"],
+        ["test_tensors.py", "-k", "triton"],
+    ],
+    ids=" ".join,
+)
 def test_it_computes_what_the_reference_does_in_the_interpreter(
     tests: list[str], pytestconfig: pytest.Config
 ) -> None:

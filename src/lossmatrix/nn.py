@@ -16,6 +16,10 @@ from lossmatrix.engines import bind, choose
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
 from lossmatrix.problem import Bound, Options, Problem, check_costs, check_options, read
 
+_BOUND = (
+    "loss and costs of a criterion are bound to each other: make another Criterion(loss, costs)"
+)
+
 
 class Criterion(nn.Module):
     """A loss together with the costs of mistakes; a drop-in for ``nn.CrossEntropyLoss``.
@@ -65,17 +69,35 @@ class Criterion(nn.Module):
     ) -> None:
         super().__init__()
         check_options(reduction, label_smoothing)
-        self.loss = loss
+        self._loss = loss
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
         self.label_smoothing = label_smoothing
         self.engine = engine
         self.register_buffer("weight", weight)
         matrix = loss.matrix(costs)
-        self.costs = None if matrix is None else matrix.to(dtype=torch.float32)
+        self._costs = None if matrix is None else matrix.to(dtype=torch.float32)
         self.bound = bind(loss.bind(self.costs))
         for name, table in self._tables().items():
             self.register_buffer(name, table, persistent=False)
+
+    @property
+    def loss(self) -> Loss:
+        """The loss, which is bound to the costs when the criterion is made."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: object) -> None:
+        raise AttributeError(_BOUND)
+
+    @property
+    def costs(self) -> CostMatrix | None:
+        """The costs as they are kept, in float32; those of a batch are an argument of the call."""
+        return self._costs
+
+    @costs.setter
+    def costs(self, costs: object) -> None:
+        raise AttributeError(_BOUND)
 
     def forward(
         self,
@@ -168,7 +190,7 @@ class Criterion(nn.Module):
             return matrix.with_tables(tables)
 
         matrices = {name: rebuilt(name, matrix) for name, matrix in self._matrices().items()}
-        self.costs = matrices.get("costs")
+        self._costs = matrices.get("costs")
         self.bound = bind(
             tuple(
                 replace(term, costs=matrices.get(f"costs_of_term{i}"))

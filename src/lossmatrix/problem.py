@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from lossmatrix.losses import Reduction, Term
 from lossmatrix.losses.base import check_costs_of_samples
@@ -92,6 +93,19 @@ class Problem:
         return None if weight is None else weight.reshape(self.shape[0], self.shape[2])
 
     @property
+    def versions(self) -> tuple[int, ...]:
+        """How often the tensors were changed in place that a later visit will read again.
+
+        The matrix of a criterion never changes; costs of samples are the caller's tensors.
+        """
+        options = self.options
+        read = [self.given, self.given_target, options.weight, options.sample_weight]
+        if self.bound.has_costs_of_samples:
+            own = (term.costs for term in self.bound.terms if term.costs is not None)
+            read += [table for costs in own for table in costs.tables.values()]
+        return tuple([t._version for t in read if t is not None and not t.is_inference()])
+
+    @property
     def wants_gradient(self) -> bool:
         """Whether autograd records this call."""
         return self.given.requires_grad and torch.is_grad_enabled()
@@ -148,6 +162,16 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
         row_shape,
         dtype,
     )
+
+
+def check_versions(problem: Problem, versions: tuple[int, ...]) -> None:
+    """What the loss was made of must still be there where it is made again."""
+    if problem.versions != versions:
+        raise RuntimeError(
+            "the logits, targets, weights or costs of a loss were changed in place after it, and "
+            "they are needed again (for a second backward, a second derivative, or a scaled "
+            "gradient in half precision): change copies instead."
+        )
 
 
 ALL_ROWS = (slice(None), slice(None))
@@ -242,16 +266,27 @@ def out_of_bounds(target: int, num_classes: int) -> IndexError:
 
 
 def _tracing(tensor: Tensor) -> bool:
-    """Whether values are unknown: under torch.compile, under vmap or for fake tensors."""
-    return torch.compiler.is_compiling() or type(tensor) is not Tensor or not in_memory(tensor)
+    """Whether values are unknown: in a traced graph, under vmap or for fake tensors."""
+    if torch.compiler.is_compiling() or recorded():
+        return True
+    return type(tensor) is not Tensor or not in_memory(tensor)
+
+
+def recorded() -> bool:
+    """Whether a tracer writes down the operators of PyTorch: torch.jit.trace, make_fx."""
+    if torch._C._get_tracing_state() is not None:  # pyright: ignore
+        return True
+    return any(map(_included, _MODES)) and get_proxy_mode() is not None
 
 
 def transforming() -> bool:
     """Whether a transform of ``torch.func`` is active, be our tensors among its own or not."""
-    return torch._C._dispatch_tls_is_dispatch_key_included(_TRANSFORM)  # pyright: ignore
+    return _included(_TRANSFORM)
 
 
+_included = torch._C._dispatch_tls_is_dispatch_key_included  # pyright: ignore
 _TRANSFORM = torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode  # pyright: ignore
+_MODES = torch._C.DispatchKey.Python, torch._C.DispatchKey.PreDispatch  # pyright: ignore
 
 
 def in_memory(tensor: Tensor) -> bool:

@@ -95,7 +95,7 @@ class CostMatrix:
         """Rows of D for a vector of truths: (N,) → (N, K)."""
         j = torch.arange(self.num_decisions, device=target.device)
         rows = self.formula(self._number(target.unsqueeze(-1)), self._number(j), self._load)
-        return self._number(rows.expand(len(target), self.num_decisions))
+        return self._number(rows.expand(target.shape[0], self.num_decisions))
 
     def _load(self, name: str, index: Tensor | int = 0, /) -> Tensor:
         return self._tables[name][index if isinstance(index, int) else index.long()]

@@ -187,7 +187,7 @@ class Tree(CostMatrix):
         cost, place = self._tables["cost"], self._tables["rank"][target].unsqueeze(-1)
         holds_truth = (self._tables["start"] <= place) & (place < self._tables["stop"])
         return self._descend(
-            cost[:1].expand(len(target), 1),
+            cost[:1].expand(target.shape[0], 1),
             lambda above, nodes: torch.where(holds_truth[:, nodes], cost[nodes], above),
         )
 

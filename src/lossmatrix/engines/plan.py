@@ -25,7 +25,7 @@ from lossmatrix.codegen.symbols import name
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses.base import Loss, Term
 from lossmatrix.losses.language import Cells, weigh
-from lossmatrix.problem import Bound, Problem, in_memory, transforming
+from lossmatrix.problem import Bound, Problem, in_memory, recorded, transforming
 
 
 class NoKernelError(RuntimeError):
@@ -171,11 +171,19 @@ def refuses(problem: Problem) -> str | None:
     for weight in (options.weight, options.sample_weight):
         if weight is not None and weight.requires_grad:
             return "the weights require a gradient"
+    if torch.compiler.is_exporting():
+        return "an exported program has operators of PyTorch only, so that it runs anywhere"
     if torch.compiler.is_compiling():
         return None if "plan" in problem.bound.cache else "a graph is traced of an unprepared call"
-    for tensor in (problem.given, problem.given_target):
+    for tensor in (problem.given, problem.given_target, options.weight, options.sample_weight):
+        if tensor is None:
+            continue
         if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
             return f"the tensors are of type {type(tensor).__name__}"
+        if tensor.is_neg():
+            return "a tensor is negated where it is read, and kernels read what lies in memory"
+    if recorded():
+        return "operators are recorded one by one, and a kernel is none of PyTorch's"
     if transforming():
         return "a function transform is active"
     if forward_ad._current_level >= 0:  # pyright: ignore  # −1 where no tensor has a tangent

@@ -28,7 +28,9 @@ from lossmatrix.problem import (
     Problem,
     blocks,
     check_range,
+    check_versions,
     class_weights,
+    recorded,
     reduce,
     transforming,
 )
@@ -87,15 +89,14 @@ def run(problem: Problem, whole: bool = False) -> Tensor:
         else:
             parts = _parts(problem)
             losses = torch.cat([rows.losses(rows.of(problem.logits, part), part) for part in parts])
-        if not problem.soft:
-            kept = problem.target.reshape(-1) != problem.options.ignore_index
-            losses = torch.where(kept, losses, 0.0)
+        if rows.counts is not None:
+            losses = torch.where(rows.counts.reshape(-1), losses, 0.0)
         return reduce(problem, losses, factors)
 
 
 def _needs_formulas(problem: Problem) -> bool:
     """Whether autograd, a function transform or a trace must see the formulas themselves."""
-    if torch.compiler.is_compiling() or transforming():
+    if torch.compiler.is_compiling() or recorded() or transforming():
         return True
     if forward_ad._current_level >= 0:  # pyright: ignore  # −1 where no tensor has a tangent
         return True
@@ -143,7 +144,7 @@ class _Blocks(torch.autograd.Function):
             here.copy_(slope.reshape(len(here), here.shape[-1], here.shape[1]).movedim(-1, 1))
             losses.append(values.detach())
         ctx.save_for_backward(logits, slopes)
-        ctx.rows = rows
+        ctx.rows, ctx.versions = rows, rows.problem.versions
         return torch.cat(losses)
 
     @staticmethod
@@ -151,12 +152,30 @@ class _Blocks(torch.autograd.Function):
         logits, slopes = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
         (upstream,) = grad_outputs
         if torch.is_grad_enabled():
+            check_versions(ctx.rows.problem, ctx.versions)
             with full_precision(logits.device):
                 values = ctx.rows.whole(logits)
             (curved,) = torch.autograd.grad(values, logits, upstream, create_graph=True)
             return curved, None
         by_position = upstream.reshape(logits.shape[0], 1, logits.shape[2])
         return (slopes * by_position).to(logits.dtype), None
+
+
+def _counts(problem: Problem) -> Tensor | None:
+    """Which rows count, (B, P): the others are ignored, or weigh nothing; None for all of them."""
+    target, options = problem.target, problem.options
+    marks: list[Tensor] = []
+    weight, sample_weight = options.weight, problem.sample_weight
+    if not problem.soft:
+        marks.append(target != options.ignore_index)
+    if weight is not None and not weight.requires_grad:
+        if problem.soft:
+            marks.append((weight.reshape(-1, 1) * target != 0).any(1))
+        elif options.label_smoothing == 0:
+            marks.append(class_weights(problem).reshape(target.shape) != 0)
+    if sample_weight is not None and not sample_weight.requires_grad:
+        marks.append(sample_weight != 0)
+    return torch.stack(marks).all(0) if marks else None
 
 
 class LossesOfRows:
@@ -167,9 +186,6 @@ class LossesOfRows:
         self.problem, self.dtype = problem, problem.compute_dtype
         self.needs_formulas = _needs_formulas(problem)
         unseen = device.type != "cpu" or self.needs_formulas
-        self.ignores = not problem.soft and (
-            unseen or bool((problem.target == problem.options.ignore_index).any())
-        )
         self.terms = tuple(
             term
             if term.costs is None
@@ -180,6 +196,8 @@ class LossesOfRows:
         weight = problem.options.weight
         self.weight = None if weight is None else weight.to(self.dtype)
         self.signed = weight is not None and (unseen or bool((weight < 0).any()))
+        counts = _counts(problem)
+        self.counts = counts if counts is None or unseen or not bool(counts.all()) else None
 
     def of(self, tensor: Tensor, part: Part) -> Tensor:
         """The rows (n, C) of a part of a tensor (B, C, P)."""
@@ -196,8 +214,11 @@ class LossesOfRows:
         samples, positions = part
         options, num_classes = self.problem.options, logits.shape[-1]
         start = (samples.start or 0) * self.problem.shape[2] + (positions.start or 0)
-        sample = torch.arange(start, start + len(logits), device=logits.device)
-        factor = None
+        sample = torch.arange(start, start + logits.shape[0], device=logits.device)
+        factor, counts = None, None
+        if self.counts is not None:  # other rows may hold anything, and it must not reach gradients
+            counts = self.counts[samples, positions].reshape(-1)
+            logits = torch.where(counts.unsqueeze(-1), logits, 0.0)
         if self.problem.soft:
             masses = self.of(self.problem.target, part)
             if options.label_smoothing > 0:
@@ -208,11 +229,7 @@ class LossesOfRows:
             truth = Mixture(masses, self.signed)
         else:
             target = self.problem.target[samples, positions].reshape(-1)
-            if self.ignores:  # such a row may hold anything; its logits must not reach the gradient
-                ignored = target == options.ignore_index
-                logits = torch.where(ignored.unsqueeze(-1), 0.0, logits)
-                target = torch.where(ignored, 0, target)
-            target = target.long()
+            target = (target if counts is None else torch.where(counts, target, 0)).long()
             if self.weight is not None:
                 factor = self.weight[target]
             if options.label_smoothing > 0:
@@ -220,7 +237,7 @@ class LossesOfRows:
                 factor = None
             else:
                 truth = Index(target)
-        total = logits.new_zeros(len(logits))
+        total = logits.new_zeros(logits.shape[0])
         softmax = Softmax(logits)
         for term in self.terms:
             total = total + term.scale * truth.losses(term, softmax, sample)
@@ -286,7 +303,7 @@ class Smoothed(Mixture):
             one_hot(index, like), torch.full_like(like, 1 / like.shape[-1]), smoothing
         )
         spread = like.new_full((like.shape[-1],), smoothing / like.shape[-1])
-        own = like.new_full((len(like), 1), 1 - smoothing)
+        own = like.new_full((like.shape[0], 1), 1 - smoothing)
         if weight is not None:
             masses, spread, own = masses * weight, spread * weight, own * weight[index, None]
         super().__init__(masses, signed)
@@ -419,8 +436,11 @@ class Softmax:
         alone = total == 0
         self.total = total.masked_fill(alone, 1.0)  # S
         self.log_total = self.total.log()
-        self.lead = logits.gather(-1, self.top) - self.second  # g
-        self.odds = (self.log_total - self.lead).masked_fill(alone, -torch.inf)  # o
+        top = logits.gather(-1, self.top)
+        self.lead = top - self.second  # g
+        odds = (self.log_total - self.lead).masked_fill(alone, -torch.inf)
+        # An infinite top is a logit that has overflowed, and makes NaN of all, as in PyTorch.
+        self.odds = odds + (top - top)  # o
         self.log_p_top = torch.nn.functional.logsigmoid(-self.odds)
         self.log_q_top = torch.nn.functional.logsigmoid(self.odds)
 

@@ -76,11 +76,15 @@ def weigh(weight: Tensor, value: Tensor | StandIn) -> Tensor:
 
 
 def power(base: Tensor | StandIn, exponent: float) -> Tensor:
-    """``base ** exponent`` for base ≥ 0, with value and slope 0 at base 0 unless exponent is 0."""
+    """``base ** exponent`` for base ≥ 0, with value and slope 0 at base 0 unless exponent is 0.
+
+    A base below the smallest normal number of its dtype counts as 0: of it a negative power, which
+    a slope may be, would overflow.
+    """
     if isinstance(base, Tensor):
         if exponent == 0:
             return torch.ones_like(base)
-        zero = base == 0
+        zero = base.abs() < torch.finfo(base.dtype).tiny
         return torch.where(zero, 0.0, torch.where(zero, 1.0, base) ** exponent)
     return cast(Tensor, base.power(exponent))
 

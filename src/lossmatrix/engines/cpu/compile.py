@@ -6,13 +6,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import hashlib
 import os
+import shlex
 import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 
 from lossmatrix.codegen.cpp import Formula
 from lossmatrix.codegen.derive import PARAMETERS, STREAMS
+from lossmatrix.engines.cpu.cache import CannotCompileError, cache_folder, kept_library
 
 SOURCES = Path(__file__).resolve().parent
 FLAGS = [  # peeled loops keep small arrays in registers; -O3, as shipped, compiles twice as long
@@ -28,6 +28,7 @@ FLAGS = [  # peeled loops keep small arrays in registers; -O3, as shipped, compi
     *("-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math"),
     "-ffp-contract=fast",
 ]
+SECONDS = 300  # for a compiler; a kernel takes a few
 # The instruction sets a kernel is compiled for: PyTorch's name of the machine's, compiler flags.
 SETS = {
     "AVX512": "-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c -DLOSSMATRIX_BYTES=64",
@@ -98,6 +99,8 @@ class KernelTask(ctypes.Structure):
     ]
 
 
+STRUCTURES = (KernelTask, CostProgram)
+
 # The fields up to ``ignore_index``, which every call fills in: one write takes as long as one
 # attribute does.
 TENSORS = struct.Struct("@2P 9q 2i P 3q")
@@ -137,17 +140,22 @@ def shipped() -> ctypes.CDLL | None:
     for name in ("lossmatrix_kernels.so", "lossmatrix_kernels.dylib", "lossmatrix_kernels.dll"):
         for folder in (SOURCES, *_installed_beside()):
             if (folder / name).exists():
-                return ctypes.CDLL(str(folder / name))
+                found = ctypes.CDLL(str(folder / name))
+                return found if _sizes(found) == [*map(ctypes.sizeof, STRUCTURES)] else None
     return None
+
+
+def _sizes(library: ctypes.CDLL) -> list[int]:
+    """The sizes of the structures that a library reads: an older one reads others."""
+    try:
+        return [*(ctypes.c_int64 * len(STRUCTURES)).in_dll(library, "lossmatrix_sizes_DEFAULT")]
+    except ValueError:
+        return []
 
 
 def _installed_beside() -> list[Path]:
     """Where an editable install keeps what was compiled."""
     return [Path(folder) / "lossmatrix" / "engines" / "cpu" for folder in sys.path if folder]
-
-
-class CannotCompileError(RuntimeError):
-    """Why a formula has no kernel here."""
 
 
 ROWS, TILES = 1, 2  # the two loops over rows, as LOSSMATRIX_LAYOUTS of kernels.hpp counts them
@@ -172,6 +180,7 @@ def _kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel | str:
     try:
         return Kernel(_compiled(formula, isa, dtype, layout), symbol)
     except CannotCompileError as error:
+        _say(f"{formula.title} has no kernel of its own: {error}")
         return str(error)
 
 
@@ -192,8 +201,15 @@ def _row_maker(name: str, text: str, isa: str, title: str) -> int | str:
         try:
             library = compiled(name, source_of_costs(name, text, isa), isa, title)
         except CannotCompileError as error:
+            _say(f"kernels have no code for {title}: {error}")
             return str(error)
     return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
+
+
+@functools.cache
+def _say(sentence: str) -> None:
+    """Once, on standard error."""
+    print(f"lossmatrix: {sentence}", file=sys.stderr, flush=True)
 
 
 def forget() -> None:
@@ -213,21 +229,19 @@ def _compiled(formula: Formula, isa: str, dtype: torch.dtype, layout: int) -> ct
 def compiled(name: str, text: str, isa: str, title: str) -> ctypes.CDLL:
     """The library of a source, from the user's cache, where it is put if it is not there."""
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.h*")))
-    digest = hashlib.sha256(headers + text.encode() + repr((FLAGS, SETS[isa])).encode())
-    target = _cache() / f"{name}_{isa}_{digest.hexdigest()[:12]}.so"
-    if not target.exists():
-        compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-        if compiler is None:
-            raise CannotCompileError("no C++ compiler (c++ or g++, or name one in CXX)")
-        with _announced(title, target):
-            build(compiler, text, isa, target)
-    return ctypes.CDLL(str(target))
+    key = headers + text.encode() + repr((FLAGS, SETS[isa])).encode()
+
+    def build(out: Path) -> None:
+        with _announced(title):
+            run_compiler(text, isa, out)
+
+    return kept_library(f"{name}_{isa}", key, f"{name}_{isa}", build)
 
 
 @contextlib.contextmanager
-def _announced(title: str, target: Path) -> Generator[None]:
+def _announced(title: str) -> Generator[None]:
     """Says on standard error what is being compiled, where that takes more than a second."""
-    words = f"lossmatrix: compiling a kernel for {title}, once; it is kept in {target.parent}"
+    words = f"lossmatrix: compiling a kernel for {title}, once; it is kept in {cache_folder()}"
     timer = threading.Timer(1.0, lambda: print(words, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
@@ -263,24 +277,34 @@ def source_of_costs(name: str, text: str, isa: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def build(compiler: str, text: str, isa: str, target: Path) -> None:
-    """Compile a source to a library: beside its place first, then renamed into it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        file, out = Path(folder) / "kernel.cpp", Path(folder) / target.name
-        file.write_text(text)
-        flags = [*FLAGS, *SETS[isa].split()]
-        command = [compiler, *flags, f"-I{SOURCES}", str(file), "-o", str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            reason = next((line for line in done.stderr.splitlines() if "error" in line), "")
-            raise CannotCompileError(f"{compiler} failed: {reason or done.stderr[-300:]}")
-        os.replace(out, target)
+def _compiler() -> list[str]:
+    """The command of the compiler, with the arguments that CXX may give it."""
+    chosen = os.environ.get("CXX", "")
+    try:
+        command = shlex.split(chosen)
+    except ValueError as error:
+        raise CannotCompileError(f"CXX is {chosen!r}, which is no command: {error}") from error
+    found = [path for name in ("c++", "g++") if (path := shutil.which(name))]
+    if not command and not found:
+        raise CannotCompileError("there is no C++ compiler (c++ or g++, or name one in CXX)")
+    return command or found[:1]
 
 
-def _cache() -> Path:
-    """Where kernels compiled on this machine are kept."""
-    chosen = os.environ.get("LOSSMATRIX_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lossmatrix"
+def run_compiler(text: str, isa: str, out: Path) -> None:
+    """Compile a source to a library."""
+    compiler = _compiler()
+    file = out.with_suffix(".cpp")
+    file.write_text(text, encoding="utf-8")
+    command = [*compiler, *FLAGS, *SETS[isa].split(), f"-I{SOURCES}", str(file), "-o", str(out)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CannotCompileError(f"{compiler[0]} was not done after {SECONDS} s") from error
+    except OSError as error:
+        raise CannotCompileError(f"{compiler[0]} cannot be run: {error.strerror}") from error
+    if done.returncode != 0 or not out.exists():
+        said = done.stderr.decode(errors="replace")
+        reason = next((line for line in said.splitlines() if "error" in line), said[-300:])
+        raise CannotCompileError(f"{compiler[0]} failed: {reason.strip() or 'it wrote nothing'}")

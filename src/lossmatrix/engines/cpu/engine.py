@@ -8,6 +8,7 @@ logits' size is allocated. Results do not depend on the number of threads.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,9 +17,15 @@ from torch import Tensor
 
 from lossmatrix.engines import plan as plans
 from lossmatrix.engines import reference
-from lossmatrix.engines.cpu.calls import Visit, compute_dtype, prepared_calls, run_visits
+from lossmatrix.engines.cpu.calls import (
+    HALVES,
+    Visit,
+    compute_dtype,
+    prepared_calls,
+    run_visits,
+)
 from lossmatrix.engines.plan import NoKernelError, cast_output, plan_of
-from lossmatrix.problem import Problem, numbered
+from lossmatrix.problem import Problem, check_versions, numbered
 
 LARGEST = {
     dtype: torch.finfo(dtype).max
@@ -51,7 +58,8 @@ class CpuKernels:
     def loss(self, problem: Problem) -> Tensor:
         """The reduced loss; its gradient is made in the same visit."""
         if torch.compiler.is_compiling():
-            value, _ = traced(*_arguments(problem), problem.wants_gradient)
+            once = problem.wants_gradient and problem.given.dtype not in HALVES
+            value, _ = traced(*_arguments(problem), once)
             return cast_output(problem, value)
         if problem.wants_gradient:
             return cast(Tensor, WithGradient.apply(problem.given, problem))  # pyright: ignore
@@ -80,7 +88,7 @@ class WithGradient(torch.autograd.Function):
         gradient = torch.empty_like(kernel_view(problem))
         value = compute(problem, gradient)
         # Not save_for_backward: the gradient is there already, so logits may be changed in place.
-        ctx.problem, ctx.gradient, ctx.version = problem, gradient, given._version
+        ctx.problem, ctx.gradient, ctx.versions = problem, gradient, problem.versions
         return value
 
     @staticmethod
@@ -90,14 +98,10 @@ class WithGradient(torch.autograd.Function):
         given = problem.given
         per_row = problem.options.reduction == "none"
         scaled = per_row or grad_output.item() != 1.0
-        half = given.dtype in (torch.float16, torch.bfloat16)
+        half = given.dtype in HALVES
         again = torch.is_grad_enabled() or gradient is None or (scaled and half)
-        if again and given._version != ctx.version:
-            raise RuntimeError(
-                "the logits were changed in place after the loss, and their loss is needed again "
-                "(for a second backward, a second derivative, or a scaled gradient in half "
-                "precision): change a copy instead."
-            )
+        if again:
+            check_versions(problem, ctx.versions)
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
             return reference.gradient(problem, grad_output), None
         if again or gradient is None:
@@ -109,10 +113,18 @@ class WithGradient(torch.autograd.Function):
         if gradient.shape != given.shape:
             gradient = gradient.reshape(given.shape)
         if scaled:
-            gradient.mul_(
-                grad_output.unsqueeze(min(1, grad_output.dim())) if per_row else grad_output
-            )
+            gradient.mul_(_of_rows(grad_output, problem))
         return gradient, None
+
+
+def _of_rows(grad_output: Tensor, problem: Problem) -> Tensor:
+    """What multiplies the gradient of every row, beside its classes: 0 for ignored rows."""
+    if problem.options.reduction != "none" and math.isfinite(grad_output.item()):
+        return grad_output
+    if not problem.soft:
+        ignored = problem.given_target == problem.options.ignore_index
+        grad_output = torch.where(ignored, 0.0, grad_output)
+    return grad_output.unsqueeze(min(1, grad_output.dim()))
 
 
 def _scaled(problem: Problem, grad_output: Tensor) -> Problem:
@@ -190,7 +202,6 @@ def traced(
     wants_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """The loss, and its gradient (empty if it is not wanted)."""
-    gradient = torch.empty_like(logits) if wants_gradient else None
     visit = Visit(
         logits,
         target,
@@ -200,12 +211,32 @@ def traced(
         ignore_index,
         reduction,
         label_smoothing,
-        gradient,
+        torch.empty_like(logits) if wants_gradient else None,
     )
     dtype = compute_dtype(logits, target)
     value = run_visits(numbered[bound_number], visit, dtype)
     tensor = value if isinstance(value, Tensor) else _scalar(value, dtype)
-    return tensor, logits.new_empty(0) if gradient is None else gradient
+    return tensor, logits.new_empty(0) if visit.gradient is None else visit.gradient
+
+
+@torch.library.custom_op("lossmatrix::native_gradient", mutates_args=())
+def traced_gradient(
+    grad_output: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    bound_number: int,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+) -> Tensor:
+    """The gradient in half precision, scaled before it is rounded."""
+    batch, _, positions = logits.shape
+    rows = grad_output.to(compute_dtype(logits, target)).expand(batch, positions)
+    weights = rows if sample_weight is None else rows * sample_weight
+    given = (logits, target, weight, weights, bound_number, ignore_index, reduction)
+    return traced(*given, label_smoothing, True)[1]
 
 
 @traced.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
@@ -226,16 +257,27 @@ def _(
     return value, torch.empty_like(logits) if wants_gradient else logits.new_empty(0)
 
 
+@traced_gradient.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
+def _(grad_output: Tensor, logits: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(logits)
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(output[1])
-    ctx.reduction = inputs[6]
+    logits, target, weight, sample_weight, *ctx.options, ctx.made = inputs
+    ctx.soft = target.dim() == logits.dim()
+    ctx.save_for_backward(logits, target, weight, sample_weight, output[1])
 
 
 def _backward(ctx: Any, grad_output: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    (gradient,) = ctx.saved_tensors
-    if ctx.reduction == "none":
-        grad_output = grad_output.reshape(gradient.shape[0], 1, gradient.shape[2])
-    return ((gradient * grad_output).to(gradient.dtype), *[None] * 8)
+    *inputs, gradient = ctx.saved_tensors
+    if not ctx.made:
+        return traced_gradient(grad_output, *inputs, *ctx.options), *[None] * 8
+    ignore_index, reduction = ctx.options[1:3]
+    if not ctx.soft:
+        grad_output = torch.where(inputs[1] == ignore_index, 0.0, grad_output)
+    if reduction == "none" or not ctx.soft:
+        grad_output = grad_output.unsqueeze(1)
+    return gradient * grad_output, *[None] * 8
 
 
 traced.register_autograd(  # pyright: ignore[reportUnknownMemberType]

@@ -81,7 +81,8 @@ template <class T> struct SoftmaxStats {
     P origin, shift, rest, share, l1p, p, q, lq;  // z_m, the origin of e; of the top class p, q, log q
     SoftmaxStats() = default;
     INLINE SoftmaxStats(P top, P second, P sum) : origin(top), shift(shifted_by(second)), rest(sum) {
-        P gap = second - top, far = exp_nonpositive(gap), odds = far * rest;
+        // an infinite top is a logit that has overflowed, and makes NaN of all, as in PyTorch
+        P gap = second - top + (top - top), far = exp_nonpositive(gap), odds = far * rest;
         P inverse = P(T(1)) / (P(T(1)) + odds);
         p = inverse;
         q = odds * inverse;

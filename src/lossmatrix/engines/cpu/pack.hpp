@@ -387,12 +387,13 @@ template <class T> INLINE Pack<T> weigh(Pack<T> weight, Pack<T> value) {
 INLINE float weigh(float weight, float value) { return weight == 0 ? 0 : weight * value; }
 INLINE double weigh(double weight, double value) { return weight == 0 ? 0 : weight * value; }
 
-// base^exponent for base ≥ 0; 0 at base 0 unless the exponent is 0
+// base^exponent for base ≥ 0. Unless the exponent is 0 it is 0 below the smallest normal number, of
+// which a negative power overflows.
 INLINE double power(double base, double exponent) {
-    return exponent == 0 ? 1 : base == 0 ? 0 : __builtin_pow(base, exponent);
+    return exponent == 0 ? 1 : __builtin_fabs(base) < 2.2250738585072014e-308 ? 0 : __builtin_pow(base, exponent);
 }
 INLINE float power(float base, float exponent) {
-    return exponent == 0 ? 1 : base == 0 ? 0 : __builtin_powf(base, exponent);
+    return exponent == 0 ? 1 : __builtin_fabsf(base) < 1.17549435e-38f ? 0 : __builtin_powf(base, exponent);
 }
 template <class T> INLINE Pack<T> power(Pack<T> base, Pack<T> exponent) {
     T first = exponent.v[0];

@@ -253,15 +253,16 @@ def _multiply_adjusted(
         if "offset" in own and transposed:
             product -= given.sum(-1, keepdim=True) * own["offset"]
         elif "offset" in own:
-            product -= (weights @ own["offset"]).unsqueeze(-1)
+            product -= _weighed(weights, own["offset"]).unsqueeze(-1)
         if "extra" in own and transposed:
             product += weights[..., K:] * own["extra"]
         elif "extra" in own:
-            product = torch.cat([product, (weights @ own["extra"]).unsqueeze(-1)], -1)
+            product = torch.cat([product, _weighed(weights, own["extra"]).unsqueeze(-1)], -1)
     return product if out is None else out.copy_(product)
 
 
 OWN = ("factor", "offset", "extra")
+BLOCK_SUMS = 2**14  # numbers multiplied and summed at a time: small memory is used again
 
 
 def decides(costs: CostMatrix, dtype: torch.dtype) -> bool:
@@ -333,6 +334,9 @@ def _least_cost(
     return (decision, cost) if fits else None
 
 
-def _weighed(probs: Tensor, costs: Tensor) -> Tensor:
-    with full_precision(probs.device):
-        return probs @ costs.to(probs.dtype)
+def _weighed(weights: Tensor, costs: Tensor) -> Tensor:
+    """weights · costs, row by row: a product of matrices would be summed as threads divide it."""
+    costs = costs.to(weights.dtype)
+    step = max(1, BLOCK_SUMS // max(1, len(costs)))
+    rows = weights.reshape(-1, len(costs)).split(step)
+    return torch.cat([(each * costs).sum(-1) for each in rows]).reshape(weights.shape[:-1])

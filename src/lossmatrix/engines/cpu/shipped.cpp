@@ -11,6 +11,10 @@
 #include "matrices.hpp"
 #include "products.hpp"
 
+// read by compile.py: a library of another version of these structures is not used
+extern "C" __attribute__((visibility("default"))) const int64_t JOINED(lossmatrix_sizes_, LOSSMATRIX_SET)[] = {
+    sizeof(Task), sizeof(CostProgram)};
+
 #define KERNEL(formula, ...)                                                                    \
     extern "C" __attribute__((visibility("default"))) void JOINED(formula##_, LOSSMATRIX_SET)( \
         Task * task) {                                                                     \

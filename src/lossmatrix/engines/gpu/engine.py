@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from lossmatrix.codegen.derive import (
     DECISIONS,
@@ -38,7 +39,7 @@ from lossmatrix.engines.plan import (
     risk_factor,
 )
 from lossmatrix.losses import Term
-from lossmatrix.problem import Bound, Problem, check_range, numbered
+from lossmatrix.problem import Bound, Problem, check_range, check_versions, numbered
 
 if TYPE_CHECKING:
     from lossmatrix.engines.gpu.launch import ForwardOutput, LaunchCall, RowBatch
@@ -111,7 +112,7 @@ class Recomputed(torch.autograd.Function):
         ctx.gradient = gradient_in_forward(problem)
         outcome = compute(problem, ctx.gradient, risk_grad=True)
         ctx.save_for_backward(given, *outcome[1:])
-        ctx.problem = problem
+        ctx.problem, ctx.versions = problem, problem.versions
         return cast_output(problem, outcome.value)
 
     @staticmethod
@@ -119,6 +120,7 @@ class Recomputed(torch.autograd.Function):
         (upstream,) = grad_outputs
         given, *kept = ctx.saved_tensors
         problem, gradient, ctx.gradient = ctx.problem, ctx.gradient, None
+        check_versions(problem, ctx.versions)
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
             return reference.gradient(replace(problem, given=given), upstream), None
         inputs = (upstream, *kept, gradient, given.reshape(problem.shape))
@@ -329,7 +331,9 @@ def _(
     from lossmatrix.engines.gpu.launch import blank
 
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    outcome = blank(logits, calls(numbered[bound_number], logits, dtype), dtype, reduction)
+    with _disable_current_modes():  # the calls that are made ready here are kept and run later
+        known = calls(numbered[bound_number], logits, dtype)
+    outcome = blank(logits, known, dtype, reduction)
     if reduction == "none":
         outcome = outcome._replace(value=logits.new_empty(target.numel(), dtype=dtype))
     return outcome

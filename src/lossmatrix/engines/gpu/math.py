@@ -65,9 +65,10 @@ def weigh(weight, value):
 
 @triton.jit
 def power(base, exponent):
-    """base^exponent for base ≥ 0; 0 at base 0 unless the exponent is 0."""
+    """base^exponent for base ≥ 0; below the smallest normal number 0, unless the exponent is 0."""
+    least = 2.2250738585072014e-308 if base.dtype == tl.float64 else 1.1754943508222875e-38
     raised = tl.exp(exponent * tl.log(base))
-    return tl.where(base == 0, tl.where(exponent == 0, 1.0, 0.0), raised)
+    return tl.where(tl.abs(base) < least, tl.where(exponent == 0, 1.0, 0.0), raised)
 
 
 @triton.jit

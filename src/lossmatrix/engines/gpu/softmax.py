@@ -155,11 +155,13 @@ def make_cell(c, e, z, ahead):
 @triton.jit
 def softmax_stats(c, found):
     """The top class as the formula sees it, and what the others need of it."""
-    ahead = tl.exp(found.second - found.top)
+    # an infinite top is a logit that has overflowed, and makes NaN of all, as in PyTorch
+    gap = (found.second - found.top) + (found.top - found.top)
+    ahead = tl.exp(gap)
     odds = ahead * found.rest
     p = 1.0 / (1.0 + odds)
     log_sum = log1p(odds)
-    log_odds = (found.second - found.top) + tl.log(found.rest)
+    log_odds = gap + tl.log(found.rest)
     log_q = tl.where(odds >= 1.0, log_one_minus(tl.minimum(p, 0.5)), log_odds - log_sum)
     at_top = Cell(c, p, odds * p, -log_sum, log_q, c, found.top + log_sum)
     return at_top, SoftmaxStats(found.top, log_sum, ahead * p, c)

@@ -45,7 +45,7 @@ class Rows(NamedTuple):
     position: Any
     number: Any  # b · P + p
     real: Any  # position < P
-    counts: Any  # real and not ignored
+    counts: Any  # real, not ignored and of a weight other than 0
     truth: Any  # 0 where it is no class
     factor: Any  # class weight: what a row adds to the mean's denominator
     weight: Any  # factor · sample weight; NaN for a truth that is no class
@@ -97,6 +97,7 @@ def rows_of(block, truth, positions, number_type: tl.constexpr, ROWS: tl.constex
     weight = factor
     if truth.sample_weight is not None:
         weight = weight * tl.load(truth.sample_weight + number, mask=real, other=0.0)
+    counts = counts & (weight != 0)
     return Rows(batch, position, number, real, counts, y, factor, weight)
 
 
