@@ -286,3 +286,34 @@ def test_kinds_run_in_the_interpreter() -> None:
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert f"{len(set(INTERPRETED))} passed" in done.stdout
+
+
+LOSSES = (
+    lm.ExpectedCost(),
+    lm.SoftTargetCrossEntropy(),
+    lm.CostSensitiveCrossEntropy(),
+    lm.SimilarityLikelihood(),
+    lm.DecisionScore(),
+)
+
+
+@NATIVE
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("count", [5, 150])  # side by side; one by one, and products between
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "of decisions"])
+def test_a_kind_costs_what_its_table_costs(
+    kind: str, count: int, dtype: torch.dtype, loss: lm.Loss
+) -> None:
+    matrix = KINDS[kind](count)
+    generator = torch.Generator().manual_seed(4)
+    logits = 2.0 * torch.randn(4, count, generator=generator).to(dtype)
+    target = torch.tensor([0, count - 1, 3, 1])
+    for options in ({}, {"label_smoothing": 0.2}):
+        found = []
+        for given in (matrix, lm.Dense(matrix.to_dense())):
+            z = logits.clone().requires_grad_()
+            value = loss(z, target, given, engine="native", **options)
+            found.append((value.detach(), torch.autograd.grad(value, z)[0]))
+        roundings = 64 * torch.finfo(dtype).eps
+        torch.testing.assert_close(*found, rtol=roundings, atol=roundings * matrix.maximum)

@@ -219,17 +219,19 @@ def test_an_ignored_row_passes_nothing_on(
 
 @pytest.mark.parametrize("loss", [LOSS, lm.EntropicRisk(), lm.CrossEntropy() + lm.EnergyScore()])
 @pytest.mark.parametrize("of", ["class", "sample"])
+@pytest.mark.parametrize("num_classes", [3, 70])
+@pytest.mark.parametrize("row", [float("nan"), float("-inf")])
 @every_engine
 def test_a_row_of_weight_0_counts_for_nothing_whatever_it_holds(
-    engine: Engine, of: str, loss: lm.Loss
+    engine: Engine, row: float, num_classes: int, of: str, loss: lm.Loss
 ) -> None:
-    logits, target = batch()
-    costs = lm.Ordinal(3)
-    target[:] = torch.tensor([0, 2, 1, 1, 2])
-    logits[0], logits[0, 0] = torch.nan, -torch.inf
+    logits = torch.randn(5, num_classes, generator=torch.Generator().manual_seed(3))
+    target, costs = torch.tensor([0, 2, 1, 1, 2]), lm.Ordinal(num_classes)
+    logits[0], logits[0, 1] = row, 0.0
     logits = logits.requires_grad_()
+    class_weight = torch.linspace(0.0, 2.0, num_classes)
     weights: dict[str, Tensor] = {
-        "class": {"weight": torch.tensor([0.0, 2.0, 0.5])},
+        "class": {"weight": class_weight},
         "sample": {"sample_weight": torch.tensor([0.0, 1.0, 2.0, 0.5, 1.0])},
     }[of]
     losses = loss(logits, target, costs, reduction="none", engine=engine.name, **weights)

@@ -23,6 +23,7 @@ from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import full_precision
 from lossmatrix.losses import Cells, Loss, Term
 from lossmatrix.losses.base import as_tuple
+from lossmatrix.losses.language import weigh
 from lossmatrix.problem import (
     ALL_ROWS,
     Problem,
@@ -281,7 +282,7 @@ class Mixture:
         if not term.loss.linear_in_truth:
             truths = (torch.full_like(sample, i) for i in range(self.masses.shape[-1]))
             each = [Index(truth).losses(term, softmax, sample) for truth in truths]
-            return (torch.stack(each, -1) * self.masses).sum(-1)
+            return weigh(self.masses, torch.stack(each, -1)).sum(-1)
         if self.signed:  # apart from each other: what sums to 0 has no shares
             below = self.masses < 0
             parts = [Mixture(self.masses.masked_fill(part, 0.0)) for part in (below, ~below)]

@@ -206,7 +206,7 @@ def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
         raise NoKernelError("it reads risks of costs that every sample has of its own")
     if max(costs.shape) <= MAX_FUSED:
         call = _call(whole, group.terms, kind, dtype)
-        table = costs.to(dtype=dtype).to_dense().contiguous()
+        table = _table(costs, dtype)
         call.alive.append(table)
         call.task.risk_costs, call.task.risk_stride = table.data_ptr(), table.stride(0)
         call.task.decisions = costs.num_decisions
@@ -247,8 +247,7 @@ def _call(
     for i, each in enumerate(costs):
         small = each.num_samples is None and each.num_classes <= MAX_TABLE_CLASSES
         if small or isinstance(each, Dense):
-            table = each.tables["table"] if isinstance(each, Dense) else each.to_dense()
-            table = table if table.stride(1) == 1 else table.contiguous()
+            table = _table(each, dtype)
             alive.append(table)
             task.costs[i], task.costs_stride[i] = table.data_ptr(), table.stride(0)
         elif (program := row_program(each, dtype)) is not None:
@@ -258,6 +257,13 @@ def _call(
             looked_up.append(i)
     rules = any(bool(task.rule[i]) for i in range(len(costs)))
     return KernelCall(formula, dtype, task, kind, costs, tuple(looked_up), few, rules, False, alive)
+
+
+def _table(costs: CostMatrix, dtype: torch.dtype) -> Tensor:
+    """All costs with each row in one piece, in the dtype that kernels read, which few kinds have."""
+    table = costs.tables["table"] if isinstance(costs, Dense) else costs.to_dense()
+    table = table.to(dtype)
+    return table if table.stride(1) == 1 else table.contiguous()
 
 
 _formulas: dict[tuple[object, ...], Formula] = {}

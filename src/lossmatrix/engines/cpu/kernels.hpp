@@ -854,12 +854,12 @@ template <class F, class G, class T> struct Run {
                 if (F::soft) {
                     weight[l] *= target_row(at, y, target.data + k * n);
                     rows.t[l] = target.data + k * n;
-                    if (weight[l] == 0) {  // such a row may hold NaN
-                        ignored |= 1u << k;
-                        write_loss(r, T(0));
-                        --rows.count;
-                        continue;
-                    }
+                }
+                if (weight[l] == 0) {  // such a row may hold NaN
+                    ignored |= 1u << k;
+                    write_loss(r, T(0));
+                    --rows.count;
+                    continue;
                 }
                 for (int i = 0; i < F::streams; ++i)
                     rows.c[i][l] = cost_row(i, y, r, made.data + (i * together + k) * n);
