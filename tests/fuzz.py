@@ -30,7 +30,7 @@ from lossmatrix.engines.cpu import calls
 
 oracles.DIGITS, oracles.NOISE = 60, 1e-38  # in a third of the time
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-ROUNDINGS = 4
+ROUNDINGS = 4  # and one for every option that multiplies
 
 
 # --- making a case -------------------------------------------------------------------------------
@@ -247,6 +247,7 @@ def check(case: Case) -> str | None:
     slopes = (got.unsqueeze(0) if got.dim() == 1 else got.movedim(1, -1)).reshape(-1, C).tolist()
     values = value.detach().double().reshape(-1).tolist()
     eps, rounding, least = precision(case.dtype)
+    roundings = ROUNDINGS + len(case.options)
     total, budget = 0.0, 0.0
     for n, (row, mass, weight) in enumerate(zip(z, masses, own, strict=True)):
         if weight == 0 or not any(mass):
@@ -255,7 +256,7 @@ def check(case: Case) -> str | None:
             exact = answer(case.loss, row, mass, D)
         factor = weight / over
         more = halves(case.loss, D, sum(mass))
-        spread = ROUNDINGS * eps * abs(factor) * (exact.value_sensitivity + more)
+        spread = roundings * eps * abs(factor) * (exact.value_sensitivity + more)
         if reduction == "none":
             wrong = off(values[n], factor * exact.value, spread, rounding, least, case.dtype)
             if wrong:
@@ -266,7 +267,9 @@ def check(case: Case) -> str | None:
         scale = factor * above[n]
         for k in range(C):
             sensitivity = exact.gradient_sensitivity[k] + more * exact.p[k]
-            spread = ROUNDINGS * eps * abs(scale) * sensitivity
+            if sum(1 for share in mass if share) > 1:
+                sensitivity += sum(mass) * exact.p[k]  # p is rounded, and shares taken off
+            spread = roundings * eps * abs(scale) * sensitivity
             wrong = off(
                 slopes[n][k], scale * exact.gradient[k], spread, rounding, least, case.dtype
             )
@@ -321,6 +324,8 @@ def off(
 ) -> str | None:
     """By how many budgets a number is off, if that is more than one."""
     budget = spread + rounding * abs(exact) + least
+    if computed == exact:
+        return None
     if abs(exact) + budget > torch.finfo(dtype).max:
         fits = math.isinf(computed) or abs(computed - exact) <= budget
     else:

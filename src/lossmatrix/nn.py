@@ -34,7 +34,7 @@ class Criterion(nn.Module):
         loss: a loss or a sum of losses, such as ``CrossEntropy() + 0.5 * ExpectedCost()``.
         costs: a ``CostMatrix``, or a (C, K) table taken as ``Dense``; rows are the truth. Kept as
             non-persistent float32 buffers: they follow ``.to(device)``, never ``.half()``.
-        weight: a weight per true class, (C,).
+        weight: a weight per true class, (C,). What weighs 0 counts for nothing, whatever it holds.
         ignore_index: class index of rows that count neither in the value nor in the mean.
         reduction: "mean", "sum" or "none". The mean divides by the sum of the class weights of
             the counted rows for class indices, by the number of rows for probabilities.

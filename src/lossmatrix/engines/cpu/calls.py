@@ -500,18 +500,14 @@ def _run_truths(call: KernelCall, visit: Visit, dtype: torch.dtype, started: boo
     shares = shares / (_denominator(visit) if visit.reduction == "mean" else 1.0)
     if visit.sample_weight is not None:
         shares = shares * visit.sample_weight.unsqueeze(1)
-    counts = None if visit.soft else visit.target != visit.ignore_index
     for i in range(visit.sizes[1]):
-        truth = torch.full(shares.shape[:1] + shares.shape[2:], i)
-        if counts is not None:
-            truth = torch.where(counts, truth, visit.ignore_index)
         each = replace(
             visit,
-            target=truth,
+            target=torch.full(shares.shape[:1] + shares.shape[2:], i),
             soft=False,
             weight=None,
             sample_weight=shares.select(1, i).contiguous(),
-            ignore_index=-1 if visit.soft else visit.ignore_index,
+            ignore_index=-1,  # the share of ignored rows is 0
             reduction="none" if visit.reduction == "none" else "sum",
             label_smoothing=0.0,
         )
