@@ -17,12 +17,17 @@ import xgboost
 from numpy.typing import NDArray
 from registry import ASYMMETRIC, every_loss, holds_weight_constant, table_for
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import lossmatrix as lm
 from lossmatrix import boosting
 from lossmatrix.boosting import CostObjective
 from lossmatrix.engines.cpu import curvature as kernels
+from lossmatrix.sklearn import BayesDecisionClassifier, average_cost_scorer
 
 Array = NDArray[Any]
 NAMES = ["xgboost.train", "XGBClassifier", "lightgbm.train", "LGBMClassifier"]
@@ -455,3 +460,89 @@ def test_an_objective_can_be_cloned_and_pickled_within_its_model() -> None:
     again = pickle.loads(pickle.dumps(fitted))
     numpy.testing.assert_array_equal(again.predict(X), fitted.predict(X))
     numpy.testing.assert_array_equal(again.fit(X, y).predict(X), fitted.predict(X))
+
+
+# --- LightGBM's raw scores in scikit-learn -------------------------------------------------------
+
+LABELS = numpy.array(["high", "low", "mid"])  # in sorted order, as LightGBM numbers them
+
+
+def trees_of(num_classes: int, loss: lm.Loss, abstain: bool = False, **options: Any) -> Any:
+    """LightGBM with an objective, its training rows and their costs."""
+    X, y = data(300, num_classes, seed=24)
+    costs = lm.Dense([row[:num_classes] for row in PRICES[:num_classes]], [*LABELS[:num_classes]])
+    costs = costs.with_abstain(0.15, "ask") if abstain else costs
+    objective = CostObjective(loss, costs, **options)
+    trees = lightgbm.LGBMClassifier(objective=objective, n_estimators=9, n_jobs=1, verbose=-1)
+    return trees, X, LABELS[y], costs
+
+
+@pytest.mark.parametrize("inside", ["alone", "pipeline", "search", "frozen"])
+@pytest.mark.parametrize("abstain", [False, True])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_scorer_lets_the_objective_decide_on_raw_scores(
+    num_classes: int, abstain: bool, inside: str
+) -> None:
+    trees, X, y, costs = trees_of(num_classes, lm.CrossEntropy(), abstain)
+    Z = StandardScaler().fit_transform(X) if inside == "pipeline" else X
+    scores = clone(trees).fit(Z, y).predict(Z, raw_score=True)
+    decision = [costs.decisions[j] for j in trees.objective.decide(scores)]
+    assert ("ask" in decision) == abstain
+    expected = -numpy.mean([costs.entry(*pair) for pair in zip(y, decision, strict=True)])
+    model = {
+        "alone": trees,
+        "pipeline": make_pipeline(StandardScaler(), trees),
+        "search": GridSearchCV(trees, {"n_estimators": [9]}, scoring=average_cost_scorer(costs)),
+        "frozen": FrozenEstimator(clone(trees).fit(X, y)),
+    }[inside]
+    assert average_cost_scorer(costs)(model.fit(X, y), X, y) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_bayes_decision_takes_raw_scores_as_logits(num_classes: int) -> None:
+    trees, X, y, costs = trees_of(num_classes, lm.CrossEntropy() + lm.DecisionScore())
+    scores = clone(trees).fit(X, y).predict(X, raw_score=True)
+    logits = scores if num_classes == 3 else numpy.stack([0 * scores, scores], 1)
+    for model in (trees, make_pipeline(trees)):
+        classifier = BayesDecisionClassifier(model, costs).fit(X, y)
+        softmax = torch.tensor(logits).softmax(1).numpy()
+        numpy.testing.assert_allclose(classifier.predict_proba(X), softmax, rtol=1e-12)
+        assert (classifier.predict(X) == LABELS[trees.objective.decide(scores)]).all()
+    paid = average_cost_scorer(costs)
+    classifier = BayesDecisionClassifier(trees, costs)
+    assert (cross_val_score(classifier, X, y) == cross_val_score(trees, X, y, scoring=paid)).all()
+
+
+def test_a_loss_without_a_rule_has_that_of_its_objective() -> None:
+    loss = lm.CrossEntropy() + lm.ExpectedCost()
+    trees, X, y, costs = trees_of(3, loss)
+    with pytest.raises(ValueError, match="has no decision rule of its own"):
+        average_cost_scorer(costs)(trees.fit(X, y), X, y)
+    for rule in ("argmax", "bayes"):
+        trees = trees_of(3, loss, rule=rule)[0].fit(X, y)
+        scores = trees.predict(X, raw_score=True)
+        decision = trees.objective.decide(scores)
+        assert (decision == trees_of(3, loss)[0].objective.decide(scores, rule=rule)).all()
+        paid = numpy.mean([costs.entry(*each) for each in zip(y, LABELS[decision], strict=True)])
+        assert average_cost_scorer(costs)(trees, X, y) == pytest.approx(-paid)
+
+
+@pytest.mark.parametrize("library", [lightgbm.LGBMClassifier, xgboost.XGBClassifier])
+def test_scores_that_are_no_probabilities_are_refused(library: Any) -> None:
+    X, y = data(30, 2, seed=25)
+    trees = library(objective=objective_of_two())
+    with pytest.raises(TypeError, match=r"ExpectedCost\(\) decides by 'argmax'.*objective\.decide"):
+        BayesDecisionClassifier(trees, lm.ZeroOne(2)).fit(X, y)
+
+
+def test_raw_scores_are_not_calibrated_as_if_they_were_probabilities() -> None:
+    trees, X, y, costs = trees_of(2, lm.CrossEntropy())
+    with pytest.raises(TypeError, match=r"LGBMClassifier .* raw scores .* leave calibration=None"):
+        BayesDecisionClassifier(trees, costs, calibration="sigmoid").fit(X, y)
+
+
+def test_costs_in_another_order_than_the_labels_are_noticed() -> None:
+    trees, X, y, costs = trees_of(3, lm.CrossEntropy())
+    trees.objective = CostObjective(lm.CrossEntropy(), costs.reorder(["low", "mid", "high"]))
+    with pytest.raises(ValueError, match=r"for low, mid, high .* sorted order, high, low, mid"):
+        average_cost_scorer(costs)(trees.fit(X, y), X, y)

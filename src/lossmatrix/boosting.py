@@ -78,7 +78,9 @@ class CostObjective:
 
     Args:
         loss: a loss or a sum of losses.
-        costs: a ``CostMatrix`` or a (C, K) table, rows the truth.
+        costs: a ``CostMatrix`` or a (C, K) table, rows the truth; or ``PerExample``, for training
+            rows in their order.
+        rule: "argmax" or "bayes", for a loss without a decision rule of its own.
 
     Raises ValueError or TypeError where the loss refuses the costs, and IndexError or ValueError
     for scores or labels that do not fit.
@@ -101,9 +103,12 @@ class CostObjective:
     array([0, 0])
     """
 
-    def __init__(self, loss: Loss, costs: CostsLike | None = None) -> None:
+    def __init__(
+        self, loss: Loss, costs: CostsLike | None = None, *, rule: DecisionRule | None = None
+    ) -> None:
         self.loss = loss
         self.costs = costs
+        self.rule: DecisionRule | None = rule
         self.criterion = Criterion(loss, costs, reduction="none")
 
     def __call__(
@@ -189,15 +194,24 @@ class CostObjective:
             h[rows] = torch.maximum(curvature, alike)
         return h
 
+    @property
+    def decides(self) -> DecisionRule | None:
+        """How scores become decisions: the ``rule`` that was given, or that of the loss."""
+        return self.rule or self.loss.decides
+
+    @staticmethod
+    def logits(scores: ArrayLike) -> Tensor:
+        """Raw scores (N, C) or (N,) as logits (N, C)."""
+        return _as_logits(_tensor(scores))
+
     def decide(
         self, scores: ArrayLike, *, rule: DecisionRule | None = None
     ) -> NDArray[numpy.int64]:
         """The decision that the loss is made for, (N,), from raw scores (N, C) or (N,).
 
-        ``rule`` as in ``Criterion.decide``.
+        ``rule`` as in ``Criterion.decide``; by default that of the objective.
         """
-        logits = _as_logits(_tensor(scores))
-        return self.criterion.decide(logits, rule=rule).numpy()
+        return self.criterion.decide(self.logits(scores), rule=rule or self.rule).numpy()
 
 
 Array: TypeAlias = NDArray[Any]
