@@ -301,10 +301,35 @@ def test_rows_beyond_the_first_block_have_their_own_costs(
         numpy.testing.assert_allclose(other, own.numpy()[:, None] * one, rtol=1e-12)
 
 
-def test_costs_of_another_number_of_samples_are_refused() -> None:
-    costs = lm.PerExample(ASYMMETRIC[torch.tensor([0, 1, 2])])
-    with pytest.raises(ValueError, match=r"logits of 2 rows, but .* has the costs of 3"):
-        CostObjective(lm.ExpectedCost(), costs)(numpy.array([0, 1]), numpy.zeros((2, 4)))
+@pytest.mark.parametrize("way", ["kernel", "tensors"])
+def test_single_scores_beyond_the_first_block_have_their_own_costs(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    scores, labels = rows(9, 2, seed=26)
+    table, own = torch.tensor([[0.0, 3.0], [5.0, 0.0]]), 1.0 + torch.arange(9.0)
+    costs = lm.PerExample(own.unsqueeze(1) * table[torch.tensor(labels)])
+    once = CostObjective(lm.ExpectedCost(), table)(labels, scores[:, 1])
+    monkeypatch.setattr(boosting, "BLOCK", 8)
+    monkeypatch.setattr(kernels, "BLOCK", 4)
+    each = without_kernel(CostObjective(lm.ExpectedCost(), costs), way)(labels, scores[:, 1])
+    for one, other in zip(once, each, strict=True):
+        numpy.testing.assert_allclose(other, own.numpy() * one, rtol=1e-12)
+
+
+@pytest.mark.parametrize("way", ["kernel", "tensors"])
+@pytest.mark.parametrize("shape", [(2, 2), (2, 1), (2,), (5, 2)])
+@pytest.mark.parametrize("loss", [lm.ExpectedCost(), lm.DecisionScore(), lm.CrossEntropy()])
+def test_costs_of_another_number_of_rows_are_refused(
+    loss: lm.Loss, shape: tuple[int, ...], way: str
+) -> None:
+    own = lm.PerExample.matrices(torch.rand(3, 2, 2))
+    objective = without_kernel(CostObjective(loss, own), way)
+    message = rf"got scores of {shape[0]} rows, but PerExample\(.*\) has the costs of 3: make"
+    with pytest.raises(ValueError, match=message):
+        objective(numpy.zeros(shape[0]), numpy.zeros(shape))
+    with pytest.raises(ValueError, match=message):
+        objective.decide(numpy.zeros(shape), rule="bayes")
+    assert (objective.decide(numpy.zeros(shape), rule="argmax") == 0).all()  # reads no costs
 
 
 def test_the_scores_given_are_neither_changed_nor_kept() -> None:

@@ -137,6 +137,7 @@ class CostObjective:
 
         ``weight`` (N,) multiplies both. float32 stays float32.
         """
+        self._check_rows(len(scores))
         scores = scores.detach()
         single = scores.dim() == 1 or scores.shape[1] == 1
         shape = (len(scores), 2) if single else scores.shape
@@ -211,7 +212,18 @@ class CostObjective:
 
         ``rule`` as in ``Criterion.decide``; by default that of the objective.
         """
-        return self.criterion.decide(self.logits(scores), rule=rule or self.rule).numpy()
+        logits = self.logits(scores)
+        if (rule or self.decides) == "bayes":
+            self._check_rows(len(logits))
+        return self.criterion.decide(logits, rule=rule or self.rule).numpy()
+
+    def _check_rows(self, count: int) -> None:
+        costs = self.criterion.costs
+        if costs is not None and costs.num_samples not in (None, count):
+            raise ValueError(
+                f"got scores of {count} rows, but {costs!r} has the costs of {costs.num_samples}: "
+                "make a CostObjective with the costs of these rows, in their order."
+            )
 
 
 Array: TypeAlias = NDArray[Any]
