@@ -25,7 +25,7 @@ from torch import Tensor
 
 import lossmatrix as lm
 from lossmatrix import boosting
-from lossmatrix.boosting import CostObjective
+from lossmatrix.boosting import CostMetric, CostObjective
 from lossmatrix.engines.cpu import curvature as kernels
 from lossmatrix.sklearn import BayesDecisionClassifier, average_cost_scorer
 
@@ -485,6 +485,95 @@ def test_an_objective_can_be_cloned_and_pickled_within_its_model() -> None:
     again = pickle.loads(pickle.dumps(fitted))
     numpy.testing.assert_array_equal(again.predict(X), fitted.predict(X))
     numpy.testing.assert_array_equal(again.fit(X, y).predict(X), fitted.predict(X))
+
+
+# --- early stopping ------------------------------------------------------------------------------
+
+
+PATIENCE = 12
+
+
+def stopped(name: str, metric: CostMetric, held_out: Any, patience: int | None) -> Any:
+    """A booster, the round that early stopping picks, and its score."""
+    (X, y), (V, u, weight) = data(400, 3, seed=30), held_out
+    objective, weights = metric.objective, None if weight is None else [weight]
+    if "xgb" in name.lower():
+        stop = {"early_stopping_rounds": patience}
+        if name == "xgboost.train":
+            options = {"num_class": 3, "disable_default_eval_metric": 1, "nthread": 1}
+            watch = {"evals": [(xgboost.DMatrix(V, u, weight=weight), "held_out")]}
+            asked = {"obj": objective, "custom_metric": metric, "verbose_eval": False} | stop
+            model = xgboost.train(options, xgboost.DMatrix(X, y), 60, **watch, **asked)
+        else:
+            asked = {"objective": objective, "eval_metric": metric, "n_jobs": 1} | stop
+            model = xgboost.XGBClassifier(n_estimators=60, **asked)
+            watch = {"eval_set": [(V, u)], "sample_weight_eval_set": weights, "verbose": False}
+            model = pickle.loads(pickle.dumps(clone(model))).fit(X, y, **watch).get_booster()
+        return model, *((model.best_iteration, model.best_score) if patience else (0, 0.0))
+    options = {"num_leaves": 8, "learning_rate": 0.3, "verbose": -1, "metric": "None", "n_jobs": 1}
+    callbacks = [] if patience is None else [lightgbm.early_stopping(patience, verbose=False)]
+    if name == "lightgbm.train":
+        table, options = lightgbm.Dataset(X, y), options | {"num_class": 3, "objective": objective}
+        watch = {"valid_sets": [table.create_valid(V, u, weight=weight)], "callbacks": callbacks}
+        model = lightgbm.train(options, table, 60, feval=metric, **watch)
+    else:
+        model = lightgbm.LGBMClassifier(n_estimators=60, objective=objective, **options)
+        watch = {"eval_set": [(V, u)], "eval_sample_weight": weights, "callbacks": callbacks}
+        model = model.fit(X, y, eval_metric=metric, **watch).booster_
+    return model, model.best_iteration - 1, model.best_score["valid_0"]["average_cost"]
+
+
+def scores_after(model: Any, V: Array, rounds: int) -> Array:
+    """Raw scores of the first rounds of a booster."""
+    if isinstance(model, lightgbm.Booster):
+        return model.predict(V, raw_score=True, num_iteration=rounds)
+    return model.predict(xgboost.DMatrix(V), output_margin=True, iteration_range=(0, rounds))
+
+
+@pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rule", ["bayes", "argmax"])
+@pytest.mark.parametrize("name", NAMES)
+def test_early_stopping_picks_the_round_that_costs_least(
+    name: str, rule: Any, weighted: bool
+) -> None:
+    V, u = data(300, 3, seed=28)
+    weight = numpy.random.default_rng(29).random(300) ** 3 if weighted else None
+    objective = CostObjective(lm.CrossEntropy() + lm.ExpectedCost(), PRICES)
+    metric = CostMetric(objective, rule=rule)
+    _, best, score = stopped(name, metric, (V, u, weight), PATIENCE)
+    whole, _, _ = stopped(name, metric, (V, u, weight), None)
+
+    def cost(rounds: int) -> float:
+        decision = objective.decide(scores_after(whole, V, rounds), rule=rule)
+        return numpy.average(numpy.array(PRICES)[u, decision], weights=weight)
+
+    costs = [cost(rounds + 1) for rounds in range(best + PATIENCE + 1)]
+    assert best == numpy.argmin(costs) > 0
+    assert score == pytest.approx(min(costs), abs=1e-6)  # XGBoost reads it from what it prints
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_a_metric_is_the_average_cost_of_the_decisions(shape: tuple[int, ...]) -> None:
+    metric = CostMetric(CostObjective(lm.CrossEntropy(), [[0, 2], [5, 1]]), rule="argmax")
+    labels, scores = numpy.array([0.0, 1.0, 1.0]), numpy.array([9.0, 9.0, -9.0]).reshape(shape)
+    assert metric(labels, scores) == pytest.approx((2 + 1 + 5) / 3)
+    weight = numpy.array([1.0, 0.0, 3.0])
+    assert metric(labels, scores, sample_weight=weight) == pytest.approx((2 + 15) / 4)
+    assert CostMetric(CostObjective(lm.CrossEntropy()))(labels, scores) == pytest.approx(2 / 3)
+
+
+def test_a_metric_has_the_costs_of_the_rows_it_is_given() -> None:
+    labels, scores = numpy.array([0, 1]), numpy.array([1.0, -1.0])
+    trained = CostObjective(lm.ExpectedCost(), lm.PerExample([[0, 1], [2, 0], [3, 0]]))
+    with pytest.raises(
+        ValueError, match=r"got scores of 2 rows, but .* costs of 3: make a CostObj"
+    ):
+        CostMetric(trained)(labels, scores)
+    held_out = CostObjective(lm.ExpectedCost(), lm.PerExample([[0, 7], [11, 0]]))
+    assert CostMetric(held_out)(labels, scores) == 9.0
+    with pytest.raises(ValueError, match="has no decision rule of its own"):
+        CostMetric(CostObjective(lm.SoftmaxMargin(), [[0, 7], [11, 0]]))(labels, scores)
 
 
 # --- LightGBM's raw scores in scikit-learn -------------------------------------------------------
