@@ -632,6 +632,9 @@ def test_a_loss_without_a_rule_has_that_of_its_objective() -> None:
     trees, X, y, costs = trees_of(3, loss)
     with pytest.raises(ValueError, match="has no decision rule of its own"):
         average_cost_scorer(costs)(trees.fit(X, y), X, y)
+    with pytest.raises(TypeError, match="pass rule='bayes' to its CostObjective"):
+        BayesDecisionClassifier(trees, costs).fit(X, y)
+    BayesDecisionClassifier(trees_of(3, loss, rule="bayes")[0], costs).fit(X, y).predict(X)
     for rule in ("argmax", "bayes"):
         trees = trees_of(3, loss, rule=rule)[0].fit(X, y)
         scores = trees.predict(X, raw_score=True)

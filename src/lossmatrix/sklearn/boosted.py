@@ -35,6 +35,11 @@ def check_probabilities(estimator: Any) -> None:
     objective = _objective(model)
     if objective is None:
         return
+    if objective.decides is None:
+        raise TypeError(
+            f"{objective.loss!r} has no decision rule of its own: pass rule='bayes' to its "
+            "CostObjective where softmax of the scores is to count as probabilities."
+        )
     if objective.decides != "bayes":
         raise TypeError(
             f"{objective.loss!r} decides by {objective.decides!r}, so softmax of its scores are no "

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 # The parent of what make_scorer returns: TunedThresholdClassifierCV and the routing of metadata
 # take a scorer apart, and a function would not do. make_scorer alone would not know classes_.
 from sklearn.metrics._scorer import _Scorer
-from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
@@ -28,18 +28,27 @@ from lossmatrix.metrics import average_cost, normalized_cost
 from lossmatrix.sklearn.boosted import decided_by_objective
 from lossmatrix.sklearn.labels import Array, CostsOfRows, align
 
+METADATA = {"sample_weight": None, "costs": None}  # an error to be given, until asked for
+
 
 class CostScorer(_Scorer):
     """Calls ``estimator.predict`` and returns −``metric`` of what the decisions cost.
 
     A scorer of scikit-learn: ``set_score_request(sample_weight=True, costs=True)`` asks for what is
-    routed to it, and what is routed without having been asked for is an error.
+    routed to it, and what is routed without a word about it is an error.
     """
 
     def __init__(self, metric: Callable[..., Tensor], costs: CostsLike | None) -> None:
         super().__init__(partial(paid, metric, costs, None), -1, {}, "predict")
         self.metric = metric
         self.costs = costs
+        self._metadata_request = MetadataRequest(owner=self)
+        for name in METADATA:
+            self._metadata_request.score.add_request(param=name, alias=None)
+
+    def set_score_request(self, **requests: bool | str | None) -> CostScorer:
+        """Ask for ``sample_weight`` or ``costs``; what is not asked for here is an error again."""
+        return super().set_score_request(**(METADATA | requests))
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs is in change
         self,
