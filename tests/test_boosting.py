@@ -17,12 +17,17 @@ import xgboost
 from numpy.typing import NDArray
 from registry import ASYMMETRIC, every_loss, holds_weight_constant, table_for
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import lossmatrix as lm
 from lossmatrix import boosting
-from lossmatrix.boosting import CostObjective
+from lossmatrix.boosting import CostMetric, CostObjective
 from lossmatrix.engines.cpu import curvature as kernels
+from lossmatrix.sklearn import BayesDecisionClassifier, average_cost_scorer
 
 Array = NDArray[Any]
 NAMES = ["xgboost.train", "XGBClassifier", "lightgbm.train", "LGBMClassifier"]
@@ -296,10 +301,35 @@ def test_rows_beyond_the_first_block_have_their_own_costs(
         numpy.testing.assert_allclose(other, own.numpy()[:, None] * one, rtol=1e-12)
 
 
-def test_costs_of_another_number_of_samples_are_refused() -> None:
-    costs = lm.PerExample(ASYMMETRIC[torch.tensor([0, 1, 2])])
-    with pytest.raises(ValueError, match=r"logits of 2 rows, but .* has the costs of 3"):
-        CostObjective(lm.ExpectedCost(), costs)(numpy.array([0, 1]), numpy.zeros((2, 4)))
+@pytest.mark.parametrize("way", ["kernel", "tensors"])
+def test_single_scores_beyond_the_first_block_have_their_own_costs(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    scores, labels = rows(9, 2, seed=26)
+    table, own = torch.tensor([[0.0, 3.0], [5.0, 0.0]]), 1.0 + torch.arange(9.0)
+    costs = lm.PerExample(own.unsqueeze(1) * table[torch.tensor(labels)])
+    once = CostObjective(lm.ExpectedCost(), table)(labels, scores[:, 1])
+    monkeypatch.setattr(boosting, "BLOCK", 8)
+    monkeypatch.setattr(kernels, "BLOCK", 4)
+    each = without_kernel(CostObjective(lm.ExpectedCost(), costs), way)(labels, scores[:, 1])
+    for one, other in zip(once, each, strict=True):
+        numpy.testing.assert_allclose(other, own.numpy() * one, rtol=1e-12)
+
+
+@pytest.mark.parametrize("way", ["kernel", "tensors"])
+@pytest.mark.parametrize("shape", [(2, 2), (2, 1), (2,), (5, 2)])
+@pytest.mark.parametrize("loss", [lm.ExpectedCost(), lm.DecisionScore(), lm.CrossEntropy()])
+def test_costs_of_another_number_of_rows_are_refused(
+    loss: lm.Loss, shape: tuple[int, ...], way: str
+) -> None:
+    own = lm.PerExample.matrices(torch.rand(3, 2, 2))
+    objective = without_kernel(CostObjective(loss, own), way)
+    message = rf"got scores of {shape[0]} rows, but PerExample\(.*\) has the costs of 3: make"
+    with pytest.raises(ValueError, match=message):
+        objective(numpy.zeros(shape[0]), numpy.zeros(shape))
+    with pytest.raises(ValueError, match=message):
+        objective.decide(numpy.zeros(shape), rule="bayes")
+    assert (objective.decide(numpy.zeros(shape), rule="argmax") == 0).all()  # reads no costs
 
 
 def test_the_scores_given_are_neither_changed_nor_kept() -> None:
@@ -455,3 +485,181 @@ def test_an_objective_can_be_cloned_and_pickled_within_its_model() -> None:
     again = pickle.loads(pickle.dumps(fitted))
     numpy.testing.assert_array_equal(again.predict(X), fitted.predict(X))
     numpy.testing.assert_array_equal(again.fit(X, y).predict(X), fitted.predict(X))
+
+
+# --- early stopping ------------------------------------------------------------------------------
+
+
+PATIENCE = 12
+
+
+def stopped(name: str, metric: CostMetric, held_out: Any, patience: int | None) -> Any:
+    """A booster, the round that early stopping picks, and its score."""
+    (X, y), (V, u, weight) = data(400, 3, seed=30), held_out
+    objective, weights = metric.objective, None if weight is None else [weight]
+    if "xgb" in name.lower():
+        stop = {"early_stopping_rounds": patience}
+        if name == "xgboost.train":
+            options = {"num_class": 3, "disable_default_eval_metric": 1, "nthread": 1}
+            watch = {"evals": [(xgboost.DMatrix(V, u, weight=weight), "held_out")]}
+            asked = {"obj": objective, "custom_metric": metric, "verbose_eval": False} | stop
+            model = xgboost.train(options, xgboost.DMatrix(X, y), 60, **watch, **asked)
+        else:
+            asked = {"objective": objective, "eval_metric": metric, "n_jobs": 1} | stop
+            model = xgboost.XGBClassifier(n_estimators=60, **asked)
+            watch = {"eval_set": [(V, u)], "sample_weight_eval_set": weights, "verbose": False}
+            model = pickle.loads(pickle.dumps(clone(model))).fit(X, y, **watch).get_booster()
+        return model, *((model.best_iteration, model.best_score) if patience else (0, 0.0))
+    options = {"num_leaves": 8, "learning_rate": 0.3, "verbose": -1, "metric": "None", "n_jobs": 1}
+    callbacks = [] if patience is None else [lightgbm.early_stopping(patience, verbose=False)]
+    if name == "lightgbm.train":
+        table, options = lightgbm.Dataset(X, y), options | {"num_class": 3, "objective": objective}
+        watch = {"valid_sets": [table.create_valid(V, u, weight=weight)], "callbacks": callbacks}
+        model = lightgbm.train(options, table, 60, feval=metric, **watch)
+    else:
+        model = lightgbm.LGBMClassifier(n_estimators=60, objective=objective, **options)
+        watch = {"eval_set": [(V, u)], "eval_sample_weight": weights, "callbacks": callbacks}
+        model = model.fit(X, y, eval_metric=metric, **watch).booster_
+    return model, model.best_iteration - 1, model.best_score["valid_0"]["average_cost"]
+
+
+def scores_after(model: Any, V: Array, rounds: int) -> Array:
+    """Raw scores of the first rounds of a booster."""
+    if isinstance(model, lightgbm.Booster):
+        return model.predict(V, raw_score=True, num_iteration=rounds)
+    return model.predict(xgboost.DMatrix(V), output_margin=True, iteration_range=(0, rounds))
+
+
+@pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rule", ["bayes", "argmax"])
+@pytest.mark.parametrize("name", NAMES)
+def test_early_stopping_picks_the_round_that_costs_least(
+    name: str, rule: Any, weighted: bool
+) -> None:
+    V, u = data(300, 3, seed=28)
+    weight = numpy.random.default_rng(29).random(300) ** 3 if weighted else None
+    objective = CostObjective(lm.CrossEntropy() + lm.ExpectedCost(), PRICES)
+    metric = CostMetric(objective, rule=rule)
+    _, best, score = stopped(name, metric, (V, u, weight), PATIENCE)
+    whole, _, _ = stopped(name, metric, (V, u, weight), None)
+
+    def cost(rounds: int) -> float:
+        decision = objective.decide(scores_after(whole, V, rounds), rule=rule)
+        return numpy.average(numpy.array(PRICES)[u, decision], weights=weight)
+
+    costs = [cost(rounds + 1) for rounds in range(best + PATIENCE + 1)]
+    assert best == numpy.argmin(costs) > 0
+    assert score == pytest.approx(min(costs), abs=1e-6)  # XGBoost reads it from what it prints
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_a_metric_is_the_average_cost_of_the_decisions(shape: tuple[int, ...]) -> None:
+    metric = CostMetric(CostObjective(lm.CrossEntropy(), [[0, 2], [5, 1]]), rule="argmax")
+    labels, scores = numpy.array([0.0, 1.0, 1.0]), numpy.array([9.0, 9.0, -9.0]).reshape(shape)
+    assert metric(labels, scores) == pytest.approx((2 + 1 + 5) / 3)
+    weight = numpy.array([1.0, 0.0, 3.0])
+    assert metric(labels, scores, sample_weight=weight) == pytest.approx((2 + 15) / 4)
+    assert CostMetric(CostObjective(lm.CrossEntropy()))(labels, scores) == pytest.approx(2 / 3)
+
+
+def test_a_metric_has_the_costs_of_the_rows_it_is_given() -> None:
+    labels, scores = numpy.array([0, 1]), numpy.array([1.0, -1.0])
+    trained = CostObjective(lm.ExpectedCost(), lm.PerExample([[0, 1], [2, 0], [3, 0]]))
+    with pytest.raises(
+        ValueError, match=r"got scores of 2 rows, but .* costs of 3: make a CostObj"
+    ):
+        CostMetric(trained)(labels, scores)
+    held_out = CostObjective(lm.ExpectedCost(), lm.PerExample([[0, 7], [11, 0]]))
+    assert CostMetric(held_out)(labels, scores) == 9.0
+    with pytest.raises(ValueError, match="has no decision rule of its own"):
+        CostMetric(CostObjective(lm.SoftmaxMargin(), [[0, 7], [11, 0]]))(labels, scores)
+
+
+# --- LightGBM's raw scores in scikit-learn -------------------------------------------------------
+
+LABELS = numpy.array(["high", "low", "mid"])  # in sorted order, as LightGBM numbers them
+
+
+def trees_of(num_classes: int, loss: lm.Loss, abstain: bool = False, **options: Any) -> Any:
+    """LightGBM with an objective, its training rows and their costs."""
+    X, y = data(300, num_classes, seed=24)
+    costs = lm.Dense([row[:num_classes] for row in PRICES[:num_classes]], [*LABELS[:num_classes]])
+    costs = costs.with_abstain(0.15, "ask") if abstain else costs
+    objective = CostObjective(loss, costs, **options)
+    trees = lightgbm.LGBMClassifier(objective=objective, n_estimators=9, n_jobs=1, verbose=-1)
+    return trees, X, LABELS[y], costs
+
+
+@pytest.mark.parametrize("inside", ["alone", "pipeline", "search", "frozen"])
+@pytest.mark.parametrize("abstain", [False, True])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_scorer_lets_the_objective_decide_on_raw_scores(
+    num_classes: int, abstain: bool, inside: str
+) -> None:
+    trees, X, y, costs = trees_of(num_classes, lm.CrossEntropy(), abstain)
+    Z = StandardScaler().fit_transform(X) if inside == "pipeline" else X
+    scores = clone(trees).fit(Z, y).predict(Z, raw_score=True)
+    decision = [costs.decisions[j] for j in trees.objective.decide(scores)]
+    assert ("ask" in decision) == abstain
+    expected = -numpy.mean([costs.entry(*pair) for pair in zip(y, decision, strict=True)])
+    model = {
+        "alone": trees,
+        "pipeline": make_pipeline(StandardScaler(), trees),
+        "search": GridSearchCV(trees, {"n_estimators": [9]}, scoring=average_cost_scorer(costs)),
+        "frozen": FrozenEstimator(clone(trees).fit(X, y)),
+    }[inside]
+    assert average_cost_scorer(costs)(model.fit(X, y), X, y) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_bayes_decision_takes_raw_scores_as_logits(num_classes: int) -> None:
+    trees, X, y, costs = trees_of(num_classes, lm.CrossEntropy() + lm.DecisionScore())
+    scores = clone(trees).fit(X, y).predict(X, raw_score=True)
+    logits = scores if num_classes == 3 else numpy.stack([0 * scores, scores], 1)
+    for model in (trees, make_pipeline(trees)):
+        classifier = BayesDecisionClassifier(model, costs).fit(X, y)
+        softmax = torch.tensor(logits).softmax(1).numpy()
+        numpy.testing.assert_allclose(classifier.predict_proba(X), softmax, rtol=1e-12)
+        assert (classifier.predict(X) == LABELS[trees.objective.decide(scores)]).all()
+    paid = average_cost_scorer(costs)
+    classifier = BayesDecisionClassifier(trees, costs)
+    assert (cross_val_score(classifier, X, y) == cross_val_score(trees, X, y, scoring=paid)).all()
+
+
+def test_a_loss_without_a_rule_has_that_of_its_objective() -> None:
+    loss = lm.CrossEntropy() + lm.ExpectedCost()
+    trees, X, y, costs = trees_of(3, loss)
+    with pytest.raises(ValueError, match="has no decision rule of its own"):
+        average_cost_scorer(costs)(trees.fit(X, y), X, y)
+    with pytest.raises(TypeError, match="pass rule='bayes' to its CostObjective"):
+        BayesDecisionClassifier(trees, costs).fit(X, y)
+    BayesDecisionClassifier(trees_of(3, loss, rule="bayes")[0], costs).fit(X, y).predict(X)
+    for rule in ("argmax", "bayes"):
+        trees = trees_of(3, loss, rule=rule)[0].fit(X, y)
+        scores = trees.predict(X, raw_score=True)
+        decision = trees.objective.decide(scores)
+        assert (decision == trees_of(3, loss)[0].objective.decide(scores, rule=rule)).all()
+        paid = numpy.mean([costs.entry(*each) for each in zip(y, LABELS[decision], strict=True)])
+        assert average_cost_scorer(costs)(trees, X, y) == pytest.approx(-paid)
+
+
+@pytest.mark.parametrize("library", [lightgbm.LGBMClassifier, xgboost.XGBClassifier])
+def test_scores_that_are_no_probabilities_are_refused(library: Any) -> None:
+    X, y = data(30, 2, seed=25)
+    trees = library(objective=objective_of_two())
+    with pytest.raises(TypeError, match=r"ExpectedCost\(\) decides by 'argmax'.*objective\.decide"):
+        BayesDecisionClassifier(trees, lm.ZeroOne(2)).fit(X, y)
+
+
+def test_raw_scores_are_not_calibrated_as_if_they_were_probabilities() -> None:
+    trees, X, y, costs = trees_of(2, lm.CrossEntropy())
+    with pytest.raises(TypeError, match=r"LGBMClassifier .* raw scores .* leave calibration=None"):
+        BayesDecisionClassifier(trees, costs, calibration="sigmoid").fit(X, y)
+
+
+def test_costs_in_another_order_than_the_labels_are_noticed() -> None:
+    trees, X, y, costs = trees_of(3, lm.CrossEntropy())
+    trees.objective = CostObjective(lm.CrossEntropy(), costs.reorder(["low", "mid", "high"]))
+    with pytest.raises(ValueError, match=r"for low, mid, high .* sorted order, high, low, mid"):
+        average_cost_scorer(costs)(trees.fit(X, y), X, y)

@@ -6,23 +6,36 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy
 import pandas
 import pytest
+import sklearn
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import ValidSplit
 
@@ -238,6 +251,214 @@ def test_weights_reach_the_estimator() -> None:
         assert classifier.predict_proba(X)[:, 2].mean() > plain + 0.1
 
 
+# --- weights and costs of rows, through the tools of scikit-learn ---------------------------------
+
+WEIGHT = numpy.random.default_rng(7).random(len(Y)) * numpy.where(Y == "severe", 9.0, 1.0)
+AMOUNT = numpy.random.default_rng(8).gamma(1.0, size=len(Y))
+OWN = AMOUNT[:, None, None] * COSTS.to_dense().numpy() + numpy.array([0.0, 0.3, 0.1])  # (N, C, K)
+PRICES = lm.PerExample.matrices(torch.tensor(OWN), GRADES)
+OF_TRUTH = OWN[numpy.arange(len(Y)), [GRADES.index(y) for y in Y]]  # (N, K)
+
+
+@pytest.fixture
+def routing() -> Iterator[None]:
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+def weighted(asks: bool = True) -> LogisticRegression:
+    """A classifier that asks for weights."""
+    return (
+        LogisticRegression().set_fit_request(sample_weight=True) if asks else LogisticRegression()
+    )
+
+
+def price_of(decision: Array, rows: Any = slice(None)) -> Array:
+    """What each decision cost by the costs of its own row."""
+    return OF_TRUTH[rows][numpy.arange(len(decision)), [GRADES.index(d) for d in decision]]
+
+
+@pytest.mark.usefixtures("routing")
+@pytest.mark.parametrize("scorer", [average_cost_scorer, normalized_cost_scorer])
+@pytest.mark.parametrize("name", ["sample_weight", "costs"])
+def test_a_scorer_loses_no_metadata(scorer: Any, name: str) -> None:
+    given = {name: {"sample_weight": WEIGHT, "costs": OF_TRUTH}[name]}
+    classifier = DummyClassifier().set_fit_request(sample_weight=True)
+    other = {"sample_weight": "costs", "costs": "sample_weight"}[name]
+    for deaf in (scorer(COSTS), scorer(COSTS).set_score_request(**{other: True})):
+        with pytest.raises(UnsetMetadataPassedError, match=name):
+            cross_validate(classifier, X, Y, scoring=deaf, params=given)
+    asked = scorer(COSTS).set_score_request(**{name: True})
+    found = cross_validate(classifier, X, Y, scoring=asked, params=given, **INDICES)
+    for fold, rows, score in folds_of(found):
+        own = {key: value[rows] for key, value in given.items()}
+        assert score == pytest.approx(scorer(COSTS)(fold, X[rows], Y[rows], **own), rel=1e-12)
+        assert score != pytest.approx(scorer(COSTS)(fold, X[rows], Y[rows]), rel=1e-3)
+    search = GridSearchCV(classifier, {"strategy": ["prior"]}, scoring=asked).fit(X, Y, **given)
+    assert search.best_score_ == pytest.approx(found["test_score"].mean())
+    accuracy = make_scorer(accuracy_score).set_score_request(sample_weight=False)
+    both = {"paid": asked, "accuracy": accuracy}
+    several = cross_validate(classifier, X, Y, scoring=both, params=given)
+    assert (several["test_paid"] == found["test_score"]).all()
+
+
+INDICES = {"return_estimator": True, "return_indices": True, "error_score": "raise"}
+
+
+def folds_of(found: dict[str, Any]) -> Iterator[tuple[Any, Array, float]]:
+    """The fitted classifier, the test rows and the score of each fold."""
+    return zip(found["estimator"], found["indices"]["test"], found["test_score"], strict=True)
+
+
+@pytest.mark.parametrize("names", [None, ["worse", "mild"]])
+@pytest.mark.parametrize("routes", [False, True])
+def test_a_threshold_is_tuned_to_cost(names: Any, routes: bool) -> None:
+    labels = numpy.where(Y == "mild", "mild", "worse")
+    costs = lm.Dense([[0, 7], [1, 0]] if names else [[0, 1], [7, 0]], classes=names)
+
+    def by_hand(y: Array, decision: Array, sample_weight: Array | None = None) -> float:
+        paid = numpy.where(y == decision, 0.0, numpy.where(y == "mild", 1.0, 7.0))
+        return numpy.average(paid, weights=sample_weight)
+
+    def tuned(scorer: Any, **weight: Array) -> Any:
+        classifier = TunedThresholdClassifierCV(weighted(bool(weight)), scoring=scorer)
+        return classifier.fit(X, labels, **weight)
+
+    weight: dict[str, Array] = {}
+    with sklearn.config_context(enable_metadata_routing=routes):
+        scorers = average_cost_scorer(costs), make_scorer(by_hand, greater_is_better=False)
+        if routes:
+            weight = {"sample_weight": WEIGHT}
+            scorers = [each.set_score_request(sample_weight=True) for each in scorers]
+        one, other = (tuned(scorer, **weight) for scorer in scorers)
+    assert one.best_threshold_ == other.best_threshold_
+    assert one.best_score_ == pytest.approx(other.best_score_)
+
+
+@pytest.mark.usefixtures("routing")
+@pytest.mark.parametrize("calibration", [None, "sigmoid"])
+def test_a_bayes_decision_routes_weights(calibration: Any) -> None:
+    classifier = BayesDecisionClassifier(weighted(), COSTS, calibration=calibration)
+    found = cross_validate(classifier, X, Y, params={"sample_weight": WEIGHT}, **INDICES)
+    for (fold, rows, score), train in zip(folds_of(found), found["indices"]["train"], strict=True):
+        alone = LogisticRegression()
+        if calibration is not None:
+            alone = CalibratedClassifierCV(weighted()).set_fit_request(sample_weight=True)
+        alone.fit(X[train], Y[train], sample_weight=WEIGHT[train])
+        assert (fold.predict_proba(X) == alone.predict_proba(X)).all()
+        assert score == pytest.approx(fold.score(X[rows], Y[rows], WEIGHT[rows]))
+    silent = BayesDecisionClassifier(LogisticRegression(), COSTS, calibration=calibration)
+    with pytest.raises(UnsetMetadataPassedError, match=r"for LogisticRegression\.fit"):
+        silent.fit(X, Y, sample_weight=WEIGHT)
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "logisticregression__sample_weight"])
+def test_weights_reach_a_classifier_inside_a_pipeline(name: str) -> None:
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression())
+    inside = {"logisticregression__sample_weight": WEIGHT}
+    expected = clone(pipeline).fit(X, Y, **inside).predict_proba(X)
+    classifier = BayesDecisionClassifier(pipeline, COSTS).fit(X, Y, **{name: WEIGHT})
+    assert (classifier.predict_proba(X) == expected).all()
+    calibrated = CalibratedClassifierCV(pipeline)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that the pipeline has none
+        expected = calibrated.fit(X, Y, **(inside | {name: WEIGHT})).predict_proba(X)
+    classifier.set_params(calibration="sigmoid").fit(X, Y, **{name: WEIGHT})
+    assert (classifier.predict_proba(X) == expected).all()
+    nested = BayesDecisionClassifier(make_pipeline(make_pipeline(LogisticRegression())), COSTS)
+    alone = LogisticRegression().fit(X, Y, WEIGHT)
+    found = nested.fit(X, Y, sample_weight=WEIGHT).predict_proba(X)
+    assert (found == alone.predict_proba(X)).all()
+
+
+@pytest.mark.usefixtures("routing")
+def test_the_network_has_its_weights_inside_pipelines_and_searches() -> None:
+    paid = average_cost_scorer(COSTS).set_score_request(sample_weight=True)
+    scaler = StandardScaler().set_fit_request(sample_weight=False)
+    network = quick(COSTS, max_epochs=3).set_fit_request(sample_weight=True)
+    pipeline = make_pipeline(scaler, network)
+    grid = {"costsensitiveclassifier__lr": [0.1]}
+    search = GridSearchCV(pipeline, grid, scoring=paid, cv=2).fit(X, Y, sample_weight=WEIGHT)
+    alone = clone(pipeline).fit(X, Y, sample_weight=WEIGHT)
+    assert (search.predict(X) == alone.predict(X)).all()
+    assert (search.predict(X) != clone(pipeline).fit(X, Y).predict(X)).any()
+    with pytest.raises(UnsetMetadataPassedError, match="CostSensitiveClassifier"):
+        cross_validate(network, X, Y, params={"sample_weight": WEIGHT})
+    network.set_score_request(sample_weight=True)
+    found = cross_validate(network, X, Y, params={"sample_weight": WEIGHT}, cv=2, **INDICES)
+    for fold, rows, score in folds_of(found):
+        assert score == average_cost_scorer(COSTS)(fold, X[rows], Y[rows], WEIGHT[rows])
+
+
+@pytest.mark.parametrize(
+    "costs", [OWN, torch.tensor(OWN), PRICES, lm.PerExample.matrices(torch.tensor(OWN))]
+)
+def test_rows_are_decided_by_costs_of_their_own(costs: Any) -> None:
+    classifier = BayesDecisionClassifier(LogisticRegression(), COSTS).fit(X, Y)
+    probs = classifier.predict_proba(X)
+    one_by_one = [
+        least_cost(p[None], lm.Dense(torch.tensor(own), classes=GRADES))[0]
+        for p, own in zip(probs, OWN, strict=True)
+    ]
+    decision = classifier.predict(X, costs=costs)
+    assert decision.tolist() == one_by_one
+    assert (decision != classifier.predict(X)).any()
+    assert classifier.score(X, Y, costs=costs) == pytest.approx(-price_of(decision).mean())
+
+
+@pytest.mark.usefixtures("routing")
+@pytest.mark.parametrize("inside", [False, True])
+def test_costs_of_rows_decide_and_measure_in_cross_validation(inside: bool) -> None:
+    paid = average_cost_scorer(COSTS).set_score_request(costs=True)
+    classifier = BayesDecisionClassifier(LogisticRegression(), COSTS)
+    given = {"costs": OWN}
+    model = make_pipeline(StandardScaler(), classifier) if inside else classifier
+    found = cross_validate(model, X, Y, scoring=paid, params=given, **INDICES)
+    for fold, rows, score in folds_of(found):
+        decision = fold.predict(X[rows], costs=OWN[rows])
+        assert score == pytest.approx(-price_of(decision, rows).mean())
+        assert (decision != fold.predict(X[rows])).any()
+    by_itself = cross_validate(model, X, Y, params=given) if not inside else found
+    assert (by_itself["test_score"] == found["test_score"]).all()
+    deaf = clone(classifier).set_predict_request(costs=False)  # measured alone
+    found = cross_validate(deaf, X, Y, scoring=paid, params=given, **INDICES)
+    for fold, rows, score in folds_of(found):
+        assert score == pytest.approx(-price_of(fold.predict(X[rows]), rows).mean())
+    of_truth = cross_validate(classifier, X, Y, scoring=paid, params={"costs": OF_TRUTH})
+    assert of_truth["test_score"] == pytest.approx(found["test_score"])
+    with pytest.raises(ValueError, match=r"got 60 rows, but costs of 300: .* as an array"):
+        cross_validate(model, X, Y, scoring=paid, params={"costs": PRICES}, error_score="raise")
+
+
+def test_costs_of_rows_with_another_decision_have_its_name() -> None:
+    asking = COSTS.with_abstain(0.8, "ask")
+    own = numpy.concatenate([OWN, AMOUNT[:, None, None] * numpy.full((1, 3, 1), 0.5)], 2)
+    classifier = BayesDecisionClassifier(LogisticRegression(), asking).fit(X, Y)
+    decision = classifier.predict(X, costs=own)
+    assert {"ask"} < set(decision) <= {*GRADES, "ask"}
+    assert classifier.score(X, Y, costs=own) >= classifier.score(X, Y, costs=OF_TRUTH_ASKING)
+
+
+OF_TRUTH_ASKING = numpy.concatenate([OF_TRUTH, 0.5 * AMOUNT[:, None]], 1)
+
+
+@pytest.mark.parametrize(
+    ("costs", "message"),
+    [
+        (OWN[:5], "got 300 rows, but costs of 5"),
+        (lm.PerExample.matrices(torch.tensor(OWN[:5])), "got 300 rows, but costs of 5"),
+        (OWN[:, :2], r"must be of shape \(300, 3, 3\), or \(300, 3\) .* got \(300, 2, 3\)"),
+        (numpy.where(OWN > 9, numpy.nan, OWN), "costs must be numbers"),
+        (lm.PerExample.matrices(torch.tensor(OWN), ["a", "b", "c"]), "no class named mild"),
+        (OF_TRUTH, "expected costs need a matrix for each sample"),
+    ],
+)
+def test_costs_of_rows_that_do_not_fit_are_refused(costs: Any, message: str) -> None:
+    classifier = BayesDecisionClassifier(LogisticRegression(), COSTS).fit(X, Y)
+    with pytest.raises(ValueError, match=message):
+        classifier.predict(X, costs=costs)
+
+
 # --- scorers -------------------------------------------------------------------------------------
 
 
@@ -409,6 +630,31 @@ def test_tables_of_pandas_keep_their_names() -> None:
         assert set(classifier.predict(table)) <= set(GRADES)
         with pytest.raises(ValueError, match="feature names"):
             classifier.predict(table[["age", "size"]])
+
+
+def test_a_net_of_skorch_needs_to_be_told_of_the_softmax() -> None:
+    rows, labels = X.astype(numpy.float32), numpy.searchsorted(WORDS, Y)
+    net = NeuralNetClassifier(
+        torch.nn.Linear,
+        module__in_features=2,
+        module__out_features=3,
+        criterion=lm.Criterion,
+        criterion__loss=lm.CrossEntropy() + lm.DecisionScore(),
+        criterion__costs=BY_LETTER,
+        lr=0.1,
+        train_split=None,
+        verbose=0,
+    )
+    classifier = BayesDecisionClassifier(net, BY_LETTER).fit(rows, labels)
+    with pytest.raises(ValueError, match="pass logits through softmax first"):
+        classifier.predict(rows)
+    net.set_params(predict_nonlinearity=partial(torch.softmax, dim=1))
+    classifier = BayesDecisionClassifier(net, BY_LETTER).fit(rows, labels)
+    fitted = classifier.estimator_
+    numpy.testing.assert_allclose(classifier.predict_proba(rows).sum(1), 1.0, rtol=1e-5)
+    decision = fitted.criterion_.decide(fitted.forward(rows))
+    assert (classifier.predict(rows) == decision.numpy()).all()
+    assert classifier.score(rows, labels) > average_cost_scorer(BY_LETTER)(fitted, rows, labels)
 
 
 # --- what it needs -------------------------------------------------------------------------------

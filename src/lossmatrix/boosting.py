@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Losses as objectives of XGBoost and LightGBM: gradient and a bound of the curvature.
+"""Losses as objectives of XGBoost and LightGBM, and what their decisions cost as a metric.
 
 Boosting chooses the trees of one round by a quadratic model of the loss in the scores z,
 
@@ -32,15 +32,17 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lossmatrix.codegen.curvature import Part, parts_of
+from lossmatrix.costs import ZeroOne
 from lossmatrix.engines import choose
 from lossmatrix.engines import curvature as tensors
 from lossmatrix.engines.cpu import curvature as kernels
 from lossmatrix.engines.reference import Softmax
 from lossmatrix.losses import CostsLike, DecisionRule, Loss
+from lossmatrix.metrics import average_cost
 from lossmatrix.nn import Criterion
 from lossmatrix.problem import Options, read
 
-__all__ = ["CostObjective"]
+__all__ = ["CostMetric", "CostObjective"]
 
 BLOCK = 2**18  # second derivatives in memory at once where no kernel makes them
 
@@ -67,7 +69,10 @@ class CostObjective:
     numbers 0 … C − 1 of the rows of the costs, whatever their names; ``LGBMClassifier`` numbers
     other labels in sorted order. Needs XGBoost ≥ 2.1 or LightGBM ≥ 4.0. A model with a custom
     objective predicts scores, so ask it for them (``output_margin=True``, ``raw_score=True``) and
-    let ``decide`` decide.
+    let ``decide`` decide; ``CostMetric`` stops training early by what that costs.
+
+    CatBoost is not served: it asks an objective for gradient and Hessian of a single row
+    (``calc_ders_multi``), from Python for every row in every round.
 
     λ, ``min_child_weight`` and their like are in the unit of h, which for most losses is that of
     the costs: ``costs.scaled(1 / costs.unit)`` makes a typical mistake cost 1.
@@ -78,7 +83,9 @@ class CostObjective:
 
     Args:
         loss: a loss or a sum of losses.
-        costs: a ``CostMatrix`` or a (C, K) table, rows the truth.
+        costs: a ``CostMatrix`` or a (C, K) table, rows the truth; or ``PerExample``, for training
+            rows in their order.
+        rule: "argmax" or "bayes", for a loss without a decision rule of its own.
 
     Raises ValueError or TypeError where the loss refuses the costs, and IndexError or ValueError
     for scores or labels that do not fit.
@@ -101,9 +108,12 @@ class CostObjective:
     array([0, 0])
     """
 
-    def __init__(self, loss: Loss, costs: CostsLike | None = None) -> None:
+    def __init__(
+        self, loss: Loss, costs: CostsLike | None = None, *, rule: DecisionRule | None = None
+    ) -> None:
         self.loss = loss
         self.costs = costs
+        self.rule: DecisionRule | None = rule
         self.criterion = Criterion(loss, costs, reduction="none")
 
     def __call__(
@@ -114,15 +124,7 @@ class CostObjective:
         Both libraries call ``train``'s objective with (scores, data set), where the data set has
         labels and weights, and that of their scikit-learn classes with (labels, scores).
         """
-        if hasattr(second, "get_label"):
-            given, labels, sample_weight = first, second.get_label(), second.get_weight()
-        else:
-            labels, given = first, second
-        scores = _tensor(given)
-        weight = None
-        if sample_weight is not None and len(numpy.asarray(sample_weight)):
-            weight = _tensor(sample_weight).to(scores.dtype)
-        gradient, bound = self.derivatives(scores, _target(labels), weight)
+        gradient, bound = self.derivatives(*_told(first, second, sample_weight))
         return gradient.numpy(), bound.numpy()
 
     def derivatives(
@@ -132,6 +134,7 @@ class CostObjective:
 
         ``weight`` (N,) multiplies both. float32 stays float32.
         """
+        self.check_rows(len(scores))
         scores = scores.detach()
         single = scores.dim() == 1 or scores.shape[1] == 1
         shape = (len(scores), 2) if single else scores.shape
@@ -189,18 +192,114 @@ class CostObjective:
             h[rows] = torch.maximum(curvature, alike)
         return h
 
+    @property
+    def decides(self) -> DecisionRule | None:
+        """How scores become decisions: the ``rule`` that was given, or that of the loss."""
+        return self.rule or self.loss.decides
+
+    @staticmethod
+    def logits(scores: ArrayLike) -> Tensor:
+        """Raw scores (N, C) or (N,) as logits (N, C)."""
+        return _as_logits(_tensor(scores))
+
     def decide(
         self, scores: ArrayLike, *, rule: DecisionRule | None = None
     ) -> NDArray[numpy.int64]:
         """The decision that the loss is made for, (N,), from raw scores (N, C) or (N,).
 
-        ``rule`` as in ``Criterion.decide``.
+        ``rule`` as in ``Criterion.decide``; by default that of the objective.
         """
-        logits = _as_logits(_tensor(scores))
-        return self.criterion.decide(logits, rule=rule).numpy()
+        logits = self.logits(scores)
+        if (rule or self.decides) == "bayes":
+            self.check_rows(len(logits))
+        return self.criterion.decide(logits, rule=rule or self.rule).numpy()
+
+    def check_rows(self, count: int) -> None:
+        """Refuse costs of another number of rows, with a ValueError."""
+        costs = self.criterion.costs
+        if costs is not None and costs.num_samples not in (None, count):
+            raise ValueError(
+                f"got scores of {count} rows, but {costs!r} has the costs of {costs.num_samples}: "
+                "make a CostObjective with the costs of these rows, in their order."
+            )
+
+
+class CostMetric:
+    """What the decisions of an objective cost on average, as a metric for early stopping.
+
+    Σ_n w_n D[y_n, a_n] / Σ_n w_n in the unit of the costs, a = ``objective.decide(scores)``, with
+    the weights w of the rows; less is better. Pass one and the same object to any of
+
+        xgboost.train({"num_class": C, "disable_default_eval_metric": 1, …}, data, obj=objective,
+                      evals=[(held_out, "held_out")], custom_metric=metric,
+                      early_stopping_rounds=10)
+        xgboost.XGBClassifier(objective=objective, eval_metric=metric, early_stopping_rounds=10)
+        lightgbm.train({"num_class": C, "objective": objective, "metric": "None", …}, data,
+                       valid_sets=[held_out], feval=metric, callbacks=[early_stopping(10)])
+        lightgbm.LGBMClassifier(objective=objective, metric="None").fit(
+            X, y, eval_set=[held_out], eval_metric=metric, callbacks=[early_stopping(10)])
+
+    Without ``metric="None"`` LightGBM also computes a log loss, of raw scores as if they were
+    probabilities, and stops on that. The scores have to be those of a model with a custom
+    objective: of any other both libraries give probabilities to a metric.
+
+    Costs of each row are those of an objective's training rows; for others make a
+    ``CostMetric(CostObjective(loss, costs_of_held_out_rows))``.
+
+    Args:
+        objective: what decides, and by which costs.
+        rule: "argmax" or "bayes"; by default that of the objective.
+
+    Raises ValueError for a loss without a decision rule if none is given, and for costs of another
+    number of rows; for scores and labels as ``CostObjective``.
+
+    >>> import numpy
+    >>> metric = CostMetric(CostObjective(lm.CrossEntropy(), [[0, 1], [9, 0]]))
+    >>> metric(numpy.array([0, 0, 1]), numpy.array([-3.0, 0.5, 0.5]))  # decides 0, 1 and 1
+    0.3333333333333333
+    """
+
+    def __init__(self, objective: CostObjective, *, rule: DecisionRule | None = None) -> None:
+        self.objective = objective
+        self.rule: DecisionRule | None = rule
+        self.__name__ = "average_cost"  # what XGBClassifier calls the metric
+
+    # LightGBM counts the parameters: told of four, it gives weights and groups by position.
+    # XGBoost gives weights by name, and either library wants an answer of its own form.
+    def __call__(
+        self, first: Any, second: Any, *of_lightgbm: Any, sample_weight: ArrayLike | None = None
+    ) -> float | tuple[str, float] | tuple[str, float, bool]:
+        """The cost, with the name and whether more is better as each library asks for them.
+
+        Arguments as for ``CostObjective``.
+        """
+        weight = of_lightgbm[0] if of_lightgbm else sample_weight
+        cost = self._cost(*_told(first, second, weight))
+        if of_lightgbm or hasattr(second, "get_init_score"):
+            return self.__name__, cost, False
+        return (self.__name__, cost) if hasattr(second, "get_label") else cost
+
+    def _cost(self, scores: Tensor, target: Tensor, weight: Tensor | None) -> float:
+        objective, logits = self.objective, _as_logits(scores)
+        objective.check_rows(len(logits))
+        costs = ZeroOne(logits.shape[1]) if objective.costs is None else objective.costs
+        decision = torch.tensor(objective.decide(scores.numpy(), rule=self.rule))
+        return average_cost(decision, target, costs, sample_weight=weight).item()
 
 
 Array: TypeAlias = NDArray[Any]
+
+
+def _told(
+    first: Any, second: Any, sample_weight: ArrayLike | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scores, labels and weights, from (scores, data set) or from (labels, scores) and weights."""
+    if hasattr(second, "get_label"):
+        first, second, sample_weight = second.get_label(), first, second.get_weight()
+    scores, weight = _tensor(second), None
+    if sample_weight is not None and len(numpy.asarray(sample_weight)):
+        weight = _tensor(sample_weight).to(scores.dtype)
+    return scores, _target(first), weight
 
 
 def _as_logits(scores: Tensor) -> Tensor:

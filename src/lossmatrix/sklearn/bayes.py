@@ -7,20 +7,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import warnings
+from typing import Any, ClassVar, Literal
 
 import numpy
 import torch
 from numpy.typing import ArrayLike
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 from typing_extensions import Self
 
 from lossmatrix.decide import decide
 from lossmatrix.losses import CostsLike
-from lossmatrix.sklearn.labels import Array, align
+from lossmatrix.sklearn.boosted import check_probabilities, probabilities
+from lossmatrix.sklearn.labels import Array, CostsOfRows, align
 from lossmatrix.sklearn.scoring import average_cost_scorer
 
 
@@ -40,6 +45,13 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         calibration: None, or a method of ``CalibratedClassifierCV``: "sigmoid", "isotonic", or
             "temperature", which needs scikit-learn 1.8.
         cv: how ``CalibratedClassifierCV`` splits the rows; unused without a calibration.
+
+    Metadata: with metadata routing this is a router, so what ``estimator`` asks for in
+    ``set_fit_request`` reaches it; a calibration takes ``sample_weight`` too. Without routing all
+    fit parameters go to ``estimator``, and ``sample_weight`` to the last step of a pipeline.
+    ``score`` asks for ``sample_weight`` and ``costs``, and ``predict`` for ``costs`` of each row: a
+    scorer of this package that gets whole matrices hands them on, unless it is told
+    ``set_predict_request(costs=False)``.
 
     Attributes:
         estimator_: the fitted classifier, within its calibration if there is one.
@@ -76,41 +88,89 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         self.calibration = calibration
         self.cv = cv
 
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    # In fit, weights are the estimator's to ask for; what counts rows or prices them is not lost.
+    __metadata_request__fit: ClassVar = {"sample_weight": UNUSED}
+    __metadata_request__predict: ClassVar = {"costs": True}
+    __metadata_request__score: ClassVar = {"sample_weight": True, "costs": True}
+
+    def fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, **fit_params: Any
+    ) -> Self:
         """Fit a clone of the estimator, and its calibration; the costs play no part in that."""
-        estimator: Any = clone(self.estimator)
-        if self.calibration is not None:
-            estimator = CalibratedClassifierCV(estimator, method=self.calibration, cv=self.cv)
-        elif not hasattr(estimator, "predict_proba"):
-            raise TypeError(
-                f"{estimator!r} has no predict_proba, but a Bayes decision needs probabilities: "
-                "pass calibration='sigmoid', or another classifier."
-            )
+        estimator = self._with_calibration(clone(self.estimator))
+        check_probabilities(estimator)
         known = getattr(estimator, "classes_", None)  # of a frozen one, which y need not all have
         self.labels_ = align(self.costs, numpy.unique(numpy.asarray(y)) if known is None else known)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self.estimator_ = estimator.fit(X, y, **weights)
+        if sample_weight is not None:
+            fit_params["sample_weight"] = sample_weight
+        with warnings.catch_warnings():
+            if _routing():
+                fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+            elif sample_weight is not None and isinstance(self.estimator, Pipeline):
+                fit_params[_weights_of(self.estimator)] = sample_weight
+                if self.calibration is None:
+                    del fit_params["sample_weight"]
+                else:  # it cannot know that the pipeline has them already
+                    warnings.filterwarnings("ignore", "Since Pipeline does not appear to accept")
+            self.estimator_ = estimator.fit(X, y, **fit_params)
         self.classes_ = self.estimator_.classes_
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
         return self
 
+    def _with_calibration(self, estimator: Any) -> Any:
+        if self.calibration is None:
+            return estimator
+        calibrated = CalibratedClassifierCV(estimator, method=self.calibration, cv=self.cv)
+        return calibrated.set_fit_request(sample_weight=True) if _routing() else calibrated
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Which metadata go where: those of ``fit`` to the estimator."""
+        fit = MethodMapping().add(caller="fit", callee="fit")
+        estimator = self._with_calibration(self.estimator)
+        router = MetadataRouter(owner=self).add_self_request(self)
+        return router.add(estimator=estimator, method_mapping=fit)
+
     def predict_proba(self, X: Any) -> Array:
         """The probabilities of ``classes_``, (N, C), after calibration."""
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return probabilities(self.estimator_, X)
 
-    def predict(self, X: Any) -> Array:
-        """The label, or the name, of the decision that is expected to cost least, (N,)."""
-        probs = torch.tensor(self.predict_proba(X))
-        return self.labels_.named(decide(self.labels_.as_in_costs(probs), self.labels_.costs))
+    def predict(self, X: Any, costs: CostsOfRows | None = None) -> Array:
+        """The label, or the name, of the decision that is expected to cost least, (N,).
 
-    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        ``costs`` are those of each of these rows, (N, C, K) as ``PerExample.matrices`` or as an
+        array, in place of the classifier's; without names they have its rows and columns.
+        """
+        probs, labels = torch.tensor(self.predict_proba(X)), self.labels_
+        if costs is not None:
+            labels = labels.with_costs_of_rows(costs, len(probs))
+        return labels.named(decide(labels.as_in_costs(probs), labels.costs))
+
+    def score(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        costs: CostsOfRows | None = None,
+    ) -> float:
         """−average cost of the decisions, in the unit of the costs: greater is better."""
-        return average_cost_scorer(self.costs)(self, X, y, sample_weight)
+        return average_cost_scorer(self.costs)(self, X, y, sample_weight, costs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def _routing() -> bool:
+    return bool(get_config()["enable_metadata_routing"])
+
+
+def _weights_of(estimator: Any) -> str:
+    """The fit parameter of the weights: those of a pipeline are for its last step."""
+    if not isinstance(estimator, Pipeline):
+        return "sample_weight"
+    name, last = estimator.steps[-1]
+    return f"{name}__{_weights_of(last)}"

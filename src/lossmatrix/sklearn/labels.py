@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, PerExample, ZeroOne, as_costs
@@ -17,6 +17,7 @@ from lossmatrix.costs.labels import Numbered, abbreviate
 from lossmatrix.losses import CostsLike
 
 Array: TypeAlias = NDArray[Any]
+CostsOfRows: TypeAlias = PerExample | ArrayLike  # (N, K), of each row's own truth, or (N, C, K)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,36 @@ class Labels:
         dtype = self.classes.dtype if classes.issuperset(self.decisions) else numpy.dtype(object)
         return numpy.array(self.decisions, dtype=dtype)[decision.cpu().numpy()]
 
+    def with_costs_of_rows(self, given: CostsOfRows, count: int) -> Labels:
+        """The same labels with costs of its own for each of ``count`` rows.
+
+        Without names they have those of the matrix so far, and its shape. Raises ValueError where
+        they do not fit.
+        """
+        if not isinstance(given, PerExample):
+            given = numpy.asarray(given, float)
+        found = given.num_samples if isinstance(given, PerExample) else len(given)
+        if found != count:
+            raise ValueError(
+                f"got {count} rows, but costs of {found}: pass the costs of these rows in their "
+                "order, and as an array where scikit-learn is to split them with the rows."
+            )
+        if isinstance(given, PerExample) and not isinstance(given.classes, Numbered):
+            given.check_values()
+            return _match(given, self.classes)
+        table = given.tables["table"] if isinstance(given, PerExample) else torch.tensor(given)
+        shape = self.costs.shape
+        if table.shape[1:] not in (shape, shape[1:]):
+            raise ValueError(
+                f"costs of {count} rows must be of shape {(count, *shape)}, or {(count, shape[1])} "
+                f"for each row's own truth alone, got {tuple(table.shape)}: give costs of one such "
+                "shape for all rows too, or name the classes of a PerExample."
+            )
+        make = PerExample.matrices if table.dim() == 3 else PerExample
+        own = make(table, self.costs.classes, self.costs.decisions)
+        own.check_values()
+        return replace(self, costs=own)
+
     def as_in_costs(self, columns: Tensor) -> Tensor:
         """Columns (N, C) of sorted labels in the order of the matrix."""
         return columns[:, self.rows.argsort()]
@@ -66,8 +97,14 @@ def align(costs: CostsLike | None, classes: Array) -> Labels:
     if isinstance(matrix, PerExample):
         raise ValueError(
             f"{matrix!r} holds the costs of one batch, but a classifier needs costs for rows it "
-            "has not seen: give a matrix with a row per class."
+            "has not seen: give a matrix with a row per class, and the costs of a batch to predict "
+            "or to the scorer."
         )
+    return _match(matrix, classes)
+
+
+def _match(matrix: CostMatrix, classes: Array) -> Labels:
+    """Match the names of a matrix, or its positions, with the sorted labels."""
     labels = classes.tolist()
     if matrix.num_classes != len(labels):
         raise ValueError(
@@ -89,6 +126,23 @@ def align(costs: CostsLike | None, classes: Array) -> Labels:
     return Labels(
         matrix, classes, numpy.array([*rows.values()], numpy.int64), tuple(_decisions(matrix, rows))
     )
+
+
+def by_position(costs: CostsLike | None, classes: Array) -> Labels:
+    """Rows for the sorted labels in their order, as those whom labels come to as numbers have it.
+
+    Raises ValueError where the names are those of the labels in another order.
+    """
+    matrix = ZeroOne(len(classes)) if costs is None else as_costs(costs)
+    labels = [str(label) for label in classes.tolist()]
+    names = [*matrix.classes]
+    if names != labels and sorted(names) == sorted(labels):
+        raise ValueError(
+            f"the costs are for {abbreviate(names)} in this order, but their rows met the labels "
+            f"in sorted order, {abbreviate(labels)}: train with costs.reorder([…]) in that order."
+        )
+    rows = {label: i for i, label in enumerate(classes.tolist())}
+    return Labels(matrix, classes, numpy.arange(len(rows)), tuple(_decisions(matrix, rows)))
 
 
 def _decisions(matrix: CostMatrix, rows: dict[object, int]) -> Iterable[object]:

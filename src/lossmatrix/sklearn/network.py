@@ -74,6 +74,10 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
     largest logit for one that decides by "argmax", so that costs are never counted twice. Features
     are taken as they come; put a ``StandardScaler`` in front.
 
+    Inside is a ``skorch.NeuralNetClassifier``. One of your own with ``criterion=lm.Criterion``
+    trains as well, but takes logits for probabilities and decides by argmax: give it
+    ``predict_nonlinearity=partial(torch.softmax, dim=1)``, and ``BayesDecisionClassifier`` decides.
+
     Args:
         costs: a ``CostMatrix`` or a (C, K) table, rows the truth; names as in this package. With
             more decisions than classes ``predict`` may return the name of such a decision, and its
