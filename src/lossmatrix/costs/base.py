@@ -18,7 +18,7 @@ from lossmatrix.costs import accelerator
 from lossmatrix.costs.check import Finding, find_all
 from lossmatrix.costs.display import describe, shown
 from lossmatrix.costs.facts import RowFacts, facts_of, is_negative_type, mean_positive_regret
-from lossmatrix.costs.labels import extend_labels, find_label
+from lossmatrix.costs.labels import abbreviate, decisions_of_classes, extend_labels, find_label
 from lossmatrix.costs.language import Load
 
 RowMap = Callable[[Tensor, Tensor], Tensor]
@@ -30,7 +30,10 @@ class CostMatrix:
     """What every mistake costs: D[i, j] = cost of deciding j when the truth is i.
 
     Rows are truths: `classes` are their names, `num_classes` = C. Columns are decisions:
-    `decisions`, `num_decisions` = K; `shape` = (C, K). A matrix never changes: transformations
+    `decisions`, `num_decisions` = K; `shape` = (C, K). Decision j is class j, by its name, and what
+    is no class comes after: so the argmax of logits is a class and a decision by one number. A
+    table whose decisions are other things (brake, drive on) serves decide and the metrics, and is
+    refused by what pairs classes with decisions. A matrix never changes: transformations
     answer a new one. A kind states `formula`, or `_row` where an entry is no formula; and
     `_product` where it is faster than blocks of rows (or `_expected`, where autograd serves it
     well). Its tensors live in `_tables`.
@@ -182,7 +185,27 @@ class CostMatrix:
             truth = torch.arange(start, stop, device=self._device)
             yield self._row(truth, None), self._is_truth(truth)
 
+    @cached_property
+    def _own_decisions(self) -> list[int] | None:
+        """The decision of each class by name, −1 for none; None where decision j is class j."""
+        return decisions_of_classes(self.classes, self.decisions)
+
+    def _check_pairs(self) -> None:
+        """Refuse names by which decision j is not class j."""
+        own = self._own_decisions
+        if own is None:
+            return
+        j = next(j for j, place in enumerate(own) if place != j)
+        raise ValueError(
+            f"the decisions ({abbreviate(self.decisions)}) are not the classes: class {j} is "
+            f"{self.classes[j]!r}, and losses need a decision of that name; name the decisions "
+            f"that are classes like them, or use decide and average_cost, which take this matrix "
+            f"as it is."
+        )
+
     def _is_truth(self, target: Tensor) -> Tensor:
+        if self._own_decisions is not None:
+            target = torch.tensor(self._own_decisions, device=target.device)[target]
         return target.unsqueeze(-1) == torch.arange(self.num_decisions, device=target.device)
 
     def to_dense(self) -> Tensor:
@@ -219,12 +242,16 @@ class CostMatrix:
         return self._adjust({"extra": costs.expand(count).clone()}, decisions)
 
     def square(self) -> CostMatrix:
-        """The first C columns, the decisions that are classes. Raises ValueError if K < C."""
+        """The first C columns, the decisions that are classes.
+
+        Raises ValueError where some class has no decision of its name, or K < C.
+        """
         if self.num_decisions < self.num_classes:
             raise ValueError(
                 f"{self.num_classes} classes but {self.num_decisions} decisions: losses need a "
-                f"decision for each class; decide and the metrics take this matrix as it is."
+                f"decision for each class; decide and average_cost take this matrix as it is."
             )
+        self._check_pairs()
         return self if self.num_decisions == self.num_classes else self._square()
 
     def map_rows(self, fn: RowMap) -> CostMatrix:
@@ -249,10 +276,13 @@ class CostMatrix:
     def zero_diagonal(self) -> CostMatrix:
         """The costs of mistakes: D with 0 for the truth itself; D itself where that is so.
 
+        Raises ValueError where some class has no decision of its name.
+
         >>> lm.Dense([[1, 2], [3, 4]]).zero_diagonal().to_dense()
         tensor([[0., 2.],
                 [3., 0.]], dtype=torch.float64)
         """
+        self._check_pairs()
         diagonal = self._diagonal()
         known = diagonal is not None and not bool(diagonal.any())
         return self if known else self._transformations["zero_diagonal"](self)
@@ -328,18 +358,22 @@ class CostMatrix:
 
     @cached_property
     def is_symmetric(self) -> bool:
-        """Whether D[i, j] = D[j, i] on the decisions that are classes; False if K < C."""
+        """Whether D[i, j] = D[j, i]; False where not every class has a decision of its name."""
+        if self.num_decisions < self.num_classes or self._own_decisions is not None:
+            return False
         known, _ = self._geometry()
-        if known is not None or self.num_decisions < self.num_classes:
-            return bool(known)
+        if known is not None:
+            return known
         table = self.square().to_dense()
         return torch.equal(table, table.mT)
 
     @cached_property
     def is_conditionally_negative_definite(self) -> bool:
         """Whether D is symmetric and vᵀDv ≤ 0 for all v of sum 0: eigenvalues of −½JDJ ≥ 0."""
+        if not self.is_symmetric:
+            return False
         _, known = self._geometry()
-        if known is not None or not (self.is_symmetric and self.is_finite):
+        if known is not None or not self.is_finite:
             return bool(known)
         return is_negative_type(self.square().to_dense())
 

@@ -43,7 +43,8 @@ class LowRank(CostMatrix):
             if given.shape not in ((), (len(side),)) or not bool(given.isfinite().all()):
                 raise ValueError(f"{name} must be {len(side)} finite numbers, got {costs}.")
             tables[name] = given.expand(len(side)).clone()
-        super().__init__(*pair_labels(len(U), len(V), classes, decisions), tables)
+        names = pair_labels(len(U), len(V), classes, decisions)
+        super().__init__(*names[:2], in_order(tables, ("right", "column_costs"), names[2]))
 
     @staticmethod
     def squared_distances(
@@ -101,7 +102,8 @@ class Distances(CostMatrix):
     def __init__(self, points: Tensor, others: Tensor, classes: Names, decisions: Names) -> None:
         centre = points.mean(0)  # distances do not change; shorter vectors leave more digits
         tables = {"points": points - centre, "others": others - centre}
-        super().__init__(*pair_labels(len(points), len(others), classes, decisions), tables)
+        names = pair_labels(len(points), len(others), classes, decisions)
+        super().__init__(*names[:2], in_order(tables, ("others",), names[2]))
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         mode = "donot_use_mm_for_euclid_dist"  # differences, so that equal points are at 0
@@ -136,3 +138,12 @@ def read_vectors(left: Table, right: Table | None) -> tuple[Tensor, Tensor]:
             f"{tuple(V.shape)}."
         )
     return U, V
+
+
+def in_order(
+    tables: dict[str, Tensor], columns: tuple[str, ...], order: list[int] | None
+) -> dict[str, Tensor]:
+    """The tables with those that have a row per decision in another order of the decisions."""
+    if order is None:
+        return tables
+    return tables | {name: tables[name][order] for name in columns}

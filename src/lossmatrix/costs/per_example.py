@@ -32,8 +32,9 @@ class PerExample(TableCosts):
     cost: `PerExample.matrices`. Raises ValueError where the names do not fit.
 
     Such costs come with every batch, so a floating tensor is taken as it is: neither copied nor
-    read. NaN and −∞ are refused where something reads the values: `minimum`, `maximum`,
-    `check_values`, or a loss that is not finite.
+    read, unless its decisions are named in another order than the classes (see `Dense`). NaN and −∞
+    are refused where something reads the values: `minimum`, `maximum`, `check_values`, or a loss
+    that is not finite.
 
     >>> costs = lm.PerExample([[0, 5, 1], [2, 0, 7]])
     >>> costs.row(torch.tensor([0, 1]), torch.tensor([0, 1]))
@@ -129,7 +130,10 @@ class PerExample(TableCosts):
                 "a matrix for each sample: PerExample.matrices."
             )
         if len(weights) != len(self._table):
-            raise ValueError(f"got {len(weights)} rows of weights for {len(self._table)} matrices.")
+            raise ValueError(
+                f"got {len(weights)} rows, but PerExample costs of {len(self._table)}: pass the "
+                f"costs of these rows, in their order."
+            )
         table = self._table.to(weights.dtype)
         return weigh_rows(weights.unsqueeze(1), table, self.is_finite).squeeze(1)
 
