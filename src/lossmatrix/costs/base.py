@@ -17,7 +17,14 @@ from typing_extensions import Self
 from lossmatrix.costs import accelerator
 from lossmatrix.costs.check import Finding, find_all
 from lossmatrix.costs.display import describe, shown
-from lossmatrix.costs.facts import RowFacts, facts_of, is_negative_type, mean_positive_regret
+from lossmatrix.costs.facts import (
+    RowFacts,
+    facts_of,
+    is_negative_type,
+    magnitudes,
+    mean_positive_regret,
+    misfit,
+)
 from lossmatrix.costs.labels import abbreviate, decisions_of_classes, extend_labels, find_label
 from lossmatrix.costs.language import Load
 
@@ -74,14 +81,54 @@ class CostMatrix:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """The same matrix on another device, or in float32 or float64 (whole numbers stay so)."""
+        """The same matrix on another device, or in float32 or float64 (whole numbers stay so).
+
+        Raises ValueError where float32 would make a finite cost infinite, a cost above 0 nothing,
+        or different positions the same; looked for once per matrix.
+        """
         if dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"costs are kept in float32 or float64, got dtype {dtype}.")
+        if dtype == torch.float32 and not torch.compiler.is_compiling():
+            self._refuse(self._narrow_fault)
+        return self.with_tables(self._moved(device, dtype))
 
-        def move(table: Tensor) -> Tensor:
-            return table.to(device, dtype if table.is_floating_point() else table.dtype)
+    def _moved(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> dict[str, Tensor]:
+        """The tables elsewhere, whole numbers in their own dtype."""
+        return {
+            name: table.to(device, dtype if table.is_floating_point() else table.dtype)
+            for name, table in self._tables.items()
+        }
 
-        return self.with_tables({name: move(table) for name, table in self._tables.items()})
+    def check_range(self, dtype: torch.dtype) -> None:
+        """Refuse finite costs above 0 that are infinite, or 0, in this dtype, with a ValueError."""
+        if dtype == torch.float32 and not torch.compiler.is_compiling():
+            self._refuse(self._range_fault)
+
+    def _refuse(self, fault: str) -> None:
+        if fault:
+            raise ValueError(f"{self!r} does not fit float32: {fault}.")
+
+    @cached_property
+    def _range_fault(self) -> str:
+        """Why costs in float32 would overflow or vanish, with the remedy; empty where they fit."""
+        tables = [table for table in self._tables.values() if table.dtype == torch.float64]
+        if not tables or any(table.is_meta for table in tables):
+            return ""
+        fault = misfit(*self._magnitudes())
+        return fault and f"{fault}: {self._remedy}"
+
+    @cached_property
+    def _narrow_fault(self) -> str:
+        """Why tables in float32 would hold other costs, with the remedy; empty where they do."""
+        return self._range_fault
+
+    def _magnitudes(self) -> tuple[float, float]:
+        """The least and the greatest |cost| that is neither 0 nor infinite, or bounds of them."""
+        return magnitudes(*(table for table in self._tables.values() if table.is_floating_point()))
+
+    _remedy: ClassVar[str] = "give the costs in another unit, costs.scaled(1 / costs.unit)"
 
     # ---- what it answers -------------------------------------------------------------------------
 
@@ -145,7 +192,8 @@ class CostMatrix:
 
         Linear: any real weights will do. Computed in float32 (float64 for float64) without
         autocast and rounded once to the dtype of `probs`; differentiable in `probs`. Raises
-        TypeError for weights that are not floating, ValueError for another number of classes.
+        TypeError for weights that are not floating, ValueError for another number of classes and
+        for costs that float32 cannot hold.
 
         >>> lm.Ordinal(3).expected(torch.tensor([0.5, 0.25, 0.25]))
         tensor([0.7500, 0.7500, 1.2500])
@@ -159,6 +207,7 @@ class CostMatrix:
             )
         self._check_device(probs, "probs")
         dtype = torch.float64 if probs.dtype == torch.float64 else torch.float32
+        self.check_range(dtype)
         with full_precision(probs.device):
             costs = self._expected(probs.reshape(-1, self.num_classes).to(dtype))
             return costs.to(probs.dtype).reshape(*probs.shape[:-1], self.num_decisions)

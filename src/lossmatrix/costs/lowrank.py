@@ -7,6 +7,7 @@ Sums of products cancel where a distance is small, so they are formed in float64
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,7 +40,8 @@ class LowRank(CostMatrix):
         U, V = read_vectors(left, right)
         tables = {"left": U, "right": V}
         for name, costs, side in (("row_costs", row_costs, U), ("column_costs", column_costs, V)):
-            given = torch.as_tensor(0.0 if costs is None else costs).to(side)
+            dtype = None if isinstance(costs, Tensor) else torch.float64  # a list is exact
+            given = torch.as_tensor(0.0 if costs is None else costs, dtype=dtype).to(side)
             if given.shape not in ((), (len(side),)) or not bool(given.isfinite().all()):
                 raise ValueError(f"{name} must be {len(side)} finite numbers, got {costs}.")
             tables[name] = given.expand(len(side)).clone()
@@ -91,6 +93,13 @@ class LowRank(CostMatrix):
         costs = (p @ U) @ V.mT + (p @ rows).unsqueeze(-1) + p.sum(-1, keepdim=True) * columns
         return costs.to(weights.dtype)
 
+    _remedy = "give the vectors and costs in another unit"
+
+    def _magnitudes(self) -> tuple[float, float]:
+        U, V, rows, columns = (table.double() for table in self._tables.values())
+        bound = longest(U) * longest(V) + largest(rows) + largest(columns)
+        return reach(bound, *self._tables.values())
+
     def _square(self) -> CostMatrix:
         C, (U, V, rows, columns) = self.num_classes, self._tables.values()
         return LowRank(U, V[:C], rows, columns[:C], self.classes, self.decisions[:C])
@@ -117,6 +126,23 @@ class Distances(CostMatrix):
         constant = (p @ U.square().sum(-1)).unsqueeze(-1)
         costs = constant - 2 * (p @ U) @ V.mT + p.sum(-1, keepdim=True) * V.square().sum(-1)
         return costs.to(weights.dtype)
+
+    _remedy = "give the vectors in another unit, nearer together"
+
+    def _magnitudes(self) -> tuple[float, float]:
+        U, V = (table.double() for table in self._tables.values())
+        return reach((longest(U) + longest(V)) ** 2, U, V)
+
+    @cached_property
+    def _narrow_fault(self) -> str:
+        """Different points that would be one."""
+        points = torch.cat([*self._tables.values()])
+        if self._range_fault or points.dtype == torch.float32 or points.is_meta:
+            return self._range_fault
+        merged = count_different(points) - count_different(points.float())
+        if merged == 0:
+            return ""
+        return f"{merged} of its vectors would be equal to others there: {self._remedy}"
 
     def _geometry(self) -> tuple[bool | None, bool | None]:
         U, V = self._tables.values()
@@ -147,3 +173,27 @@ def in_order(
     if order is None:
         return tables
     return tables | {name: tables[name][order] for name in columns}
+
+
+def largest(table: Tensor) -> float:
+    """The greatest |entry|."""
+    return table.detach().abs().max().item()
+
+
+def longest(vectors: Tensor) -> float:
+    """The greatest length."""
+    return vectors.detach().square().sum(1).max().sqrt().item()
+
+
+def reach(bound: float, *tables: Tensor) -> tuple[float, float]:
+    """What is to be held for costs up to a bound: it, and the greatest number of each table."""
+    sizes = [size for size in (bound, *map(largest, tables)) if size > 0]
+    return min(sizes, default=1.0), max(sizes, default=1.0)
+
+
+def count_different(vectors: Tensor) -> int:
+    """How many vectors are different, by a sum with weights that no two of them share by chance."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(vectors.shape[1], dtype=torch.float64, generator=generator)
+    sums = (vectors.detach().double() * weights.to(vectors.device)).sum(1)
+    return 1 + int((sums.sort().values.diff() > 0).sum())

@@ -124,7 +124,9 @@ class TableCosts(CostMatrix):
 
     def soft_targets(self, temperature: float) -> CostMatrix:
         """softmax(−D / temperature) of the whole table, computed once."""
-        return self._made(softmax_of(self._table, temperature), self.decisions)
+        made = self._made(softmax_of(self._table, temperature), self.decisions)
+        made._range_fault = ""  # shares that vanish in float32 are as good as 0
+        return made
 
     if TYPE_CHECKING:  # what is written out stays of its kind
 
