@@ -70,6 +70,9 @@ def test_the_same_table_is_read_from_every_hand(tmp_path: Path, text: str) -> No
         (GOOD.replace("true\\pred", ""), r"corner cell '' does not say .*true\\pred.*rows="),
         (GOOD.replace("true\\pred", "class"), "corner cell 'class' does not say"),
         (GOOD.replace("4,0", "-inf,0"), "is '-inf', which is not a number"),
+        (GOOD.replace("4,0", "1e400,0"), "line 3: .*'cat' when .* is '1e400', which no float64"),
+        (GOOD.replace("4,0", "-9E999,0"), "is '-9E999', which no float64 holds"),
+        (GOOD.replace("4,0", "0.01e-400,0"), "is '0.01e-400', which no float64 holds"),
         (GOOD.replace("4,0", "inf,inf"), "every decision is forbidden"),
     ],
 )
@@ -79,6 +82,11 @@ def test_what_is_no_cost_table_is_refused_in_one_sentence(
     with pytest.raises(ValueError, match=message) as caught:
         read(tmp_path, text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["inf", "+Inf", "Infinity", "INFINITY"])
+def test_only_a_written_infinity_forbids_a_decision(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, GOOD.replace("4,0", f"{text},0e-999")).entry("dog", "cat") == float("inf")
 
 
 def test_rows_can_be_said_where_the_corner_does_not(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,7 +84,7 @@ def test_a_list_is_exact() -> None:
         (lambda: lm.PerExample([[1, 2]]).check(), "say which"),
         (
             lambda: lm.PerExample.matrices(torch.zeros(3, 2, 2)).expected(torch.ones(4, 2)),
-            "4 rows of weights for 3 matrices",
+            "got 4 rows, but PerExample costs of 3",
         ),
         (lambda: lm.PerExample([[1, 2], [3, 4]]).with_abstain([1, 2, 3]), "each of 2 rows"),
         (lambda: lm.Tree(["a/b", "a/c"]), r'"a/b/c" pass "a/b/c".split'),
@@ -162,7 +164,7 @@ def test_long_tables_name_what_they_mean() -> None:
     pairs = [("a", "b", 1.5), ("b", "a", 4), ("a", "ask", 0.5), ("b", "ask", 0.25)]
     costs = lm.Dense.from_long(pairs, decisions=["a", "ask", "b"], default=9)
     assert costs.classes == ("a", "b")
-    assert costs.to_dense().tolist() == [[0, 0.5, 1.5], [4, 0.25, 0]]
+    assert costs.to_dense().tolist() == [[0, 1.5, 0.5], [4, 0, 0.25]]
     costs = lm.Dense.from_long(pairs[:1], classes=["b", "a"], default=9)
     assert costs.to_dense().tolist() == [[0, 9], [1.5, 0]]
     full = [("a", "a", 1), ("a", "b", 2), ("b", "a", 3), ("b", "b", 0)]
@@ -424,3 +426,147 @@ def test_per_example_prints_its_samples() -> None:
     )
     cubes = lm.PerExample.matrices(torch.tensor([[[0, 1.0], [5, 0]]] * 3))
     assert str(cubes).startswith("sample 0 of 3\ntrue ↓ / decided →  0  1\n")
+
+
+# ---- decision j is class j, by name --------------------------------------------------------------
+
+PRICES = {("cat", "lynx"): 1, ("cat", "truck"): 2, ("lynx", "cat"): 3, ("lynx", "truck"): 4}
+PRICES |= {("truck", "cat"): 9, ("truck", "lynx"): 8} | {(name, "ask"): 0.5 for name in NAMES}
+ORDERS = [[*NAMES], ["truck", "cat", "lynx"], ["ask", *NAMES], ["lynx", "ask", "truck", "cat"]]
+
+
+def written(decisions: list[str]) -> list[list[float]]:
+    return [[PRICES.get((truth, each), 0) for each in decisions] for truth in NAMES]
+
+
+def long_rows(decisions: list[str]) -> list[tuple[str, str, float]]:
+    return [(i, j, PRICES.get((i, j), 0)) for i in NAMES for j in decisions]
+
+
+MAKERS: dict[str, Callable[[list[str]], lm.CostMatrix]] = {
+    "Dense": lambda names: lm.Dense(written(names), NAMES, names),
+    "gains": lambda names: lm.Dense.from_gains(-torch.tensor(written(names)), NAMES, names),
+    "predicted rows": lambda names: lm.Dense.from_predicted_rows(
+        torch.tensor(written(names)).T, NAMES, names
+    ),
+    "long rows": lambda names: lm.Dense.from_long(long_rows(names), NAMES, names),
+    "PerExample": lambda names: lm.PerExample(
+        [written(names)[2], [7.0] * len(names)], NAMES, names
+    ),
+    "matrices": lambda names: lm.PerExample.matrices(
+        torch.tensor([written(names)] * 2), NAMES, names
+    ),
+    "LowRank": lambda names: lm.LowRank(
+        torch.eye(3), torch.tensor(written(names)).T - 1, None, [1] * len(names), NAMES, names
+    ),
+    "distances": lambda names: lm.LowRank.squared_distances(
+        [[1.0], [3.0], [-4.0]],
+        [[{"cat": 1.0, "lynx": 3.0, "truck": -4.0, "ask": 9.0}[name]] for name in names],
+        NAMES,
+        names,
+    ),
+}
+
+
+@pytest.mark.parametrize("names", ORDERS[1:], ids=str)
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_decisions_stand_in_the_order_of_the_classes_whatever_order_they_come_in(
+    make: Callable[[list[str]], lm.CostMatrix], names: list[str]
+) -> None:
+    extra = [name for name in names if name not in NAMES]
+    given, plain = make(names), make([*NAMES, *extra])
+    assert [*given.decisions] == [*NAMES, *extra]
+    logits, target = torch.tensor([[2.0, 1.0, 0.0], [0.5, 1.0, 2.0]]), torch.tensor([2, 1])
+    for loss in (lm.ExpectedCost(), lm.Unlikelihood(), lm.DecisionScore()):
+        if isinstance(given, lm.PerExample) and isinstance(loss, lm.DecisionScore):
+            continue
+        assert loss(logits, target, given) == loss(logits, target, plain)
+    decision = logits.argmax(1)
+    assert lm.average_cost(decision, target, given) == lm.average_cost(decision, target, plain)
+
+
+def test_a_table_prints_and_is_written_in_the_order_of_the_classes(tmp_path: Path) -> None:
+    costs = lm.Dense(written(ORDERS[3]), NAMES, ORDERS[3])
+    assert str(costs).splitlines()[0].split("decided →")[1].split() == [*NAMES, "ask"]
+    costs.to_csv(tmp_path / "costs.csv")
+    assert (tmp_path / "costs.csv").read_text().splitlines()[0] == "true\\pred,cat,lynx,truck,ask"
+    assert [*costs.to_dataframe().columns] == [*NAMES, "ask"]
+    assert costs.reorder(NAMES[::-1]).decisions == ("truck", "lynx", "cat", "ask")
+
+
+UNPAIRED: dict[str, lm.CostMatrix] = {
+    "acts": lm.Dense([[0, 1], [5, 0]], ["cat", "truck"], ["drive on", "brake"]),
+    "one renamed": lm.Dense([[0, 1], [5, 0]], ["cat", "truck"], ["cat", "lorry"]),
+    "acts of numbers": lm.Dense([[0, 1], [5, 0]], decisions=["drive on", "brake"]),
+    "samples": lm.PerExample([[0, 1], [5, 0]], ["cat", "truck"], ["drive on", "brake"]),
+    "vectors": lm.LowRank([[1], [2]], [[3], [4]], None, None, ["cat", "truck"], ["on", "brake"]),
+    "abstaining": lm.Dense([[0, 1], [5, 0]], ["a", "b"], ["x", "y"]).with_abstain(1).scaled(2),
+}
+
+
+@pytest.mark.parametrize("costs", UNPAIRED.values(), ids=UNPAIRED)
+def test_decisions_that_are_not_the_classes_serve_what_takes_decisions_only(
+    costs: lm.CostMatrix,
+) -> None:
+    logits, target = torch.zeros(2, 2), torch.tensor([0, 1])
+    for pair in (
+        lambda: lm.ExpectedCost()(logits, target, costs),
+        lambda: lm.Criterion(lm.CrossEntropy() + lm.ExpectedCost(), torch.eye(2))(
+            logits, target, costs=costs
+        ),
+        costs.square,
+        costs.zero_diagonal,
+    ):
+        with pytest.raises(
+            ValueError, match=r"decisions .* are not the classes: class . is"
+        ) as bad:
+            pair()
+        assert "name the decisions that are classes like them" in str(bad.value)
+        assert "\n" not in str(bad.value)
+    sample = torch.arange(2)
+    assert lm.average_cost(torch.tensor([1, 1]), target, costs) == (
+        costs.row(target, sample)[:, 1].double().mean()
+    )
+    if not isinstance(costs, lm.PerExample):
+        probs = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+        assert lm.decide(probs, costs) == costs.to_dense().sum(0).argmin()
+        marks: list[Tensor] = []
+        costs.map_rows(lambda rows, own: marks.append(own) or rows).row(target)
+        renamed = costs.decisions[0] == "cat"
+        assert marks[0][:2].tolist()[0][0] == renamed  # of its own name, or none
+        assert not marks[0][1].any()
+
+
+def test_numbered_decisions_are_the_classes_by_position_and_so_they_stay() -> None:
+    table = [[0, 1, 0.5], [4, 0, 0.25]]
+    costs = lm.Dense(table, ["cat", "dog"])
+    assert costs.decisions == ("cat", "dog", "2")
+    assert lm.Dense(table, ["1", "2"]).decisions == ("1", "2", "decision 2")
+    turned = costs.reorder(["dog", "cat"])
+    assert turned.to_dense().tolist() == [[0, 4, 0.25], [1, 0, 0.5]]
+    assert lm.Dense(table).reorder(["1", "0"]).to_dense().tolist() == turned.to_dense().tolist()
+    assert lm.ExpectedCost()(torch.zeros(1, 2), torch.tensor([1]), lm.Dense(table)) == 2
+
+
+def test_rows_of_costs_are_counted_against_the_batch() -> None:
+    five, y = torch.rand(5, 3, 3), torch.tensor([0, 1, 2])
+    for costs in (lm.PerExample(five[:, 0]), lm.PerExample.matrices(five)):
+        meter = lm.CostMeter(lm.Ordinal(3))
+        for count in (
+            *(
+                partial(metric, y, y, each)
+                for metric in (
+                    lm.average_cost,
+                    lm.normalized_cost,
+                    lm.cost_regret,
+                    lm.weighted_kappa,
+                )
+                for each in (costs, costs.map_rows(off_the_truth))
+            ),
+            partial(meter.update, y, y, costs=costs),
+        ):
+            with pytest.raises(ValueError, match="got 3 rows, but PerExample costs of 5: pass"):
+                count()
+    for decide in (lm.decide, lm.conditional_risk, partial(lm.decide_or_abstain, abstain_cost=1)):
+        with pytest.raises(ValueError, match="got 3 rows, but PerExample costs of 5: pass"):
+            decide(torch.full((3, 3), 1 / 3), lm.PerExample.matrices(five))

@@ -176,6 +176,7 @@ def _decide(given: Tensor, costs: CostMatrix, is_logits: bool) -> Tensor:
         _check_classes(given, costs)
     rows, C = rows.detach(), costs.num_classes
     dtype = torch.promote_types(given.dtype, torch.float32)
+    costs.check_range(dtype)
     tolerance = _tolerance(dtype if is_logits else given.dtype)
     engine, count = accelerator.installed, BLOCK_ENTRIES // C
     if engine is None or not engine.decides(costs, dtype):

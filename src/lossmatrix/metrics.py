@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix, PerExample, as_costs
+from lossmatrix.costs import CostMatrix, as_costs
 from lossmatrix.costs.tables import Table
 
 __all__ = ["average_cost", "cost_regret", "normalized_cost", "weighted_kappa"]
@@ -207,10 +207,11 @@ def blocks(
                 f"{weight.min().item():.4g} to {weight.max().item():.4g}"
             )
     samples = ((target != ignore_index) & (weight > 0)).nonzero().squeeze(-1)
-    if isinstance(costs, PerExample):
-        (table,) = costs.tables.values()
-        if len(table) != len(target):
-            raise ValueError(f"got {len(target)} rows, but PerExample costs of {len(table)}")
+    if costs.num_samples not in (None, len(target)):
+        raise ValueError(
+            f"got {len(target)} rows, but PerExample costs of {costs.num_samples}: pass the costs "
+            "of these rows, in their order"
+        )
     _check_range("target", target[samples], costs.num_classes, "classes")
     _check_range("decision", decision[samples], costs.num_decisions, "decisions")
     step = max(1, BLOCK // costs.num_decisions)

@@ -17,8 +17,15 @@ from typing_extensions import Self
 from lossmatrix.costs import accelerator
 from lossmatrix.costs.check import Finding, find_all
 from lossmatrix.costs.display import describe, shown
-from lossmatrix.costs.facts import RowFacts, facts_of, is_negative_type, mean_positive_regret
-from lossmatrix.costs.labels import extend_labels, find_label
+from lossmatrix.costs.facts import (
+    RowFacts,
+    facts_of,
+    is_negative_type,
+    magnitudes,
+    mean_positive_regret,
+    misfit,
+)
+from lossmatrix.costs.labels import abbreviate, decisions_of_classes, extend_labels, find_label
 from lossmatrix.costs.language import Load
 
 RowMap = Callable[[Tensor, Tensor], Tensor]
@@ -30,7 +37,10 @@ class CostMatrix:
     """What every mistake costs: D[i, j] = cost of deciding j when the truth is i.
 
     Rows are truths: `classes` are their names, `num_classes` = C. Columns are decisions:
-    `decisions`, `num_decisions` = K; `shape` = (C, K). A matrix never changes: transformations
+    `decisions`, `num_decisions` = K; `shape` = (C, K). Decision j is class j, by its name, and what
+    is no class comes after: so the argmax of logits is a class and a decision by one number. A
+    table whose decisions are other things (brake, drive on) serves decide and the metrics, and is
+    refused by what pairs classes with decisions. A matrix never changes: transformations
     answer a new one. A kind states `formula`, or `_row` where an entry is no formula; and
     `_product` where it is faster than blocks of rows (or `_expected`, where autograd serves it
     well). Its tensors live in `_tables`.
@@ -71,14 +81,54 @@ class CostMatrix:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """The same matrix on another device, or in float32 or float64 (whole numbers stay so)."""
+        """The same matrix on another device, or in float32 or float64 (whole numbers stay so).
+
+        Raises ValueError where float32 would make a finite cost infinite, a cost above 0 nothing,
+        or different positions the same; looked for once per matrix.
+        """
         if dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"costs are kept in float32 or float64, got dtype {dtype}.")
+        if dtype == torch.float32 and not torch.compiler.is_compiling():
+            self._refuse(self._narrow_fault)
+        return self.with_tables(self._moved(device, dtype))
 
-        def move(table: Tensor) -> Tensor:
-            return table.to(device, dtype if table.is_floating_point() else table.dtype)
+    def _moved(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> dict[str, Tensor]:
+        """The tables elsewhere, whole numbers in their own dtype."""
+        return {
+            name: table.to(device, dtype if table.is_floating_point() else table.dtype)
+            for name, table in self._tables.items()
+        }
 
-        return self.with_tables({name: move(table) for name, table in self._tables.items()})
+    def check_range(self, dtype: torch.dtype) -> None:
+        """Refuse finite costs above 0 that are infinite, or 0, in this dtype, with a ValueError."""
+        if dtype == torch.float32 and not torch.compiler.is_compiling():
+            self._refuse(self._range_fault)
+
+    def _refuse(self, fault: str) -> None:
+        if fault:
+            raise ValueError(f"{self!r} does not fit float32: {fault}.")
+
+    @cached_property
+    def _range_fault(self) -> str:
+        """Why costs in float32 would overflow or vanish, with the remedy; empty where they fit."""
+        tables = [table for table in self._tables.values() if table.dtype == torch.float64]
+        if not tables or any(table.is_meta for table in tables):
+            return ""
+        fault = misfit(*self._magnitudes())
+        return fault and f"{fault}: {self._remedy}"
+
+    @cached_property
+    def _narrow_fault(self) -> str:
+        """Why tables in float32 would hold other costs, with the remedy; empty where they do."""
+        return self._range_fault
+
+    def _magnitudes(self) -> tuple[float, float]:
+        """The least and the greatest |cost| that is neither 0 nor infinite, or bounds of them."""
+        return magnitudes(*(table for table in self._tables.values() if table.is_floating_point()))
+
+    _remedy: ClassVar[str] = "give the costs in another unit, costs.scaled(1 / costs.unit)"
 
     # ---- what it answers -------------------------------------------------------------------------
 
@@ -142,7 +192,8 @@ class CostMatrix:
 
         Linear: any real weights will do. Computed in float32 (float64 for float64) without
         autocast and rounded once to the dtype of `probs`; differentiable in `probs`. Raises
-        TypeError for weights that are not floating, ValueError for another number of classes.
+        TypeError for weights that are not floating, ValueError for another number of classes and
+        for costs that float32 cannot hold.
 
         >>> lm.Ordinal(3).expected(torch.tensor([0.5, 0.25, 0.25]))
         tensor([0.7500, 0.7500, 1.2500])
@@ -156,6 +207,7 @@ class CostMatrix:
             )
         self._check_device(probs, "probs")
         dtype = torch.float64 if probs.dtype == torch.float64 else torch.float32
+        self.check_range(dtype)
         with full_precision(probs.device):
             costs = self._expected(probs.reshape(-1, self.num_classes).to(dtype))
             return costs.to(probs.dtype).reshape(*probs.shape[:-1], self.num_decisions)
@@ -182,7 +234,27 @@ class CostMatrix:
             truth = torch.arange(start, stop, device=self._device)
             yield self._row(truth, None), self._is_truth(truth)
 
+    @cached_property
+    def _own_decisions(self) -> list[int] | None:
+        """The decision of each class by name, −1 for none; None where decision j is class j."""
+        return decisions_of_classes(self.classes, self.decisions)
+
+    def _check_pairs(self) -> None:
+        """Refuse names by which decision j is not class j."""
+        own = self._own_decisions
+        if own is None:
+            return
+        j = next(j for j, place in enumerate(own) if place != j)
+        raise ValueError(
+            f"the decisions ({abbreviate(self.decisions)}) are not the classes: class {j} is "
+            f"{self.classes[j]!r}, and losses need a decision of that name; name the decisions "
+            f"that are classes like them, or use decide and average_cost, which take this matrix "
+            f"as it is."
+        )
+
     def _is_truth(self, target: Tensor) -> Tensor:
+        if self._own_decisions is not None:
+            target = torch.tensor(self._own_decisions, device=target.device)[target]
         return target.unsqueeze(-1) == torch.arange(self.num_decisions, device=target.device)
 
     def to_dense(self) -> Tensor:
@@ -219,12 +291,16 @@ class CostMatrix:
         return self._adjust({"extra": costs.expand(count).clone()}, decisions)
 
     def square(self) -> CostMatrix:
-        """The first C columns, the decisions that are classes. Raises ValueError if K < C."""
+        """The first C columns, the decisions that are classes.
+
+        Raises ValueError where some class has no decision of its name, or K < C.
+        """
         if self.num_decisions < self.num_classes:
             raise ValueError(
                 f"{self.num_classes} classes but {self.num_decisions} decisions: losses need a "
-                f"decision for each class; decide and the metrics take this matrix as it is."
+                f"decision for each class; decide and average_cost take this matrix as it is."
             )
+        self._check_pairs()
         return self if self.num_decisions == self.num_classes else self._square()
 
     def map_rows(self, fn: RowMap) -> CostMatrix:
@@ -249,10 +325,13 @@ class CostMatrix:
     def zero_diagonal(self) -> CostMatrix:
         """The costs of mistakes: D with 0 for the truth itself; D itself where that is so.
 
+        Raises ValueError where some class has no decision of its name.
+
         >>> lm.Dense([[1, 2], [3, 4]]).zero_diagonal().to_dense()
         tensor([[0., 2.],
                 [3., 0.]], dtype=torch.float64)
         """
+        self._check_pairs()
         diagonal = self._diagonal()
         known = diagonal is not None and not bool(diagonal.any())
         return self if known else self._transformations["zero_diagonal"](self)
@@ -328,18 +407,22 @@ class CostMatrix:
 
     @cached_property
     def is_symmetric(self) -> bool:
-        """Whether D[i, j] = D[j, i] on the decisions that are classes; False if K < C."""
+        """Whether D[i, j] = D[j, i]; False where not every class has a decision of its name."""
+        if self.num_decisions < self.num_classes or self._own_decisions is not None:
+            return False
         known, _ = self._geometry()
-        if known is not None or self.num_decisions < self.num_classes:
-            return bool(known)
+        if known is not None:
+            return known
         table = self.square().to_dense()
         return torch.equal(table, table.mT)
 
     @cached_property
     def is_conditionally_negative_definite(self) -> bool:
         """Whether D is symmetric and vᵀDv ≤ 0 for all v of sum 0: eigenvalues of −½JDJ ≥ 0."""
+        if not self.is_symmetric:
+            return False
         _, known = self._geometry()
-        if known is not None or not (self.is_symmetric and self.is_finite):
+        if known is not None or not self.is_finite:
             return bool(known)
         return is_negative_type(self.square().to_dense())
 

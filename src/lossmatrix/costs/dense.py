@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix
 from lossmatrix.costs.io import CsvTable, RowMeaning, meaning_of_rows, read_table, write_table
-from lossmatrix.costs.labels import Names, abbreviate, find_label, make_labels
+from lossmatrix.costs.labels import Names, Numbered, abbreviate, find_label, make_labels
 from lossmatrix.costs.tables import Table, TableCosts, read_costs, weigh_rows
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ class Dense(TableCosts):
     """D as a (C, K) table; rows are truths, columns are decisions.
 
     A floating tensor or array keeps its dtype (half precision becomes float32), lists and whole
-    numbers become float64. `decisions` are `classes` unless given. An infinite cost forbids a
-    decision. Raises ValueError for NaN, −∞, a truth without any allowed decision, and names that do
-    not fit.
+    numbers become float64. `decisions` are `classes` unless given; those that are classes are put
+    into the order of the classes, and others after them, so that the argmax of logits is the number
+    of a class and of its decision alike. An infinite cost forbids a decision. Raises ValueError
+    for NaN, −∞, a truth without any allowed decision, and names that do not fit.
 
     >>> costs = lm.Dense([[0, 1, 9], [1, 0, 4], [9, 4, 0]], classes=["cat", "lynx", "truck"])
     >>> print(costs)
@@ -209,12 +210,11 @@ class Dense(TableCosts):
         if set(names) != set(self.classes):
             odd = sorted(set(names) ^ set(self.classes))
             raise ValueError(f"classes wanted and classes of the matrix differ: {abbreviate(odd)}.")
-        decisions = self.decisions
-        if set(names) <= set(decisions):
-            decisions = tuple(dict.fromkeys((*names, *decisions)))
         rows = [self.classes.index(name) for name in names]
-        columns = [self.decisions.index(name) for name in decisions]
-        return Dense(self._table[rows][:, columns], names, decisions)
+        decisions = self.decisions
+        if isinstance(decisions, Numbered) and self.num_decisions >= self.num_classes:
+            decisions = (*self.classes, *decisions[self.num_classes :])  # as they stand now
+        return Dense(self._table[rows], names, decisions)
 
 
 def as_costs(costs: CostMatrix | Table) -> CostMatrix:

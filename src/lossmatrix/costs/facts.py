@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
+
+PART = 2**21  # entries read at a time
 
 
 class RowFacts(NamedTuple):
@@ -24,6 +27,30 @@ def facts_of(rows: Tensor) -> RowFacts:
     minimum = rows.amin(-1)
     ties = (rows == minimum.unsqueeze(-1)).sum(-1).double()
     return RowFacts(minimum, rows.amax(-1), rows.sum(-1), ties)
+
+
+def magnitudes(*tables: Tensor) -> tuple[float, float]:
+    """The least and the greatest |entry| that is neither 0 nor infinite; (1, 1) where none is."""
+    least, greatest = math.inf, 0.0
+    for table in tables:
+        entries = table.detach().reshape(-1)
+        for start in range(0, len(entries), PART):
+            size = entries[start : start + PART].abs()
+            least = min(least, torch.where(size > 0, size, math.inf).min().item())
+            greatest = max(greatest, torch.where(size < math.inf, size, 0.0).max().item())
+    return (least, greatest) if greatest > 0 else (1.0, 1.0)
+
+
+def misfit(least: float, greatest: float) -> str:
+    """Why float32 does not hold costs of these magnitudes, or nothing."""
+    held = torch.finfo(torch.float32)
+    smallest = held.smallest_normal * held.eps  # half of it rounds to 0
+    if smallest / 2 < least and greatest <= held.max:
+        return ""
+    return (
+        f"its costs reach from {least:.2g} to {greatest:.2g}, and float32 from {smallest:.2g} to "
+        f"{held.max:.2g}"
+    )
 
 
 def mean_positive_regret(facts: RowFacts, num_decisions: int) -> float:

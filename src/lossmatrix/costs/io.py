@@ -2,6 +2,7 @@
 """Labelled cost tables in CSV files, and what their corner cell says about rows."""
 
 import csv
+import math
 import os
 import re
 from collections.abc import Generator
@@ -25,7 +26,7 @@ class CsvTable(NamedTuple):
     numbers: list[list[float]]
 
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?inf", re.ASCII | re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?inf(inity)?", re.ASCII | re.IGNORECASE)
 SEPARATORS = {";": "semicolons between its cells", "\t": "tabs between its cells"}
 
 
@@ -63,7 +64,16 @@ def read_table(path: str | os.PathLike[str]) -> CsvTable:
                     f"{path}, line {number}: the cost of deciding {decision!r} when the truth is "
                     f"{name!r} is {cell!r}, which is not a number."
                 )
-            table.numbers[-1].append(float(cell))
+            cost = float(cell)
+            digits = re.split("e", cell, flags=re.IGNORECASE)[0]
+            overflows = math.isinf(cost) and "inf" not in cell.lower()
+            if overflows or (cost == 0 and digits.strip("+-.0")):
+                raise ValueError(
+                    f"{path}, line {number}: the cost of deciding {decision!r} when the truth is "
+                    f"{name!r} is {cell!r}, which no float64 holds: write costs in another unit, "
+                    f"or inf to forbid a decision."
+                )
+            table.numbers[-1].append(cost)
     return table
 
 

@@ -40,7 +40,10 @@ def make_labels(names: int | Sequence[str], what: str) -> Sequence[str]:
     seen: set[str] = set()
     for number, name in enumerate(names):
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"{what} {number} has no name: got {name!r}, expected a string.")
+            remedy = "give every one its own" if name == "" else "for numbers [str(c) for c in …]"
+            raise ValueError(
+                f"{what} {number} has no name: got {name!r}, but names must be strings; {remedy}."
+            )
         if name in seen:
             raise ValueError(f"the {what} name {name!r} is used twice: give each its own.")
         seen.add(name)
@@ -49,16 +52,40 @@ def make_labels(names: int | Sequence[str], what: str) -> Sequence[str]:
 
 def pair_labels(
     C: int, K: int, classes: Names, decisions: Names
-) -> tuple[Sequence[str], Sequence[str]]:
-    """Names of C classes and of K decisions, which are the classes unless given."""
-    if decisions is None and C == K:
-        decisions = classes
+) -> tuple[Sequence[str], Sequence[str], list[int] | None]:
+    """Names of C classes and of K decisions, and the columns in the order of the names.
+
+    Decisions that are not named are the classes, and numbers after them. Where every class has a
+    decision of its name, those come first, in the order of the classes, whatever order they were
+    given in; the third answer says which columns these are, None for all as they are.
+    """
     rows = make_labels(C if classes is None else classes, "class")
+    if decisions is None and C == K:
+        decisions = rows
+    elif decisions is None and C < K and not isinstance(rows, Numbered):
+        names = (str(j) for j in range(C, K))
+        decisions = (*rows, *(f"decision {name}" if name in rows else name for name in names))
     columns = make_labels(K if decisions is None else decisions, "decision")
     for names, size, what in ((rows, C, "row (truth)"), (columns, K, "column (decision)")):
         if len(names) != size:
             raise ValueError(f"costs ({C} × {K}) need a name per {what}, got {len(names)} names.")
-    return rows, columns
+    own = decisions_of_classes(rows, columns)
+    if own is None or -1 in own:
+        return rows, columns, None
+    order = list(dict.fromkeys([*own, *range(K)]))
+    return rows, tuple(columns[j] for j in order), order
+
+
+def decisions_of_classes(classes: Sequence[str], decisions: Sequence[str]) -> list[int] | None:
+    """The decision that has the name of each class, −1 for none; None where j is j throughout.
+
+    Numbers that nobody gave are no names: such decisions are the classes by their position.
+    """
+    if decisions is classes or isinstance(decisions, Numbered):
+        return None
+    place = dict(zip(decisions, range(len(decisions)), strict=True))
+    own = [place.get(name, -1) for name in classes]
+    return None if own == [*range(len(classes))] else own
 
 
 def extend_labels(names: Sequence[str], name: str) -> Sequence[str]:

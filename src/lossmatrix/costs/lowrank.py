@@ -7,6 +7,7 @@ Sums of products cancel where a distance is small, so they are formed in float64
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,11 +40,13 @@ class LowRank(CostMatrix):
         U, V = read_vectors(left, right)
         tables = {"left": U, "right": V}
         for name, costs, side in (("row_costs", row_costs, U), ("column_costs", column_costs, V)):
-            given = torch.as_tensor(0.0 if costs is None else costs).to(side)
+            dtype = None if isinstance(costs, Tensor) else torch.float64  # a list is exact
+            given = torch.as_tensor(0.0 if costs is None else costs, dtype=dtype).to(side)
             if given.shape not in ((), (len(side),)) or not bool(given.isfinite().all()):
                 raise ValueError(f"{name} must be {len(side)} finite numbers, got {costs}.")
             tables[name] = given.expand(len(side)).clone()
-        super().__init__(*pair_labels(len(U), len(V), classes, decisions), tables)
+        names = pair_labels(len(U), len(V), classes, decisions)
+        super().__init__(*names[:2], in_order(tables, ("right", "column_costs"), names[2]))
 
     @staticmethod
     def squared_distances(
@@ -90,6 +93,13 @@ class LowRank(CostMatrix):
         costs = (p @ U) @ V.mT + (p @ rows).unsqueeze(-1) + p.sum(-1, keepdim=True) * columns
         return costs.to(weights.dtype)
 
+    _remedy = "give the vectors and costs in another unit"
+
+    def _magnitudes(self) -> tuple[float, float]:
+        U, V, rows, columns = (table.double() for table in self._tables.values())
+        bound = longest(U) * longest(V) + largest(rows) + largest(columns)
+        return reach(bound, *self._tables.values())
+
     def _square(self) -> CostMatrix:
         C, (U, V, rows, columns) = self.num_classes, self._tables.values()
         return LowRank(U, V[:C], rows, columns[:C], self.classes, self.decisions[:C])
@@ -101,7 +111,8 @@ class Distances(CostMatrix):
     def __init__(self, points: Tensor, others: Tensor, classes: Names, decisions: Names) -> None:
         centre = points.mean(0)  # distances do not change; shorter vectors leave more digits
         tables = {"points": points - centre, "others": others - centre}
-        super().__init__(*pair_labels(len(points), len(others), classes, decisions), tables)
+        names = pair_labels(len(points), len(others), classes, decisions)
+        super().__init__(*names[:2], in_order(tables, ("others",), names[2]))
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         mode = "donot_use_mm_for_euclid_dist"  # differences, so that equal points are at 0
@@ -115,6 +126,23 @@ class Distances(CostMatrix):
         constant = (p @ U.square().sum(-1)).unsqueeze(-1)
         costs = constant - 2 * (p @ U) @ V.mT + p.sum(-1, keepdim=True) * V.square().sum(-1)
         return costs.to(weights.dtype)
+
+    _remedy = "give the vectors in another unit, nearer together"
+
+    def _magnitudes(self) -> tuple[float, float]:
+        U, V = (table.double() for table in self._tables.values())
+        return reach((longest(U) + longest(V)) ** 2, U, V)
+
+    @cached_property
+    def _narrow_fault(self) -> str:
+        """Different points that would be one."""
+        points = torch.cat([*self._tables.values()])
+        if self._range_fault or points.dtype == torch.float32 or points.is_meta:
+            return self._range_fault
+        merged = count_different(points) - count_different(points.float())
+        if merged == 0:
+            return ""
+        return f"{merged} of its vectors would be equal to others there: {self._remedy}"
 
     def _geometry(self) -> tuple[bool | None, bool | None]:
         U, V = self._tables.values()
@@ -136,3 +164,36 @@ def read_vectors(left: Table, right: Table | None) -> tuple[Tensor, Tensor]:
             f"{tuple(V.shape)}."
         )
     return U, V
+
+
+def in_order(
+    tables: dict[str, Tensor], columns: tuple[str, ...], order: list[int] | None
+) -> dict[str, Tensor]:
+    """The tables with those that have a row per decision in another order of the decisions."""
+    if order is None:
+        return tables
+    return tables | {name: tables[name][order] for name in columns}
+
+
+def largest(table: Tensor) -> float:
+    """The greatest |entry|."""
+    return table.detach().abs().max().item()
+
+
+def longest(vectors: Tensor) -> float:
+    """The greatest length."""
+    return vectors.detach().square().sum(1).max().sqrt().item()
+
+
+def reach(bound: float, *tables: Tensor) -> tuple[float, float]:
+    """What is to be held for costs up to a bound: it, and the greatest number of each table."""
+    sizes = [size for size in (bound, *map(largest, tables)) if size > 0]
+    return min(sizes, default=1.0), max(sizes, default=1.0)
+
+
+def count_different(vectors: Tensor) -> int:
+    """How many vectors are different, by a sum with weights that no two of them share by chance."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(vectors.shape[1], dtype=torch.float64, generator=generator)
+    sums = (vectors.detach().double() * weights.to(vectors.device)).sum(1)
+    return 1 + int((sums.sort().values.diff() > 0).sum())

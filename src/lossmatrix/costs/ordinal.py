@@ -19,8 +19,12 @@ class Ordinal(CostMatrix):
     """D[i, j] = |x_i − x_j|^power for positions x (0, 1, … unless given), in any order.
 
     expected is O(C) for power 1 and 2, by sums of positive terms from both ends; any other power
-    goes through blocks of rows, O(C²). Raises ValueError for a power that is not positive and for
-    positions that are not one finite number per class.
+    goes through blocks of rows, O(C²). Raises ValueError for a power that is not positive, for
+    positions that are not one finite number per class and for distances whose power is infinite.
+
+    Only distances matter, so positions far from 0 (years, timestamps) are kept in float32 less the
+    one nearest to 0. Where float32 still rounds the distance of two neighbours by more than one in
+    a thousand, `to` and `Criterion` raise ValueError.
 
     >>> lm.Ordinal(["mild", "moderate", "severe"], power=2).expected(torch.tensor([0.5, 0.5, 0.0]))
     tensor([0.5000, 0.5000, 2.5000])
@@ -43,6 +47,11 @@ class Ordinal(CostMatrix):
             raise ValueError(
                 f"positions must be one finite number for each of {len(names)} classes, got shape "
                 f"{tuple(x.shape)}{'' if x.isfinite().all() else ' with values that are not'}."
+            )
+        if not bool(((x.max() - x.min()) ** power).isfinite()):
+            raise ValueError(
+                f"distances up to {(x.max() - x.min()).item():.3g} to the power {power:g} are "
+                f"infinite: give positions nearer together, or a smaller power."
             )
         tables = {"positions": x}
         if bool((x.diff() < 0).any()):
@@ -85,6 +94,50 @@ class Ordinal(CostMatrix):
         line = x.sort().values
         ties = torch.searchsorted(line, x, right=True) - torch.searchsorted(line, x)
         return RowFacts(torch.zeros_like(x), farthest**self.power, total, ties.double())
+
+    _remedy = "give positions in a unit that brings distances nearer to 1, or a smaller power"
+
+    def _magnitudes(self) -> tuple[float, float]:
+        x = self._tables["positions"].sort().values
+        gaps = x.diff()
+        gaps = gaps[gaps > 0]
+        if not len(gaps):
+            return 1.0, 1.0
+        return (gaps.min() ** self.power).item(), ((x[-1] - x[0]) ** self.power).item()
+
+    def _moved(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> dict[str, Tensor]:
+        tables = super()._moved(device, dtype)
+        if dtype == torch.float32:
+            tables["positions"] = self._narrow_positions().to(device)
+        return tables
+
+    def _narrow_positions(self) -> Tensor:
+        """Positions in float32, less the one nearest to 0 where all lie on one side of it."""
+        x = self._tables["positions"]
+        if x.dtype == torch.float32:
+            return x
+        return (x - torch.clamp(torch.zeros_like(x[0]), x.min(), x.max())).float()
+
+    @cached_property
+    def _narrow_fault(self) -> str:
+        """Neighbours whose distance is another one in float32."""
+        x = self._tables["positions"]
+        if self._range_fault or x.dtype == torch.float32 or x.is_meta:
+            return self._range_fault
+        line, order = x.sort()
+        gaps, kept = line.diff(), self._narrow_positions()[order].double().diff()
+        lost = (kept - gaps).abs() > gaps / 1000
+        if not bool(lost.any()):
+            return ""
+        k = int(lost.int().argmax())
+        pair = (self.classes[int(order[k + i])] for i in (0, 1))
+        return (
+            "{!r} and {!r}".format(*pair) + f" are {gaps[k].item():.3g} apart and the farthest "
+            f"{(line[-1] - line[0]).item():.3g}, which its 24 bits do not tell apart: give "
+            f"positions nearer together"
+        )
 
     def _geometry(self) -> tuple[bool | None, bool | None]:
         return True, True if self.power <= 2 else None

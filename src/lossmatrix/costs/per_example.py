@@ -32,8 +32,10 @@ class PerExample(TableCosts):
     cost: `PerExample.matrices`. Raises ValueError where the names do not fit.
 
     Such costs come with every batch, so a floating tensor is taken as it is: neither copied nor
-    read. NaN and −∞ are refused where something reads the values: `minimum`, `maximum`,
-    `check_values`, or a loss that is not finite.
+    read, unless its decisions are named in another order than the classes (see `Dense`). NaN and −∞
+    are refused where something reads the values: `minimum`, `maximum`, `check_values`, or a loss
+    that is not finite. Nor are float64 costs looked through before a loss of float32 logits rounds
+    them to float32: what exceeds 3.4e38 is infinite there, and what is below 1e-45 is 0.
 
     >>> costs = lm.PerExample([[0, 5, 1], [2, 0, 7]])
     >>> costs.row(torch.tensor([0, 1]), torch.tensor([0, 1]))
@@ -73,6 +75,11 @@ class PerExample(TableCosts):
     def check_values(self) -> None:
         """Refuse NaN, −∞ and rows in which every decision is forbidden, with a ValueError."""
         check_values(self._table.detach())
+
+    @property
+    def _range_fault(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Not looked for: it would take a visit of every batch."""
+        return ""
 
     @cached_property
     def _extremes(self) -> tuple[float, float]:
@@ -129,7 +136,10 @@ class PerExample(TableCosts):
                 "a matrix for each sample: PerExample.matrices."
             )
         if len(weights) != len(self._table):
-            raise ValueError(f"got {len(weights)} rows of weights for {len(self._table)} matrices.")
+            raise ValueError(
+                f"got {len(weights)} rows, but PerExample costs of {len(self._table)}: pass the "
+                f"costs of these rows, in their order."
+            )
         table = self._table.to(weights.dtype)
         return weigh_rows(weights.unsqueeze(1), table, self.is_finite).squeeze(1)
 

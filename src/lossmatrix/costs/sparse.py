@@ -124,6 +124,8 @@ class Sparse(CostMatrix):
         total = (diagonal + usual * default).index_add(0, truth, cost)
         return RowFacts(minimum, maximum, total, ties)
 
+    _remedy = "give default and exceptions in another unit"
+
     def _geometry(self) -> tuple[bool | None, bool | None]:
         truth, decision, cost = (self._tables[name] for name in ("truth", "decision", "cost"))
         real = cost != self._tables["default"] * (truth != decision)

@@ -68,7 +68,10 @@ class TableCosts(CostMatrix):
     """Costs as one tensor (…, K), which every transformation writes out again."""
 
     def __init__(self, table: Tensor, size: tuple[int, int], classes: Names, decisions: Names):
-        super().__init__(*pair_labels(*size, classes, decisions), {"table": table})
+        rows, columns, order = pair_labels(*size, classes, decisions)
+        if order is not None:
+            table = table.index_select(-1, torch.tensor(order, device=table.device))
+        super().__init__(rows, columns, {"table": table})
 
     @property
     def _table(self) -> Tensor:
@@ -110,6 +113,7 @@ class TableCosts(CostMatrix):
 
     def zero_diagonal(self) -> CostMatrix:
         """The table itself where its diagonal is 0, else one with a diagonal of 0, written once."""
+        self._check_pairs()
         if self._diagonal() is None or super().zero_diagonal() is self:
             return super().zero_diagonal()
         truth = self._is_truth(torch.arange(self.num_classes, device=self._device))
@@ -120,7 +124,9 @@ class TableCosts(CostMatrix):
 
     def soft_targets(self, temperature: float) -> CostMatrix:
         """softmax(−D / temperature) of the whole table, computed once."""
-        return self._made(softmax_of(self._table, temperature), self.decisions)
+        made = self._made(softmax_of(self._table, temperature), self.decisions)
+        made._range_fault = ""  # shares that vanish in float32 are as good as 0
+        return made
 
     if TYPE_CHECKING:  # what is written out stays of its kind
 

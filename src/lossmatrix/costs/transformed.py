@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from lossmatrix.costs.base import CostMatrix, RowMap
-from lossmatrix.costs.facts import RowFacts
+from lossmatrix.costs.facts import RowFacts, magnitudes
 from lossmatrix.costs.language import Load, where
 
 PREFIX = "base_"
@@ -48,6 +49,25 @@ class Wrapper(CostMatrix):
         clone.base = self.base.with_tables(inner)
         return clone
 
+    def _moved(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> dict[str, Tensor]:
+        inner = self.base._moved(device, dtype)
+        return super()._moved(device, dtype) | {PREFIX + k: table for k, table in inner.items()}
+
+    @cached_property
+    def _range_fault(self) -> str:
+        """That of the base, which entries are made from, or its own."""
+        return self.base._range_fault or super()._range_fault
+
+    @cached_property
+    def _narrow_fault(self) -> str:
+        """That of the base, which entries are made from, or its own."""
+        return self.base._narrow_fault or self._range_fault
+
+    def _magnitudes(self) -> tuple[float, float]:
+        return magnitudes(*(t for k, t in self._tables.items() if not k.startswith(PREFIX)))
+
     @property
     def num_samples(self) -> int | None:
         """That of the matrix it was made from."""
@@ -80,6 +100,26 @@ class Adjusted(Wrapper, transformation="adjust"):
         if "offset" in self._tables:
             entry = entry - load("offset", i)
         return entry
+
+    def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Any:
+        """Two units are one."""
+        if own.keys() != {"factor"}:
+            return super()._adjust(own, decisions)
+        mine = {k: t for k, t in self._tables.items() if not k.startswith(PREFIX)}
+        scaled = {k: (t * own["factor"].to(t.device)).to(t.dtype) for k, t in mine.items()}
+        return Adjusted(self.base, own | scaled, self.decisions)
+
+    def _magnitudes(self) -> tuple[float, float]:
+        least, greatest = self.base._magnitudes()
+        if "factor" in self._tables:
+            factor = self._tables["factor"].item()
+            least, greatest = factor * least, factor * greatest
+        if "offset" in self._tables:
+            greatest += magnitudes(self._tables["offset"])[1]
+        if "extra" in self._tables:
+            low, high = magnitudes(self._tables["extra"])
+            least, greatest = min(least, low), max(greatest, high)
+        return least, greatest
 
     @property
     def has_change(self) -> bool:

@@ -217,6 +217,8 @@ class Tree(CostMatrix):
         total = self.to(dtype=torch.float64).expected(torch.ones_like(ties))
         return RowFacts(torch.zeros_like(ties), maximum, total, ties)
 
+    _remedy = "give level_costs in another unit"
+
     def _geometry(self) -> tuple[bool | None, bool | None]:
         return True, True
 
