@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The command line: what a person types, and the one sentence when it cannot be done."""
 
+import errno
 import json
+import os
+import pty
+import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas
@@ -177,3 +184,228 @@ def test_a_missing_extra_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatc
     assert code == (
         "lossmatrix: lossmatrix.compare needs pandas: pip install 'lossmatrix[compare]'"
     )
+
+
+# --- what is written, and what is never overwritten ----------------------------------------------
+
+COMPARE = "compare --data data.csv --target risk --costs costs.csv --seeds 1 --tune 1 --jobs 1"
+SHORT = f"{COMPARE} --loss CrossEntropy"
+PROBS = "good,bad\n0.9,0.1\n0.2,0.8\n"
+
+
+def another_name(kind: str, path: Path) -> str:
+    """The same file by another name."""
+    other = Path(f"other{path.suffix}")
+    match kind:
+        case "path":
+            return f"../{path.resolve().parent.name}/{path}"
+        case "symlink":
+            other.symlink_to(path)
+        case "hard link":
+            other.hardlink_to(path)
+        case _:
+            return str(path)
+    return str(other)
+
+
+@pytest.mark.parametrize("kind", ["name", "path", "symlink", "hard link"])
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ("decide probs.csv --costs costs.csv --out", "probs.csv"),
+        ("decide probs.csv --costs costs.csv --out", "costs.csv"),
+        ("decide probs.csv --costs costs.csv --priors priors.csv --out", "priors.csv"),
+        (f"{SHORT} --out", "data.csv"),
+        (f"{SHORT} --out", "costs.csv"),
+        ("compare --probs probs.csv --target risk --costs costs.csv --out", "probs.csv"),
+        ("compare --logits probs.csv --target risk --costs costs.csv --out", "probs.csv"),
+    ],
+)
+def test_no_command_overwrites_what_it_reads(
+    files: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, given: str, kind: str
+) -> None:
+    Path("probs.csv").write_text(
+        "good,bad,risk\n"
+        + "".join(f"0.{i % 9},0.{10 - i % 9},good\n0.1,0.9,bad\n" for i in range(1, 9))
+    )
+    Path("priors.csv").write_text("class,old,new\ngood,0.5,0.6\nbad,0.5,0.4\n")
+    before = Path(given).read_bytes()
+    code = type_in(monkeypatch, *arguments.split(), another_name(kind, Path(given)))
+    assert isinstance(code, str)
+    assert f"would destroy {given}, which is read" in code
+    assert Path(given).read_bytes() == before
+
+
+def test_nor_what_it_reads_from_where_it_writes_the_numbers(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas.read_csv("data.csv").to_parquet("results.parquet")
+    typed = [*SHORT.replace("data.csv", "results.parquet").split(), "--out", "report.html"]
+    assert "would destroy results.parquet" in str(type_in(monkeypatch, *typed))
+    typed = [*SHORT.split(), "--out", "results.json"]
+    assert "would be written twice" in str(type_in(monkeypatch, *typed))
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--keep data.csv", "No folder data.csv can be made"),
+        ("--keep data.csv/kept", "No folder data.csv/kept can be made"),
+        ("--keep /proc/kept", "No folder /proc/kept can be made"),
+        ("--keep /proc/self", "Nothing can be written to /proc/self"),
+        ("--out /proc/self/report.html", "Nothing can be written to /proc/self/report.html"),
+        ("--out /dev/null", "Nothing can be written to /dev/null"),
+        (f"--out {'r' * 255}", "Nothing can be written to"),
+    ],
+)
+def test_places_that_cannot_be_written_to_are_found_before_training(
+    files: Path, monkeypatch: pytest.MonkeyPatch, option: str, sentence: str
+) -> None:
+    monkeypatch.setattr("lossmatrix.compare.commands.compare_task", None)
+    code = type_in(monkeypatch, *SHORT.split(), *option.split())
+    assert isinstance(code, str)
+    assert code.startswith(f"lossmatrix: {sentence}")
+    assert "\n" not in code
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[Path]:
+    """`write_atomically` where there is no room left."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    yield path
+
+
+@pytest.mark.parametrize("module", ["export", "report"])
+def test_a_full_disk_keeps_nothing_back_but_what_does_not_fit(
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    module: str,
+) -> None:
+    monkeypatch.setattr(f"lossmatrix.compare.{module}.write_atomically", full_disk)
+    code = type_in(monkeypatch, *SHORT.split())
+    assert isinstance(code, str)
+    assert "No space left on device" in code
+    assert "\n" not in code
+    assert "temperature + Bayes" in capsys.readouterr().out
+    numbers = {"results.json", "results.parquet"}
+    lost = numbers if module == "export" else {"report.html"}
+    assert all(f"out/{name}" in code for name in lost)
+    assert {path.name for path in Path("out").iterdir()} == (numbers | {"report.html"}) - lost
+
+
+def test_a_report_that_fails_loses_no_numbers(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("lossmatrix.compare.commands.write_report", broken)
+    monkeypatch.setattr(sys, "argv", ["lossmatrix", *SHORT.split()])
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        main()
+    assert {path.name for path in Path("out").iterdir()} == {"results.json", "results.parquet"}
+    assert "temperature + Bayes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [f"{SHORT} --keep kept", "decide probs.csv --costs costs.csv --out o.csv"]
+)
+def test_a_full_disk_is_one_sentence(
+    files: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    Path("probs.csv").write_text(PROBS)
+    for module in ("trial", "decide_file"):
+        monkeypatch.setattr(f"lossmatrix.compare.{module}.write_atomically", full_disk)
+    code = type_in(monkeypatch, *arguments.split())
+    assert isinstance(code, str)
+    assert "cannot be written: No space left on device" in code
+
+
+# --- what reaches the terminal --------------------------------------------------------------------
+
+ESCAPE, C1, RIGHT_TO_LEFT = "\x1b]0;owned\x07", "\x9b31m", "\u202e"
+NAME = f"b{ESCAPE}{C1}{RIGHT_TO_LEFT}[red]d[/red]"  # acts on a terminal, or is markup
+
+
+def in_a_terminal(*arguments: str) -> str:
+    """What a terminal receives from a process that runs in it."""
+    code = f"import sys; sys.argv[1:] = {arguments!r}; from lossmatrix.cli import main; main()"
+    parent, child = pty.openpty()
+    environment = os.environ | {"COLUMNS": "200", "TERM": "xterm-256color"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=child, stdout=child, stderr=child, env=environment
+    ):
+        os.close(child)
+        received = b""
+        with suppress(OSError):  # the end of a terminal
+            while part := os.read(parent, 2**16):
+                received += part
+    os.close(parent)
+    return received.decode()
+
+
+@pytest.fixture
+def hostile(files: Path) -> Path:
+    """Names of classes and columns, values and a file that would act on a terminal."""
+    Path("costs.csv").write_text(COSTS.replace("bad", NAME).replace("0,5", "2,5"))
+    Path("data.csv").write_text(
+        Path("data.csv").read_text().replace("bad", NAME).replace("risk", f"risk{ESCAPE}")
+    )
+    Path("probs.csv").write_text(f"id,good,{NAME},risk\n{ESCAPE},0.9,0.1,good\n2,0.2,0.8,{NAME}\n")
+    Path(f"f{ESCAPE}.csv").write_text("x\n1\n")
+    return files
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["costs", "costs.csv"],
+        ["costs", f"f{ESCAPE}.csv"],
+        ["costs", "costs.csv", f"f{ESCAPE}.csv"],
+        ["decide", "probs.csv", "--costs", "costs.csv"],
+        ["decide", f"f{ESCAPE}.csv", "--costs", "costs.csv"],
+        ["explain", "ExpectedCost", "--costs", f"f{ESCAPE}.csv"],
+        ["explain", ESCAPE, "--costs", "costs.csv"],
+        ["compare", "--data", "data.csv", "--target", ESCAPE, "--costs", "costs.csv"],
+        ["compare", "--probs", "probs.csv", "--target", "id", "--costs", "costs.csv"],
+        [*SHORT.replace("risk", f"risk{ESCAPE}").split()],
+    ],
+    ids=lambda arguments: " ".join(arguments).encode("unicode_escape").decode(),
+)
+def test_nothing_in_a_file_acts_on_the_terminal(hostile: Path, arguments: list[str]) -> None:
+    received = in_a_terminal(*arguments)
+    for text in (ESCAPE, C1, RIGHT_TO_LEFT, "\x07"):
+        assert text not in received
+    assert r"\x1b]0;owned\x07" in "".join(received.split())
+    assert "Traceback" not in received
+    if arguments[0] == "decide":
+        assert "[red]d[/red]" in received or "f" in arguments[1]
+
+
+def test_decisions_for_a_pipe_are_the_data_as_they_are(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert type_in(monkeypatch, "decide", "probs.csv", "--costs", "costs.csv") == 0
+    assert NAME in capsys.readouterr().out
+
+
+def test_a_traceback_and_a_warning_do_not_act_on_the_terminal(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: object) -> None:
+        warnings.warn(NAME, stacklevel=1)
+        raise ValueError(NAME)
+
+    monkeypatch.setattr("lossmatrix.compare.commands.digits", broken)
+    monkeypatch.setattr(sys, "argv", ["lossmatrix", "compare", "--digits"])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # as it was, when this ends
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="owned") as error:
+            main()
+        sys.excepthook(error.type, error.value, error.tb)
+    printed = capsys.readouterr().err
+    assert ESCAPE not in printed
+    assert printed.count(r"\x1b]0;owned\x07") == 2

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Trials: tuned alike, run anywhere, resumed where they stopped."""
 
+import io
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,6 +137,68 @@ def test_a_second_run_trains_only_what_the_first_did_not(
     assert len(trained) == 1 + 10
     assert decisions(again)[:3] == decisions(first)
     assert not list(tmp_path.glob(".*"))
+
+
+def other_trial(whole: bytes) -> bytes:
+    """A whole outcome, of a training of another name."""
+    arrays = dict(numpy.load(io.BytesIO(whole)))
+    file = io.BytesIO()
+    numpy.savez(file, **arrays | {"trial": numpy.array("other")})
+    return file.getvalue()
+
+
+def other_rows(whole: bytes) -> bytes:
+    """An outcome of this name with a row too few."""
+    arrays = dict(numpy.load(io.BytesIO(whole)))
+    file = io.BytesIO()
+    numpy.savez(file, **arrays | {"test": arrays["test"][1:]})
+    return file.getvalue()
+
+
+def one_array(whole: bytes) -> bytes:
+    """An array where a file of several belongs."""
+    file = io.BytesIO()
+    numpy.save(file, numpy.ones(3))
+    return file.getvalue()
+
+
+DAMAGE = {
+    "truncated": lambda whole: whole[:100],
+    "cut at the end": lambda whole: whole[:-30],
+    "a bit turned": lambda whole: whole[:200] + bytes([whole[200] ^ 1]) + whole[201:],
+    "empty": lambda whole: b"",
+    "garbage": lambda whole: b"hello",
+    "of another training": other_trial,
+    "of other rows": other_rows,
+    "one array": one_array,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_outcome_is_trained_again_with_a_word(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    first = compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=1, keep=tmp_path)
+    damaged = sorted(tmp_path.iterdir())[1]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(damage(whole))
+    with pytest.warns(
+        UserWarning, match=f"{damaged.name} cannot be read .*: trained again"
+    ) as said:
+        again = compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=1, keep=tmp_path)
+    assert len(said) == 1
+    assert decisions(again) == decisions(first)
+    assert len(damaged.read_bytes()) == len(whole)
+    compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=1, keep=tmp_path)
+
+
+def test_a_folder_in_the_place_of_an_outcome_is_one_sentence(tmp_path: Path) -> None:
+    compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=1, keep=tmp_path)
+    place = next(tmp_path.iterdir())
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(UserInputError, match="is a folder in the place of a training"):
+        compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=1, keep=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 """The command `lossmatrix`: what a user can put right is one sentence on stderr, no traceback."""
 
 import sys
+import traceback
+import warnings
+from typing import Any
 
 
 def main() -> None:
@@ -9,11 +12,24 @@ def main() -> None:
     try:
         from lossmatrix.compare.commands import app
         from lossmatrix.compare.task import UserInputError
+        from lossmatrix.compare.terminal import visible, visible_streams
     except ModuleNotFoundError as missing:
         if "lossmatrix[compare]" not in str(missing):
             raise
         sys.exit(f"lossmatrix: {missing}")
+
+    def warn(message: object, *_: object) -> None:
+        print(visible(f"lossmatrix: {message}"), file=sys.stderr)
+
+    def trace(*error: Any) -> None:
+        print(visible("".join(traceback.format_exception(*error))), file=sys.stderr, end="")
+
+    warnings.showwarning = warn
     try:
-        app()
+        with visible_streams():
+            app()
     except UserInputError as error:
-        sys.exit(f"lossmatrix: {error}")
+        sys.exit(visible(f"lossmatrix: {error}"))
+    except Exception:
+        sys.excepthook = trace
+        raise

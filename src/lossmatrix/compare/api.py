@@ -41,8 +41,10 @@ class PrintedComparison(Comparison):
 
     def write_report(self, path: Path | str) -> None:
         """Write the report, one HTML file, and results.json and results.parquet beside it."""
+        folder = Path(path).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        write_results(self, folder)  # first, so that no fault of the report can lose them
         write_report(self, Path(path))
-        write_results(self, Path(path).parent)
 
 
 def compare(

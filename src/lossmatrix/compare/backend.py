@@ -5,9 +5,11 @@
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUntypedBaseClass=false
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from joblib import Parallel, delayed, parallel_config
@@ -15,7 +17,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from lossmatrix.compare.task import Task, UserInputError
 from lossmatrix.compare.training import Schedule
-from lossmatrix.compare.trial import Trial, prepare, run_trial
+from lossmatrix.compare.trial import Trial, prepare, read_outcome, run_trial
 
 Backend: TypeAlias = Literal["loky", "ray", "dask"]
 Progress: TypeAlias = Callable[[int, int], None]  # how many trials are done, and of how many
@@ -37,9 +39,10 @@ def run_trials(
 ) -> None:
     """Train what has no outcome yet, and again what a killed worker took along."""
     unique = {trial.path: trial for trial in trials}
+    warn_of_damage(unfinished(unique))
     with workers(jobs, backend, cluster) as killed:
         for _ in range(ATTEMPTS):
-            left = [trial for path, trial in unique.items() if not path.exists()]
+            left = unfinished(unique)
             done = len(unique) - len(left)
             report(done, len(unique))
             try:
@@ -47,7 +50,7 @@ def run_trials(
                 pool(calls(task, schedule, left))
             except killed:
                 continue
-            if lost := [trial.path for trial in left if not trial.path.exists()]:
+            if lost := unfinished(unique):
                 raise UserInputError(
                     f"The workers wrote {len(lost)} outcomes where this machine cannot read them: "
                     "name a folder with --keep that all machines of the cluster share."
@@ -57,6 +60,24 @@ def run_trials(
         f"Worker processes were killed in {ATTEMPTS} attempts; most often memory ran out: use "
         "fewer --jobs. With --keep, a new run goes on from what is finished."
     )
+
+
+def unfinished(trials: Mapping[Path, Trial]) -> list[Trial]:
+    """The trials that have no outcome, or none that can be read."""
+    return [trial for trial in trials.values() if read_outcome(trial) is None]
+
+
+def warn_of_damage(trials: Sequence[Trial]) -> None:
+    """Say which files hold no outcome of their trial, and are written anew."""
+    damaged = [trial.path for trial in trials if trial.path.exists()]
+    if folder := next((path for path in damaged if path.is_dir()), None):
+        raise UserInputError(f"{folder} is a folder in the place of a training: move it away.")
+    if damaged:
+        others = f" and {len(damaged) - 1} more" if damaged[1:] else ""
+        warnings.warn(
+            f"{damaged[0]}{others} cannot be read as the outcome of a training: trained again.",
+            stacklevel=3,
+        )
 
 
 def calls(task: Task, schedule: Schedule, trials: Sequence[Trial]) -> Iterator[Any]:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The commands of the command line, and their options."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,13 +13,15 @@ from lossmatrix.compare.backend import Backend
 from lossmatrix.compare.datasets import digits, scores_table, table
 from lossmatrix.compare.decide_file import decide_file, read_priors
 from lossmatrix.compare.experiment import compare_task
-from lossmatrix.compare.export import write_results
+from lossmatrix.compare.export import JSON, PARQUET, write_json, write_parquet
 from lossmatrix.compare.io import read_cost_csv
 from lossmatrix.compare.methods import STEPS, Method, default_methods
+from lossmatrix.compare.outputs import check_outputs, make_folder, reason
 from lossmatrix.compare.parse import parse_loss
 from lossmatrix.compare.report import write_report
+from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.task import Network, Task, UserInputError
-from lossmatrix.compare.terminal import print_comparison, print_counts, progress_bar
+from lossmatrix.compare.terminal import print_comparison, print_counts, progress_bar, say
 from lossmatrix.compare.training import Schedule
 from lossmatrix.explain import explain
 from lossmatrix.nn import Criterion
@@ -81,7 +82,9 @@ def compare_command(
     """Train with several losses, decide by several rules: what do the mistakes cost?"""
     losses = None if loss is None else [Method(text, parse_loss(text)) for text in loss]
     task = chosen_task(bundled, data, probs, logits, target, costs, row_cost or [])
-    check_writable(out)
+    check_outputs([out, *beside(out)], [data, probs, logits, costs])
+    if keep is not None:
+        make_folder(keep, "--keep")
     if abstain is not None:
         task = replace(task, costs=task.costs.with_abstain(abstain))
     methods = None if losses is None else [default_methods(task.costs)[0], *losses]
@@ -98,20 +101,35 @@ def compare_command(
             keep=keep,
             report=report,
         )
-    print_comparison(comparison)
-    write_report(comparison, out)
-    write_results(comparison, out.parent)
-    typer.echo(f"Report: {out}")
+    publish(comparison, out)
+    say(f"Report: {out}")
 
 
-def check_writable(out: Path) -> None:
-    """Refuse a place for the report that cannot be written to, before minutes of training."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserInputError(f"No folder {out.parent} can be made: {error.strerror}.") from error
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise UserInputError(f"Nothing can be written to {out}: name another file with --out.")
+def publish(comparison: Comparison, out: Path) -> None:
+    """Write the numbers, print the table, write the report: what fails keeps nothing else back."""
+    failures: dict[str, list[str]] = {}
+
+    def attempt(name: object, step: Callable[..., None], *arguments: object) -> None:
+        try:
+            step(comparison, *arguments)
+        except OSError as error:
+            failures.setdefault(reason(error), []).append(str(name))
+
+    for path, write in zip(beside(out), (write_json, write_parquet), strict=True):
+        attempt(path, write, path)
+    attempt("the terminal", print_comparison)
+    attempt(out, write_report, out)
+    if failures:
+        lost = "; ".join(f"{', '.join(names)} ({why})" for why, names in failures.items())
+        raise UserInputError(
+            f"What cannot be written: {lost}; make room or name another place with --out and run "
+            "again, which with --keep trains nothing twice."
+        )
+
+
+def beside(out: Path) -> tuple[Path, Path]:
+    """The files of numbers that lie beside a report."""
+    return out.parent / JSON, out.parent / PARQUET
 
 
 def chosen_task(
@@ -160,7 +178,7 @@ def decide_command(
     matrix = matrix if abstain is None else matrix.with_abstain(abstain)
     frequencies = None if priors is None else read_priors(priors, matrix)
     if out is not None:
-        check_writable(out)
+        check_outputs([out], [source, costs, priors])
     print_counts(matrix.decisions, decide_file(source, matrix, frequencies, out))
 
 
@@ -170,9 +188,9 @@ def costs_command(
 ) -> None:
     """Print a table of costs, one of them in words, and what looks odd about it."""
     costs = read_cost_csv(path)
-    typer.echo(str(costs))
+    say(str(costs))
     for finding in costs.check():
-        typer.echo(f"\n{finding}")
+        say(f"\n{finding}")
 
 
 @app.command("explain")
@@ -190,6 +208,6 @@ def explain_command(
         criterion = Criterion(parse_loss(loss), matrix).to(device)
         shape = rows, classes if matrix is None else matrix.num_classes
         logits = torch.zeros(shape, dtype=getattr(torch, dtype), device=device)
-        typer.echo(explain(criterion, logits))
+        say(explain(criterion, logits))
     except (AssertionError, ValueError, TypeError, RuntimeError) as error:  # no costs, no device
         raise UserInputError(str(error)) from error

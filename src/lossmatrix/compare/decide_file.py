@@ -4,7 +4,6 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,9 @@ from pyarrow import Table
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from lossmatrix.compare.io import normalized_probs, read, read_frame, separator, to_numbers
+from lossmatrix.compare.outputs import writing
 from lossmatrix.compare.task import Indices, Numbers, UserInputError, quoted
+from lossmatrix.compare.terminal import data_stream
 from lossmatrix.costs import CostMatrix
 from lossmatrix.costs.io import write_atomically
 from lossmatrix.decide import conditional_risk, shift_priors
@@ -40,10 +41,9 @@ def decide_file(
     counts = numpy.zeros(costs.num_decisions, numpy.int64)
     rows = decided_blocks(source, costs, priors, counts)
     if out is None:
-        write_csv(rows, sys.stdout)
+        write_csv(rows, data_stream())
         return counts
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(out) as draft:
+    with writing(out), write_atomically(out) as draft:
         if out.suffix == ".parquet":
             write_parquet(rows, draft)
         else:
@@ -77,7 +77,8 @@ def blocks(path: Path, costs: CostMatrix) -> Iterator[pandas.DataFrame]:
         check_columns(file.schema_arrow.names, path, costs)
         size = max(1, BLOCK // len(file.schema_arrow.names))
         empty = file.schema_arrow.empty_table()  # has the columns, where there are no rows to tell
-        for batch in file.iter_batches(size) if file.metadata.num_rows else [empty]:
+        batches = iter(file.iter_batches(size) if file.metadata.num_rows else [empty])
+        while (batch := read(path, lambda _: cast(Any, next(batches, None)))) is not None:
             yield batch.to_pandas()
         return
     options: dict[str, Any] = {"sep": read(path, separator), "keep_default_na": False}

@@ -15,6 +15,7 @@ from lossmatrix.calibration import TemperatureScaling
 from lossmatrix.compare.backend import Backend, Progress, run_trials, silent
 from lossmatrix.compare.evaluate import FAILED, Decisions, baseline_of, evaluate
 from lossmatrix.compare.methods import CONTROL, Method, Rule, default_methods
+from lossmatrix.compare.outputs import make_folder
 from lossmatrix.compare.results import Comparison, Fit
 from lossmatrix.compare.splits import splits
 from lossmatrix.compare.task import Indices, Numbers, Task, of_rows
@@ -90,7 +91,7 @@ def working_folder(keep: Path | None) -> Generator[Path]:
         with TemporaryDirectory(prefix="lossmatrix-") as name:
             yield Path(name)
     else:
-        keep.mkdir(parents=True, exist_ok=True)
+        make_folder(keep, "--keep")
         yield keep
 
 

@@ -16,19 +16,29 @@ from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.costs.io import write_atomically
 
+JSON, PARQUET = "results.json", "results.parquet"
 PACKAGES = ("lossmatrix", "torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
 def write_results(comparison: Comparison, folder: Path) -> None:
-    """Write results.json, what the table says, and results.parquet, a row for each training."""
-    described = description(comparison)
-    text = json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False)
-    with write_atomically(folder / "results.json") as draft:
+    """Write results.json and results.parquet."""
+    write_json(comparison, folder / JSON)
+    write_parquet(comparison, folder / PARQUET)
+
+
+def write_json(comparison: Comparison, path: Path) -> None:
+    """Write what the table says."""
+    text = json.dumps(description(comparison), indent=1, ensure_ascii=False, allow_nan=False)
+    with write_atomically(path) as draft:
         draft.write_text(text, encoding="utf-8")
-    table = trainings(comparison)
+
+
+def write_parquet(comparison: Comparison, path: Path) -> None:
+    """Write a row for each training."""
+    described, table = description(comparison), trainings(comparison)
     table.attrs = {name: described[name] for name in ("settings", "versions")}
     table.attrs["task"] = comparison.task.name
-    with write_atomically(folder / "results.parquet") as draft:
+    with write_atomically(path) as draft:
         table.to_parquet(draft, index=False)
 
 

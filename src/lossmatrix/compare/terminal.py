@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The comparison on a terminal: a progress bar while it runs, then a table and what it says."""
+"""What a terminal shows: a progress bar, tables and sentences, and no text of data that acts.
 
+Names and cells of a file may hold characters that move the cursor, set titles or turn the reading
+direction. A `Visible` stream writes these as escapes; what this package draws itself goes around
+it, made of texts that `visible` has been over.
+"""
+
+import re
+import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from io import StringIO
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO, TextIOBase
+from typing import TextIO
 
 from rich import box
 from rich.console import Console
@@ -18,13 +26,70 @@ from lossmatrix.compare.task import Indices
 
 TONES = {"better": "green", "worse": "red", "control": "bold"}
 WIDTH = 120  # where the output is not a terminal
+# C0 but tab and line feed, DEL, C1, what turns the reading direction, and halves of characters.
+ACTING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""The text with escapes in the place of characters that would act on a terminal.
+
+    >>> visible("\x1b[31mred")
+    '\\x1b[31mred'
+    """
+    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Visible(TextIOBase):
+    """A stream in which every text is `visible`; to colour it, programs take it for a file."""
+
+    def __init__(self, inner: TextIO) -> None:
+        self.inner = inner
+
+    def write(self, text: str, /) -> int:
+        """Write what the text looks like."""
+        self.inner.write(visible(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream within."""
+        self.inner.flush()
+
+
+@contextmanager
+def visible_streams() -> Generator[None]:
+    """Nothing that is printed acts on the terminal."""
+    with redirect_stdout(Visible(sys.stdout)), redirect_stderr(Visible(sys.stderr)):
+        yield
+
+
+def plain(stream: TextIO) -> TextIO:
+    """The stream within a `Visible` one."""
+    return stream.inner if isinstance(stream, Visible) else stream
+
+
+def data_stream() -> TextIO | Visible:
+    """Where data are printed: exactly as they are, but for a terminal, which shows them."""
+    stream = plain(sys.stdout)
+    return Visible(stream) if stream.isatty() else stream
+
+
+def say(text: object) -> None:
+    """Print a sentence or more."""
+    print(visible(str(text)))
+
+
+def shown(text: str, style: str = "") -> Text:
+    """A text of rich in which nothing acts and nothing is markup."""
+    return Text(visible(text), style=style)
 
 
 @contextmanager
 def progress_bar() -> Generator[Callable[[int, int], None]]:
     """A bar on stderr over all trainings."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    console = Console(stderr=True)
+    console = Console(file=plain(sys.stderr))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         number = bar.add_task("training", total=None)
 
@@ -36,7 +101,7 @@ def progress_bar() -> Generator[Callable[[int, int], None]]:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the table and its summary."""
-    console = Console()
+    console = Console(file=plain(sys.stdout))
     if not console.is_terminal:
         console.width = WIDTH
     console.print(*content(comparison), sep="\n")
@@ -53,7 +118,7 @@ def comparison_text(comparison: Comparison) -> str:
 def content(comparison: Comparison) -> list[Table | Text]:
     """The table, then what it says; texts from data are shown as they are, without markup."""
     table = Table(
-        title=Text(comparison.task.title, style="bold"),
+        title=shown(comparison.task.title, "bold"),
         title_justify="left",
         box=box.SIMPLE,
         pad_edge=False,
@@ -69,9 +134,9 @@ def content(comparison: Comparison) -> list[Table | Text]:
     for row in comparison.results:
         if row.method != above:
             above = row.method
-            table.add_row(Text(above, style="bold"))
-        table.add_row(*map(Text, row_texts(row)), style=TONES.get(row.verdict, ""))
-    return [table, *map(Text, recommendation(comparison))]
+            table.add_row(shown(above, "bold"))
+        table.add_row(*map(shown, row_texts(row)), style=TONES.get(row.verdict, ""))
+    return [table, *map(shown, recommendation(comparison))]
 
 
 def row_texts(row: Row) -> list[str]:
@@ -93,5 +158,5 @@ def print_counts(decisions: Sequence[str], counts: Indices) -> None:
     table.add_column("decision")
     table.add_column("rows", justify="right")
     for name, count in zip(decisions, counts.tolist(), strict=True):
-        table.add_row(Text(name), f"{count:,}")
-    Console(stderr=True).print(table)
+        table.add_row(shown(name), f"{count:,}")
+    Console(file=plain(sys.stderr)).print(table)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import joblib
 import numpy
@@ -25,12 +25,15 @@ from torch import Tensor
 
 from lossmatrix.compare.encoding import encode
 from lossmatrix.compare.methods import Configuration, Method
+from lossmatrix.compare.outputs import writing
 from lossmatrix.compare.splits import Split
-from lossmatrix.compare.task import Indices, ModelFactory, Network, Task, of_rows
+from lossmatrix.compare.task import Indices, ModelFactory, Network, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
 from lossmatrix.costs import CostMatrix
 from lossmatrix.costs.io import write_atomically
 from lossmatrix.nn import Criterion
+
+Outcome: TypeAlias = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,42 @@ def run_trial(trial: Trial, data: TrialData) -> None:
         size, num_classes = data.features[0].size, data.costs.num_classes
         network = build(data.network, size, num_classes, split.seed)
         succeeded = train(network, criterion, fit, validation, data.schedule, chosen.step)
-        arrays: dict[str, Any] = {"seconds": numpy.array(time.perf_counter() - start)}
+        arrays: dict[str, Any] = {"trial": numpy.array(trial.path.stem)}
+        arrays["seconds"] = numpy.array(time.perf_counter() - start)
         if succeeded:
             test = torch.from_numpy(data.features[split.test])
             arrays["validation"] = predict(network, validation.features).numpy()
             arrays["test"] = predict(network, test).numpy()
-    with write_atomically(trial.path) as draft, draft.open("wb") as file:
+    place = trial.path
+    with writing(place.parent), write_atomically(place) as draft, draft.open("wb") as file:
         numpy.savez(file, **arrays)
+
+
+def read_outcome(trial: Trial) -> Outcome | None:
+    """What the file of a trial holds, None where it holds no outcome of this trial.
+
+    Disks fill up, machines stop and people copy files, so nothing in it is taken on trust.
+    """
+    try:
+        with trial.path.open("rb") as opened, numpy.load(opened, allow_pickle=False) as file:
+            outcome = {name: numpy.asarray(file[name]) for name in file}
+    except Exception:  # bytes that were no such file raise whatever the readers stumble over
+        return None
+    sizes = {"validation": len(trial.split.validation), "test": len(trial.split.test)}
+    shapes = {name: array.shape[:1] for name, array in outcome.items() if array.dtype.kind == "f"}
+    expected = {"seconds": ()} | {name: (size,) for name, size in sizes.items()}
+    whole = shapes in (expected, {"seconds": ()})  # a training that failed has no logits
+    return outcome if whole and str(outcome.get("trial")) == trial.path.stem else None
+
+
+def outcome_of(trial: Trial) -> Outcome:
+    """What the file of a finished trial holds."""
+    outcome = read_outcome(trial)
+    if outcome is None:
+        raise UserInputError(
+            f"{trial.path} was damaged while it was in use: run again, which trains it anew."
+        )
+    return outcome
 
 
 def load_logits(task: Task, trial: Trial, part: Literal["validation", "test"]) -> Tensor | None:
@@ -103,16 +135,15 @@ def load_logits(task: Task, trial: Trial, part: Literal["validation", "test"]) -
     if task.features is None:
         rows = trial.split.validation if part == "validation" else trial.split.test
         return torch.from_numpy(task.scores[trial.method.name][rows]).double()
-    with numpy.load(trial.path, allow_pickle=False) as file:
-        return torch.from_numpy(file[part]).double() if part in file else None
+    logits = outcome_of(trial).get(part)
+    return None if logits is None else torch.from_numpy(logits).double()
 
 
 def training_seconds(task: Task, trial: Trial) -> float:
     """How long the training took; nothing where scores were given."""
     if task.features is None:
         return 0.0
-    with numpy.load(trial.path, allow_pickle=False) as file:
-        return float(file["seconds"])
+    return float(outcome_of(trial)["seconds"])
 
 
 @contextmanager

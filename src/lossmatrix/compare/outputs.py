@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Files that a command writes: checked before it begins, and never one of its inputs."""
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lossmatrix.compare.task import UserInputError
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
+    """Refuse outputs where nothing can be written, before minutes of work are lost.
+
+    Neither is an output written over an input, by whatever path or link it is named, nor two
+    outputs into one file. Raises `UserInputError`.
+    """
+    for number, path in enumerate(outputs):
+        for given in inputs:
+            if given is not None and is_same(path, given):
+                raise UserInputError(
+                    f"Writing {path} would destroy {given}, which is read: name another file with "
+                    "--out."
+                )
+        if path.resolve() in [other.resolve() for other in outputs[:number]]:
+            raise UserInputError(
+                f"{path} would be written twice, as the report and as its numbers: name another "
+                "file with --out."
+            )
+        make_folder(path.parent, "--out", path.name)
+        if path.exists() and not path.is_file():
+            raise UserInputError(f"Nothing can be written to {path}: name another file with --out.")
+
+
+def make_folder(folder: Path, option: str, name: str = "") -> None:
+    """Make a folder in which a file can be made, or say in one sentence why there is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserInputError(
+            f"No folder {folder} can be made: {reason(error)}; name another with {option}."
+        ) from error
+    draft = folder / f".{name}.{os.getpid()}"
+    try:
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise UserInputError(
+            f"Nothing can be written to {folder / name}: {reason(error)}; name another place with "
+            f"{option}."
+        ) from error
+
+
+def is_same(path: Path, other: Path) -> bool:
+    """Whether both name one file that is there, links followed."""
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them is not there
+        return False
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Say in one sentence that this path cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise UserInputError(
+            f"{path} cannot be written: {reason(error)}; make room, or name another place."
+        ) from error
+
+
+def reason(error: OSError) -> str:
+    """What the system says, without its number."""
+    return error.strerror or str(error)
