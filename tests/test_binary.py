@@ -226,6 +226,15 @@ def test_integers_booleans_and_whole_probabilities_are_one_truth(loss: lm.Loss) 
         torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-12)
 
 
+@every_truth
+def test_without_a_row_labels_of_their_own_costs_are_as_in_pytorch(soft: bool) -> None:
+    z, y = batch(0, 5, soft=soft)
+    for loss in (lm.ExpectedCost(), lm.CrossEntropy() + lm.DecisionScore()):
+        ours, gradient = value_and_gradient(lm.BinaryCriterion(loss, LABELS), z, y)
+        assert ours.isnan()
+        assert gradient.shape == (0, 5)
+
+
 @pytest.mark.parametrize("costs", [LABELS[0], LABELS[:2]], ids=["one matrix", "one per label"])
 def test_ignored_targets_count_nowhere(costs: Tensor) -> None:
     loss = lm.CrossEntropy() + lm.ExpectedCost()

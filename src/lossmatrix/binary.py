@@ -200,6 +200,8 @@ class BinaryCriterion(nn.Module):
         if group.criterion is not None:
             losses = group.criterion(*_rows(z, truth), sample_weight=_row(weight))
             return losses.reshape(z.shape)
+        if z.numel() == 0:
+            return z  # the losses of no logits
         if truth.dim() > z.dim():  # kernels read costs of samples for classes, not for shares
             shares = truth if weight is None else truth * weight
             zero, one = (
