@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lossmatrix import calibration as calibration
 from lossmatrix import testing as testing
+from lossmatrix.binary import BinaryCriterion as BinaryCriterion
 from lossmatrix.calibration import TemperatureScaling as TemperatureScaling
 from lossmatrix.calibration import VectorScaling as VectorScaling
 from lossmatrix.costs import CostMatrix as CostMatrix
@@ -27,6 +28,7 @@ from lossmatrix.decide import decide_or_abstain as decide_or_abstain
 from lossmatrix.decide import decision_threshold as decision_threshold
 from lossmatrix.decide import shift_priors as shift_priors
 from lossmatrix.explain import explain as explain
+from lossmatrix.kappa import WeightedKappaLoss as WeightedKappaLoss
 from lossmatrix.losses import Cells as Cells
 from lossmatrix.losses import CostFocal as CostFocal
 from lossmatrix.losses import CostSensitiveCrossEntropy as CostSensitiveCrossEntropy

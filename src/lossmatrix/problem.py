@@ -151,7 +151,7 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
                 f"{term.costs.num_samples}: pass the costs of these rows, in their order."
             )
     if soft or dtype not in FULL:
-        dtype = _output_dtype(logits, target if soft else None)
+        dtype = output_dtype(logits, target if soft else None)
     return Problem(
         bound,
         logits,
@@ -188,6 +188,14 @@ def blocks(sizes: tuple[int, int, int], numbers: int) -> Iterator[tuple[slice, s
     for b in range(0, batch, step_b):
         for p in range(0, positions, step_p):
             yield slice(b, b + step_b), slice(p, p + step_p)
+
+
+def check_tensor(name: str, given: object) -> None:
+    """Refuse what is no tensor, with the call that makes it one."""
+    if not isinstance(given, Tensor):
+        kind = type(given)
+        make = "torch.from_numpy" if kind.__module__ == "numpy" else "torch.tensor"
+        raise TypeError(f"{name} must be a tensor, but is a {kind.__name__}: pass {make}({name}).")
 
 
 def check_options(reduction: str, label_smoothing: float) -> None:
@@ -316,7 +324,7 @@ def _check_weights(
         )
 
 
-def _output_dtype(logits: Tensor, probabilities: Tensor | None) -> torch.dtype:
+def output_dtype(logits: Tensor, probabilities: Tensor | None) -> torch.dtype:
     """The logits' dtype (joined with that of class probabilities); float32 under autocast."""
     dtype = logits.dtype
     if probabilities is not None:

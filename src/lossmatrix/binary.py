@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``BinaryCriterion``: one logit per decision of two, in the place of ``nn.BCEWithLogitsLoss``.
+
+The logit is that of class 1 over class 0, whose own is 0; so everything is said by ``Criterion`` on
+rows of two classes, side by side as (1, 2, n).
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lossmatrix.costs import CostMatrix, PerExample, as_costs
+from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
+from lossmatrix.nn import Criterion
+from lossmatrix.problem import check_options, check_tensor, output_dtype
+
+CostsOfLabels = CostsLike | Sequence[CostsLike]
+
+
+class BinaryCriterion(nn.Module):
+    """A loss and its costs for one logit per decision of two; drop-in for ``nn.BCEWithLogitsLoss``.
+
+    The result is the reduction of y ℓ([0, z]; 1) + (1 − y) ℓ([0, z]; 0) over all logits z, which is
+    that of ``Criterion`` on ``torch.stack([0 * z, z])``. Shapes: logits of any shape (…), several
+    labels last (…, L); target of that shape, the probabilities of class 1 in floating point, or 0
+    and 1 as integers or booleans. Results have the dtype that ``nn.BCEWithLogitsLoss`` gives them.
+
+    Args:
+        loss: a loss or a sum of losses, such as ``CrossEntropy() + DecisionScore()``.
+        costs: a ``CostMatrix`` of two classes or a (2, K) table, rows the truth; or one for each
+            label, a sequence of L such or a tensor (L, 2, K). Each label's loss is then that of its
+            own matrix, also in parameters that are in the unit of the costs. Labels whose losses
+            have the same parameters are evaluated at once, others one after the other.
+        weight: multiplies the losses, broadcast to the logits; the mean's denominator stays.
+        reduction: "mean" over all logits that count, "sum" or "none".
+        pos_weight: multiplies the losses whose truth is class 1, broadcast to the logits: (L,) has
+            a weight for each label.
+        ignore_index: integer target of logits that count neither in the value nor in the mean.
+        engine: "auto" or the name of an engine, as in ``Criterion``.
+
+    Raises:
+        ValueError, TypeError, RuntimeError, IndexError: shapes, dtypes, options or targets that do
+            not fit; a matrix that the loss refuses.
+
+    >>> costs = [[0, 1], [5, 0]]  # a miss costs five times a false alarm
+    >>> criterion = lm.BinaryCriterion(lm.CrossEntropy() + lm.ExpectedCost(), costs)
+    >>> round(criterion(torch.zeros(4), torch.tensor([0.0, 1.0, 1.0, 0.0])).item(), 4)
+    2.1931
+    >>> criterion = lm.BinaryCriterion(lm.CrossEntropy(), costs)
+    >>> criterion.decide(torch.tensor([-3.0, -1.0, 1.0]))
+    tensor([0, 1, 1])
+    """
+
+    weight: Tensor | None
+    pos_weight: Tensor | None
+
+    def __init__(
+        self,
+        loss: Loss,
+        costs: CostsOfLabels | None = None,
+        *,
+        weight: Tensor | None = None,
+        reduction: Reduction = "mean",
+        pos_weight: Tensor | None = None,
+        ignore_index: int = -100,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__()
+        check_options(reduction, 0.0)
+        self.reduction: Reduction = reduction
+        self.ignore_index = ignore_index
+        self.engine = engine
+        for name, given in (("weight", weight), ("pos_weight", pos_weight)):
+            if given is not None:
+                check_tensor(name, given)
+            self.register_buffer(name, given)
+        matrices, self.labels = _read(costs)
+        for matrix in matrices:
+            if matrix is not None and as_costs(matrix).num_classes != 2:
+                raise ValueError(
+                    f"BinaryCriterion needs costs of two classes, got {as_costs(matrix)!r}: "
+                    "Criterion takes a logit for each class."
+                )
+        inner: Reduction = reduction if self.labels is None else "none"
+        self.criteria = nn.ModuleList(
+            Criterion(loss, matrix, ignore_index=ignore_index, reduction=inner, engine=engine)
+            for matrix in matrices
+        )
+        self.groups = self._grouped()
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        sample_weight: Tensor | None = None,
+        costs: CostsLike | None = None,
+    ) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            logits: those of class 1 over class 0, of any shape, floating point.
+            target: probabilities of class 1, or 0 and 1 as integers or booleans, of that shape.
+            sample_weight: multiplies the losses, broadcast to the logits; the denominator stays.
+            costs: the costs of this batch in place of the criterion's, such as ``PerExample`` with
+                a row of costs for each logit, in their order.
+        """
+        check_tensor("target", target)
+        if target.shape != logits.shape:
+            raise ValueError(
+                f"Target size ({target.shape}) must be the same as input size ({logits.shape}): "
+                "one target for each logit."
+            )
+        z = _widened(logits)
+        truth, weight = self._truth(target, sample_weight)
+        if self.labels is None or costs is not None:
+            value = self._criterion(0)(*_rows(z, truth), sample_weight=_row(weight), costs=costs)
+        else:
+            value = self._by_label(z, truth, weight)
+        if self.labels is not None:
+            value = self._reduced(value.reshape(z.shape), target)
+        value = value.reshape(z.shape) if self.reduction == "none" else value
+        return value.to(output_dtype(logits, target if target.is_floating_point() else None))
+
+    def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
+        """The decision that the loss is made for, 0 or 1, int64 in the shape of the logits.
+
+        ``rule`` as in ``Criterion.decide``: "argmax" decides 1 where the logit is above 0, "bayes"
+        for the least expected cost. A third decision of the costs, such as abstaining, is 2.
+        """
+        z = _widened(logits.detach())
+        if self.labels is None:
+            return self._criterion(0).decide(_pairs(z), rule=rule).reshape(z.shape)
+        self._check_labels(z)
+        decision = torch.empty(z.shape, dtype=torch.int64, device=z.device)
+        for k, label in enumerate(self.labels):
+            some = z[..., label]
+            decided = self._criterion(k).decide(_pairs(some), rule=rule)
+            decision[..., label] = decided.reshape(some.shape)
+        return decision
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows before the criteria."""
+        return f"reduction={self.reduction!r}"
+
+    def _criterion(self, k: int) -> Criterion:
+        return cast(Criterion, self.criteria[k])
+
+    def _truth(self, target: Tensor, sample_weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Classes (…), or the shares of both classes (2, …); and what multiplies each loss."""
+        weights = {"weight": self.weight, "sample_weight": sample_weight}
+        factors = [_broadcast(name, w, target) for name, w in weights.items() if w is not None]
+        positive = self.pos_weight
+        if positive is not None:
+            positive = _broadcast("pos_weight", positive, target)
+        if target.is_floating_point():
+            share = _widened(target)
+            truth = torch.stack((1 - share, share if positive is None else share * positive))
+        else:
+            truth = target.byte() if target.dtype == torch.bool else target
+            if positive is not None:
+                factors.append(torch.where(target == 1, positive, 1.0))
+        return truth, functools.reduce(operator.mul, factors) if factors else None
+
+    def _reduced(self, losses: Tensor, target: Tensor) -> Tensor:
+        """The losses of all labels, reduced as ``Criterion`` does it."""
+        if self.reduction == "none":
+            return losses
+        if self.reduction == "sum":
+            return losses.sum()
+        if target.is_floating_point():
+            return losses.mean()
+        return losses.sum() / (target != self.ignore_index).sum()
+
+    # --- costs of labels -------------------------------------------------------------------------
+
+    def _by_label(self, z: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
+        """The losses of all logits, each by the matrix of its label."""
+        self._check_labels(z)
+        parts = [
+            self._of_group(
+                group,
+                z[..., group.labels],
+                truth[..., group.labels],
+                None if weight is None else weight[..., group.labels],
+            )
+            for group in self.groups
+        ]
+        order = torch.cat([group.labels for group in self.groups]).argsort()
+        return torch.cat(parts, -1)[..., order]
+
+    def _of_group(self, group: _Group, z: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
+        if group.criterion is not None:
+            losses = group.criterion(*_rows(z, truth), sample_weight=_row(weight))
+            return losses.reshape(z.shape)
+        if z.numel() == 0:
+            return z  # the losses of no logits
+        if truth.dim() > z.dim():  # kernels read costs of samples for classes, not for shares
+            shares = truth if weight is None else truth * weight
+            zero, one = (
+                self._of_group(group, z, torch.full_like(z, i, dtype=torch.int64), shares[i])
+                for i in (0, 1)
+            )
+            return zero + one
+        losses = Loss.evaluate(
+            group.terms(z),
+            *_rows(z, truth),
+            self.engine,
+            sample_weight=_row(weight),
+            ignore_index=self.ignore_index,
+            reduction="none",
+        )
+        return losses.reshape(z.shape)
+
+    def _check_labels(self, logits: Tensor) -> None:
+        count = sum(len(group.labels) for group in self.groups)
+        if logits.dim() == 0 or logits.shape[-1] != count:
+            raise ValueError(
+                f"got costs for {count} labels, but logits of shape {tuple(logits.shape)}: the "
+                "labels are their last dimension."
+            )
+
+    def _grouped(self) -> list[_Group]:
+        """The labels in groups whose losses differ in nothing but the costs."""
+        alike: dict[object, list[int]] = {}
+        for k in range(0 if self.labels is None else len(self.labels)):
+            terms = self._criterion(k).bound.terms
+            key = tuple((term.scale, term.loss, term.costs and term.costs.shape) for term in terms)
+            alike.setdefault(key, []).append(k)
+        return [self._group(some) for some in alike.values()]
+
+    def _group(self, some: list[int]) -> _Group:
+        """The labels of some of the matrices."""
+        assert self.labels is not None
+        bound = [self._criterion(k).bound.terms for k in some]
+        labels = torch.cat([self.labels[k] for k in some])
+        if len(some) == 1:
+            return _Group(labels, bound[0], (), self._criterion(some[0]))
+        counts = torch.tensor([len(self.labels[k]) for k in some])
+        matrix = torch.arange(len(some)).repeat_interleave(counts)
+        each = zip(*bound, strict=True)
+        tables = [[t.costs.to_dense() for t in terms if t.costs is not None] for terms in each]
+        stacked = (torch.stack(some)[matrix] if some else None for some in tables)
+        return _Group(labels, bound[0], tuple(stacked))
+
+    def _apply(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch leaves fn untyped
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> BinaryCriterion:
+        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
+        self.groups = self._grouped()
+        return self
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Labels whose losses differ in nothing but the costs."""
+
+    labels: Tensor  # (G,)
+    bound: tuple[Term, ...]
+    tables: tuple[Tensor | None, ...]  # (G, 2, K) for each term that reads costs
+    criterion: Criterion | None = None  # where one matrix is that of all of them
+
+    def terms(self, z: Tensor) -> tuple[Term, ...]:
+        """The terms for logits (…, G), each with the matrix of its label."""
+        return tuple(
+            term if table is None else replace(term, costs=PerExample.matrices(_repeated(table, z)))
+            for term, table in zip(self.bound, self.tables, strict=True)
+        )
+
+
+def _repeated(table: Tensor, z: Tensor) -> Tensor:
+    """The matrices of labels (G, 2, K) for each of the logits (…, G), (n, 2, K)."""
+    return table.expand(*z.shape, *table.shape[1:]).reshape(-1, *table.shape[1:])
+
+
+def _read(costs: CostsOfLabels | None) -> tuple[list[CostsLike | None], list[Tensor] | None]:
+    """The matrices, each once; and the labels of each, where labels have their own."""
+    if costs is None or _dims(costs) < 3:
+        return [cast("CostsLike | None", costs)], None
+    matrices: list[CostsLike | None] = []
+    known: list[CostMatrix] = []
+    labels: list[list[int]] = []
+    for label, each in enumerate(cast(Sequence[CostsLike], costs)):
+        matrix = as_costs(each)
+        if matrix not in known:
+            known.append(matrix)
+            matrices.append(each)
+            labels.append([])
+        labels[known.index(matrix)].append(label)
+    return matrices, [torch.tensor(some) for some in labels]
+
+
+def _dims(costs: object) -> int:
+    """2 for one matrix, 3 for one per label."""
+    if isinstance(costs, CostMatrix):
+        return 2
+    if isinstance(costs, Sequence):
+        return 1 + max(map(_dims, cast(Sequence[object], costs)), default=0)
+    return getattr(costs, "ndim", 0)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Half precision as float32: what is computed is rounded once, at the end."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _pairs(z: Tensor) -> Tensor:
+    """The logits of both classes, (1, 2, n)."""
+    return torch.stack((torch.zeros_like(z), z)).reshape(1, 2, -1)
+
+
+def _rows(z: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (1, 2, n), with classes (1, n) or shares of the classes (1, 2, n)."""
+    return _pairs(z), truth.reshape((1, -1) if truth.dim() == z.dim() else (1, 2, -1))
+
+
+def _row(weight: Tensor | None) -> Tensor | None:
+    return None if weight is None else weight.reshape(1, -1)
+
+
+def _broadcast(name: str, given: Tensor, target: Tensor) -> Tensor:
+    """A weight for each target."""
+    check_tensor(name, given)
+    try:
+        return given.expand(target.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"{name} of shape {tuple(given.shape)} does not broadcast to logits of shape "
+            f"{tuple(target.shape)}."
+        ) from None
