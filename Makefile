@@ -3,6 +3,7 @@
 #   make compare   train on digits with several losses, print the table, write out/
 #   make test      lint, types, import contract, tests, docstring and README examples
 #   make test-all  the same with every loss on every engine in every dtype, and the slow tests
+#   make nightly   the full product, and 20,000 random calls against exact answers
 #   make bench     time losses and objectives on this CPU; writes into benchmarks/results
 #   make mutate    mutation testing of losses, matrices and decisions (slow)
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare test test-all lint bench mutate clean
+.PHONY: compare test test-all nightly lint bench mutate clean
 .DEFAULT_GOAL := compare
 
 compare: $(READY)
@@ -23,6 +24,9 @@ test: lint
 test-all: lint
 	@tests/install_chromium.sh
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal --full
+
+nightly: test-all
+	@$(BIN)/python tests/fuzz.py --cases 20000
 
 lint: $(READY)
 	@$(BIN)/ruff check .
