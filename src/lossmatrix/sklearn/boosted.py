@@ -78,9 +78,15 @@ def _model(estimator: Any) -> Any:
 def _inside(estimator: Any) -> Any:
     if isinstance(estimator, Pipeline):
         return estimator.steps[-1][1]
-    if isinstance(estimator, FrozenEstimator):
-        return estimator.estimator
-    return getattr(estimator, "best_estimator_", None)
+    asked = hands_over(estimator)
+    return None if asked is estimator else asked
+
+
+def hands_over(estimator: Any) -> Any:
+    """What a fitted search or a frozen estimator asks when it is asked to predict, or itself."""
+    frozen = isinstance(estimator, FrozenEstimator)
+    inside = estimator.estimator if frozen else getattr(estimator, "best_estimator_", None)
+    return estimator if inside is None else hands_over(inside)
 
 
 def _objective(model: Any) -> Any:
