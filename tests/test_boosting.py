@@ -661,5 +661,7 @@ def test_raw_scores_are_not_calibrated_as_if_they_were_probabilities() -> None:
 def test_costs_in_another_order_than_the_labels_are_noticed() -> None:
     trees, X, y, costs = trees_of(3, lm.CrossEntropy())
     trees.objective = CostObjective(lm.CrossEntropy(), costs.reorder(["low", "mid", "high"]))
-    with pytest.raises(ValueError, match=r"for low, mid, high .* sorted order, high, low, mid"):
-        average_cost_scorer(costs)(trees.fit(X, y), X, y)
+    classifier = BayesDecisionClassifier(trees, costs)
+    for job in (average_cost_scorer(costs), lambda model, X, y: classifier.fit(X, y).predict(X)):
+        with pytest.raises(ValueError, match=r"for low, mid, high .* sorted order, high, low, mid"):
+            job(trees.fit(X, y), X, y)

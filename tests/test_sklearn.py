@@ -430,6 +430,18 @@ def test_costs_of_rows_decide_and_measure_in_cross_validation(inside: bool) -> N
         cross_validate(model, X, Y, scoring=paid, params={"costs": PRICES}, error_score="raise")
 
 
+@pytest.mark.parametrize("routes", [False, True])
+def test_a_scorer_finds_who_decides_by_costs_of_rows(routes: bool) -> None:
+    paid = average_cost_scorer(COSTS)
+    classifier = BayesDecisionClassifier(LogisticRegression(), COSTS).fit(X, Y)
+    expected = -price_of(classifier.predict(X, costs=OWN)).mean()
+    with sklearn.config_context(enable_metadata_routing=routes):
+        pipeline = make_pipeline(classifier)
+        search = GridSearchCV(pipeline, {"bayesdecisionclassifier__cv": [None]}).fit(X, Y)
+        for model in (pipeline, search, FrozenEstimator(search), FrozenEstimator(classifier)):
+            assert paid(model, X, Y, costs=OWN) == pytest.approx(expected)
+
+
 def test_costs_of_rows_with_another_decision_have_its_name() -> None:
     asking = COSTS.with_abstain(0.8, "ask")
     own = numpy.concatenate([OWN, AMOUNT[:, None, None] * numpy.full((1, 3, 1), 0.5)], 2)

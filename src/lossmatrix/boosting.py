@@ -239,6 +239,7 @@ class CostMetric:
         lightgbm.LGBMClassifier(objective=objective, metric="None").fit(
             X, y, eval_set=[held_out], eval_metric=metric, callbacks=[early_stopping(10)])
 
+    Be patient: the cost stands still until the first decision changes, and then moves in steps.
     Without ``metric="None"`` LightGBM also computes a log loss, of raw scores as if they were
     probabilities, and stops on that. The scores have to be those of a model with a custom
     objective: of any other both libraries give probabilities to a metric.

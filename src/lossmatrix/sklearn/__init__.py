@@ -4,6 +4,10 @@
 They take labels as they come, words or numbers, and costs as any ``CostMatrix`` or table. Costs
 with names are matched to the labels by name; costs without names are for the labels in sorted
 order, which is that of ``classes_``. No costs (None) means that every mistake costs 1.
+
+Costs of each row are metadata named ``costs``: an array (N, C, K), or (N, K) for each row's own
+truth, which scikit-learn splits with the rows, or ``PerExample``. ``BayesDecisionClassifier``
+decides by the former, the scorers count in both.
 """
 
 try:

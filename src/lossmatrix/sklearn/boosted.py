@@ -19,7 +19,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from lossmatrix.sklearn.labels import Array, by_position
+from lossmatrix.sklearn.labels import Array, Labels, by_position
 
 
 def check_probabilities(estimator: Any) -> None:
@@ -57,6 +57,7 @@ def probabilities(estimator: Any, X: Any) -> Array:
     model = _model(estimator)
     if not _gives_scores(model):
         return estimator.predict_proba(X)
+    _labels(model)
     return model.objective.logits(_scores(estimator, X)).softmax(1).numpy()
 
 
@@ -66,7 +67,12 @@ def decided_by_objective(estimator: Any, X: Any) -> Array | None:
     if not _gives_scores(model):
         return None
     decision = torch.tensor(model.objective.decide(_scores(estimator, X)))
-    return by_position(model.objective.costs, numpy.asarray(model.classes_)).named(decision)
+    return _labels(model).named(decision)
+
+
+def _labels(model: Any) -> Labels:
+    """What the rows and columns of the objective's costs are, or a ValueError if in disorder."""
+    return by_position(model.objective.costs, numpy.asarray(model.classes_))
 
 
 def _model(estimator: Any) -> Any:
@@ -78,9 +84,15 @@ def _model(estimator: Any) -> Any:
 def _inside(estimator: Any) -> Any:
     if isinstance(estimator, Pipeline):
         return estimator.steps[-1][1]
-    if isinstance(estimator, FrozenEstimator):
-        return estimator.estimator
-    return getattr(estimator, "best_estimator_", None)
+    asked = hands_over(estimator)
+    return None if asked is estimator else asked
+
+
+def hands_over(estimator: Any) -> Any:
+    """What a fitted search or a frozen estimator asks when it is asked to predict, or itself."""
+    frozen = isinstance(estimator, FrozenEstimator)
+    inside = estimator.estimator if frozen else getattr(estimator, "best_estimator_", None)
+    return estimator if inside is None else hands_over(inside)
 
 
 def _objective(model: Any) -> Any:

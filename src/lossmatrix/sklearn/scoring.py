@@ -25,7 +25,7 @@ from torch import Tensor
 from lossmatrix.costs import PerExample
 from lossmatrix.losses import CostsLike
 from lossmatrix.metrics import average_cost, normalized_cost
-from lossmatrix.sklearn.boosted import decided_by_objective
+from lossmatrix.sklearn.boosted import decided_by_objective, hands_over
 from lossmatrix.sklearn.labels import Array, CostsOfRows, align
 
 METADATA = {"sample_weight": None, "costs": None}  # an error to be given, until asked for
@@ -75,8 +75,9 @@ class CostScorer(_Scorer):
         **metadata: Any,
     ) -> float:
         decision, costs = decided_by_objective(estimator, X), metadata.get("costs")
-        if decision is None and _decides_by(costs, estimator):
-            decision = estimator.predict(X, costs=costs)
+        asked = hands_over(estimator)  # a search takes no metadata to predict
+        if decision is None and _decides_by(costs, asked):
+            decision = asked.predict(X, costs=costs)
         if decision is None:
             decision = method_caller(estimator, "predict", X)
         classes = numpy.asarray(estimator.classes_)
