@@ -201,6 +201,15 @@ def test_rows_and_entries_are_those_of_the_definition(costs: lm.CostMatrix, D: T
 
 
 @every_case
+def test_single_entries_are_those_of_the_rows(costs: lm.CostMatrix, D: Tensor) -> None:
+    i, j = torch.arange(D.shape[0]).unsqueeze(1), torch.arange(D.shape[1])
+    close(costs.entries(i, j).double(), D)
+    assert costs.entries(i, j).dtype == costs.to_dense().dtype
+    close(costs.entries(i[-1], j.to(torch.uint8)).double(), D[-1])
+    assert costs.entries(i[:0, 0], j[:0]).shape == (0,)
+
+
+@every_case
 def test_expected_is_linear_and_takes_any_weights(costs: lm.CostMatrix, D: Tensor) -> None:
     weights = signed_weights(3, 2, D.shape[0])
     close(costs.expected(weights), weights @ D)

@@ -67,6 +67,11 @@ class Ordinal(CostMatrix):
             return distance if self.power == 1 else distance * distance
         return power(distance, self.power)
 
+    @property
+    def has_product(self) -> bool:
+        """By sums from both ends, for powers 1 and 2."""
+        return self.power in (1, 2)
+
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         if self.power not in (1, 2):
             return super()._product(weights, transposed)

@@ -86,6 +86,12 @@ class Wrapper(CostMatrix):
         j = torch.arange(rows.shape[-1], device=target.device)
         return self.change(rows, self._number(target.unsqueeze(-1)), self._number(j), self._load)
 
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        if type(self).change is Wrapper.change:
+            return super()._entries(i, j, sample)
+        entry = self.base._entries(i, j, sample)
+        return self.change(entry, self._number(i), self._number(j), self._load)
+
     def _settings(self) -> dict[str, object]:
         return {"base": self.base}
 
@@ -131,6 +137,25 @@ class Adjusted(Wrapper, transformation="adjust"):
         if "extra" not in self._tables:
             return rows
         return torch.cat([rows, self._tables["extra"][target].unsqueeze(-1)], -1)
+
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        if "extra" not in self._tables:
+            return super()._entries(i, j, sample)
+        own = j < self.base.num_decisions
+        costs = super()._entries(i, torch.where(own, j, 0), sample)
+        return torch.where(own, costs, self._tables["extra"][i])
+
+    @property
+    def has_product(self) -> bool:
+        """That of the base."""
+        return self.base.has_product
+
+    def least(self, truth: Tensor, sample: Tensor | None = None) -> Tensor:
+        """From that of the base."""
+        least = self.change(self.base.least(truth, sample), truth, truth, self._load)
+        if "extra" not in self._tables:
+            return least
+        return torch.minimum(least, self._tables["extra"][truth])
 
     def _expected(self, weights: Tensor) -> Tensor:
         costs, own = self.base.expected(weights), self._tables
@@ -187,6 +212,11 @@ class Savings(Wrapper, transformation="savings"):
     def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
         """highest_i − entry."""
         return load("highest", i) - entry
+
+    @property
+    def has_product(self) -> bool:
+        """That of the base."""
+        return self.base.has_product
 
     def _expected(self, weights: Tensor) -> Tensor:
         most = weights @ self._tables["highest"].to(weights.dtype)

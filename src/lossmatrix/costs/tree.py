@@ -191,6 +191,14 @@ class Tree(CostMatrix):
             lambda above, nodes: torch.where(holds_truth[:, nodes], cost[nodes], above),
         )
 
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        start, stop, parent = (self._tables[name] for name in ("start", "stop", "parent"))
+        node, place = self._tables["leaf"][i], self._tables["rank"][j]
+        for _ in self._levels[1:]:  # up, until the node holds both
+            holds = (start[node] <= place) & (place < stop[node])
+            node = torch.where(holds, node, parent[node])
+        return self._tables["cost"][node]
+
     def _diagonal(self) -> Tensor:
         return self._tables["cost"][self._tables["leaf"]]
 
