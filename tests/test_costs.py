@@ -74,6 +74,18 @@ KINDS = {
         lm.Tree(PATHS, level_costs=(0, 0, 2.5)),
         table(6, 6, lambda i, j: height(i, j, (0, 0, 2.5))),
     ),
+    "tree, classes inside": Kind(
+        lm.Tree([("a", "x"), ("a",), ("a", "b", "y"), ("c",), ("a", "b")], level_costs=(1, 3, 4.5)),
+        torch.tensor(
+            [
+                [0, 3, 3, 4.5, 3],
+                [3, 0, 3, 4.5, 3],
+                [3, 3, 0, 4.5, 1],
+                [4.5, 4.5, 4.5, 0, 4.5],
+                [3, 3, 1, 4.5, 0],
+            ]
+        ).double(),
+    ),
     "tree, one class": Kind(lm.Tree([("a", "b")]), table(1, 1, lambda i, j: 0.0)),
     "low rank": Kind(
         lm.LowRank(U, V, row_costs=[1, 2, 3, 4], column_costs=[5, 4, 3, 2, 1]),
