@@ -252,6 +252,27 @@ def test_facts_are_those_of_all_entries(costs: lm.CostMatrix, D: Tensor) -> None
     assert {*map(type, flags)} == {bool}
 
 
+def test_a_power_of_many_classes_is_made_and_bound_without_a_walk_through_its_entries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def walk(*_: object) -> None:
+        raise AssertionError("all entries were made")
+
+    C = 300
+    even, uneven = lm.Ordinal(C, power=1.5), lm.Ordinal(C, 1.5, torch.arange(C).sin())
+    D, highest = even.to_dense(), uneven.to_dense().max().item()
+    monkeypatch.setattr(lm.CostMatrix, "_row_blocks", walk)
+    assert uneven.maximum == pytest.approx(highest, rel=1e-12)
+    assert uneven.scaled(2).with_abstain(0.5).regret().savings().is_finite
+    for costs in (even, uneven):
+        for loss in (lm.ExpectedCost(), lm.CostFocal(), lm.CrossEntropy() + lm.EnergyScore()):
+            lm.Criterion(loss, costs)
+    lm.Criterion(lm.DecisionScore(), even)  # which knows the unit of the costs
+    assert even.unit == pytest.approx(D[D > 0].mean().item(), rel=1e-12)
+    turned = lm.Ordinal(C, power=1.5, positions=3.0 * torch.arange(C).flip(0))
+    assert turned.unit == pytest.approx(3**1.5 * even.unit, rel=1e-12)
+
+
 @every_case
 def test_the_square_part_is_the_first_columns(costs: lm.CostMatrix, D: Tensor) -> None:
     C, K = D.shape

@@ -221,7 +221,7 @@ class CostMatrix:
     def least(self, truth: Tensor, sample: Tensor | None = None) -> Tensor:
         """The least cost of any decision, min_k D[truth, k]: (N,) truths → (N,) costs."""
         if sample is None and type(self).row_facts is not CostMatrix.row_facts:
-            return self.row_facts.minimum[truth]
+            return self._row_range[0][truth]
         step = max(1, BLOCK_ENTRIES // self.num_decisions)
         starts = range(0, max(1, len(truth)), step)
         parts = [slice(start, start + step) for start in starts]
@@ -320,7 +320,7 @@ class CostMatrix:
 
     def regret(self) -> CostMatrix:
         """D[i, j] − min_k D[i, k]: same decisions, and 0 for the cheapest of a row."""
-        minimum = self.row_facts.minimum
+        minimum = self._row_range[0]
         return self._adjust({"offset": minimum}) if bool(minimum.any()) else self
 
     def with_abstain(self, cost: float | Sequence[float], name: str = "abstain") -> CostMatrix:
@@ -427,6 +427,11 @@ class CostMatrix:
                 whole[start:stop] = part
         return facts
 
+    @cached_property
+    def _row_range(self) -> tuple[Tensor, Tensor]:
+        """The least and the greatest entry of every row, for kinds whose totals take longer."""
+        return self.row_facts.minimum, self.row_facts.maximum
+
     def _geometry(self) -> tuple[bool | None, bool | None]:
         """Whether symmetric, whether conditionally negative definite, where the kind knows."""
         return None, None
@@ -434,12 +439,12 @@ class CostMatrix:
     @cached_property
     def minimum(self) -> float:
         """The least entry."""
-        return self.row_facts.minimum.min().item()
+        return self._row_range[0].min().item()
 
     @cached_property
     def maximum(self) -> float:
         """The greatest entry."""
-        return self.row_facts.maximum.max().item()
+        return self._row_range[1].max().item()
 
     @cached_property
     def is_finite(self) -> bool:

@@ -183,19 +183,33 @@ class Adjusted(Wrapper, transformation="adjust"):
     @cached_property
     def row_facts(self) -> RowFacts:
         """From those of the base."""
-        minimum, maximum, total, ties = self.base.row_facts
+        minimum, _, total, ties = self.base.row_facts
+        least, highest = self._row_range
         own = {name: table.double() for name, table in self._tables.items()}
         if "factor" in own:
-            minimum, maximum, total = (own["factor"] * t for t in (minimum, maximum, total))
+            minimum, total = own["factor"] * minimum, own["factor"] * total
         if "offset" in own:
-            minimum, maximum = minimum - own["offset"], maximum - own["offset"]
+            minimum = minimum - own["offset"]
             total = total - self.base.num_decisions * own["offset"]
         if "extra" in own:
             extra = own["extra"]
             ties = torch.where(extra < minimum, 1.0, ties + (extra == minimum))
-            minimum, maximum = torch.minimum(minimum, extra), torch.maximum(maximum, extra)
             total = total + extra
-        return RowFacts(minimum, maximum, total, ties)
+        return RowFacts(least, highest, total, ties)
+
+    @cached_property
+    def _row_range(self) -> tuple[Tensor, Tensor]:
+        """From that of the base."""
+        own = {name: table.double() for name, table in self._tables.items()}
+        least, highest = self.base._row_range
+        if "factor" in own:
+            least, highest = own["factor"] * least, own["factor"] * highest
+        if "offset" in own:
+            least, highest = least - own["offset"], highest - own["offset"]
+        if "extra" in own:
+            least = torch.minimum(least, own["extra"])
+            highest = torch.maximum(highest, own["extra"])
+        return least, highest
 
     def _geometry(self) -> tuple[bool | None, bool | None]:
         if "offset" in self._tables:
@@ -207,7 +221,7 @@ class Savings(Wrapper, transformation="savings"):
     """The largest cost of a row less the base."""
 
     def __init__(self, base: CostMatrix) -> None:
-        super().__init__(base, {"highest": base.row_facts.maximum}, base.decisions)
+        super().__init__(base, {"highest": base._row_range[1]}, base.decisions)
 
     def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
         """highest_i − entry."""
@@ -230,8 +244,8 @@ class Savings(Wrapper, transformation="savings"):
     @cached_property
     def maximum(self) -> float:
         """The widest row."""
-        facts = self.base.row_facts
-        return (facts.maximum - facts.minimum).max().item()
+        least, highest = self.base._row_range
+        return (highest - least).max().item()
 
     def _square(self) -> CostMatrix:
         return MappedRows(self, _as_they_are, self.decisions[: self.num_classes])
