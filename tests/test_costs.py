@@ -74,6 +74,18 @@ KINDS = {
         lm.Tree(PATHS, level_costs=(0, 0, 2.5)),
         table(6, 6, lambda i, j: height(i, j, (0, 0, 2.5))),
     ),
+    "tree, classes inside": Kind(
+        lm.Tree([("a", "x"), ("a",), ("a", "b", "y"), ("c",), ("a", "b")], level_costs=(1, 3, 4.5)),
+        torch.tensor(
+            [
+                [0, 3, 3, 4.5, 3],
+                [3, 0, 3, 4.5, 3],
+                [3, 3, 0, 4.5, 1],
+                [4.5, 4.5, 4.5, 0, 4.5],
+                [3, 3, 1, 4.5, 0],
+            ]
+        ).double(),
+    ),
     "tree, one class": Kind(lm.Tree([("a", "b")]), table(1, 1, lambda i, j: 0.0)),
     "low rank": Kind(
         lm.LowRank(U, V, row_costs=[1, 2, 3, 4], column_costs=[5, 4, 3, 2, 1]),
@@ -201,6 +213,15 @@ def test_rows_and_entries_are_those_of_the_definition(costs: lm.CostMatrix, D: T
 
 
 @every_case
+def test_single_entries_are_those_of_the_rows(costs: lm.CostMatrix, D: Tensor) -> None:
+    i, j = torch.arange(D.shape[0]).unsqueeze(1), torch.arange(D.shape[1])
+    close(costs.entries(i, j).double(), D)
+    assert costs.entries(i, j).dtype == costs.to_dense().dtype
+    close(costs.entries(i[-1], j.to(torch.uint8)).double(), D[-1])
+    assert costs.entries(i[:0, 0], j[:0]).shape == (0,)
+
+
+@every_case
 def test_expected_is_linear_and_takes_any_weights(costs: lm.CostMatrix, D: Tensor) -> None:
     weights = signed_weights(3, 2, D.shape[0])
     close(costs.expected(weights), weights @ D)
@@ -229,6 +250,27 @@ def test_facts_are_those_of_all_entries(costs: lm.CostMatrix, D: Tensor) -> None
     flags = (costs.is_finite, costs.is_symmetric, costs.is_conditionally_negative_definite)
     assert {*map(type, numbers)} == {float}
     assert {*map(type, flags)} == {bool}
+
+
+def test_a_power_of_many_classes_is_made_and_bound_without_a_walk_through_its_entries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def walk(*_: object) -> None:
+        raise AssertionError("all entries were made")
+
+    C = 300
+    even, uneven = lm.Ordinal(C, power=1.5), lm.Ordinal(C, 1.5, torch.arange(C).sin())
+    D, highest = even.to_dense(), uneven.to_dense().max().item()
+    monkeypatch.setattr(lm.CostMatrix, "_row_blocks", walk)
+    assert uneven.maximum == pytest.approx(highest, rel=1e-12)
+    assert uneven.scaled(2).with_abstain(0.5).regret().savings().is_finite
+    for costs in (even, uneven):
+        for loss in (lm.ExpectedCost(), lm.CostFocal(), lm.CrossEntropy() + lm.EnergyScore()):
+            lm.Criterion(loss, costs)
+    lm.Criterion(lm.DecisionScore(), even)  # which knows the unit of the costs
+    assert even.unit == pytest.approx(D[D > 0].mean().item(), rel=1e-12)
+    turned = lm.Ordinal(C, power=1.5, positions=3.0 * torch.arange(C).flip(0))
+    assert turned.unit == pytest.approx(3**1.5 * even.unit, rel=1e-12)
 
 
 @every_case

@@ -94,6 +94,9 @@ KINDS: dict[str, Callable[[int], lm.CostMatrix]] = {
     "power": lambda count: lm.Ordinal(count, power=1.7),
     "tree": lambda count: lm.Tree.from_groups([str(i * 5 % 3) for i in range(count)], across=5),
     "tree in order": lambda count: lm.Tree.from_groups([str(i // 4) for i in range(count)]),
+    "tree, classes inside": lambda count: lm.Tree(
+        [(f"g{i // 4}", str(i))[: 1 + (i % 4 > 0)] for i in range(count)], level_costs=(0.3, 5.0)
+    ),
     "sparse": lambda count: lm.Sparse(count, [(0, 1, 5.0), (4, 4, 0.5), (4, 2, 0.25)], default=1.5),
     "cyclic": Cyclic,
     "every word": EveryWord,

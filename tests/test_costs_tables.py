@@ -91,8 +91,8 @@ def test_a_list_is_exact() -> None:
         (lambda: lm.Tree([("a", "b"), ()]), r"path 1 must be the names .* got \(\)"),
         (lambda: lm.Tree([]), "at least one class"),
         (lambda: lm.Tree([("a", "x"), ("b", "x")]), "class name 'x' is used twice"),
-        (lambda: lm.Tree([("a",), ("a", "b")]), "'a' is a class and also a group"),
-        (lambda: lm.Tree([("a", "b"), ("a",)]), "'a' is a class and also a group"),
+        (lambda: lm.Tree([("a",), ("a", "b"), ("a",)]), "class name 'a' is used twice"),
+        (lambda: lm.Tree([("a", "b"), ("a",)], level_costs=[]), "must be 1 numbers"),
         (lambda: lm.Tree([("a", "b"), ("c",)], level_costs=[1]), "must be 2 numbers"),
         (lambda: lm.Tree([("a",), ("b",)], level_costs=[]), "must be 1 numbers"),
         (lambda: lm.Tree([("a", "b"), ("c",)], level_costs=[2, 1]), r"below .* got \[2, 1\]"),
@@ -371,6 +371,37 @@ def test_all_ways_to_write_a_tree_are_one() -> None:
     assert tree.entry("cat", "dog") == 1
     assert tree.entry("cat", "lynx") == tree.entry("lynx", "cat") == 2
     assert tree.entry("car", "lynx") == 3
+
+
+def test_a_class_that_is_a_group_is_the_ancestor_of_its_members() -> None:
+    paths = [("felis", "catus"), ("felis",), ("felis", "silvestris", "lybica"), ("canis", "lupus")]
+    paths.insert(2, ("felis", "silvestris"))
+    tree = lm.Tree(paths)
+    # the lowest node whose subtree holds both, by definition; heights by hand
+    height = {(): 3, ("felis",): 2, ("felis", "silvestris"): 1, ("canis",): 1}
+    for i, a in enumerate(paths):
+        for j, b in enumerate(paths):
+            common = next(k for k in range(4) if k == 3 or a[: k + 1] != b[: k + 1] or k == len(a))
+            meeting = a[: min(common, len(a), len(b))]
+            assert tree.entry(i, j) == (0 if i == j else height[meeting]), (a, b)
+    edges = [(path[-1], (("all", *path)[-2])) for path in paths] + [("canis", "all")]
+    names = [path[-1] for path in paths]
+    others = [
+        lm.Tree.from_edges(dict.fromkeys(edges), classes=names),
+        lm.Tree.from_nested(
+            {
+                "felis": {"catus": {}, "felis": {}, "silvestris": ["silvestris", "lybica"]},
+                "canis": ["lupus"],
+            }
+        ),
+    ]
+    for other in others:
+        assert costs_by_name(other) == costs_by_name(tree)
+    whole = lm.Tree.from_edges(edges, classes=["all", *names])
+    assert whole.entry("all", "lybica") == whole.entry("lupus", "all") == 3
+    assert whole.entry("all", "all") == 0
+    with pytest.raises(ValueError, match="differ: bird"):
+        lm.Tree.from_edges(edges, classes=[*names, "bird"])
 
 
 def test_groups_are_a_tree_of_two_levels() -> None:

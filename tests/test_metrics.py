@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lossmatrix.metrics
-from lossmatrix.costs import Dense, Ordinal, PerExample, Sparse, ZeroOne
+from lossmatrix.costs import CostMatrix, Dense, LowRank, Ordinal, PerExample, Sparse, Tree, ZeroOne
 from lossmatrix.metrics import average_cost, cost_regret, normalized_cost, weighted_kappa
 
 INF = math.inf
@@ -168,7 +168,10 @@ def test_a_forbidden_decision_costs_nothing_until_it_is_made():
     assert average_cost(decision, target, costs).item() == 0.5
     assert normalized_cost(decision, target, costs).item() == 1.0
     assert cost_regret(decision, target, costs).item() == 0.5
-    assert weighted_kappa(decision, target, costs).item() == 1.0  # chance would be infinite
+    with pytest.raises(
+        ValueError, match=r"chance costs inf .* a finite price for what is forbidden"
+    ):
+        weighted_kappa(decision, target, costs)
     agreed = torch.tensor([0, 1, 1])  # forbidden decisions that nobody made do not make chance dear
     assert weighted_kappa(agreed, torch.tensor([0, 1, 0]), costs).item() == pytest.approx(0.5)
     assert average_cost(torch.tensor([0, 2]), torch.tensor([0, 0]), costs).item() == INF
@@ -216,6 +219,14 @@ def test_a_best_constant_that_costs_nothing_is_refused(entry):
         normalized_cost(
             decision, target, [[1.0, entry], [1.0, entry]], sample_weight=torch.full((2,), 0.125)
         )
+
+
+def test_a_best_constant_that_is_forbidden_is_refused():
+    decision = target = torch.tensor([0, 1])
+    with pytest.raises(
+        ValueError, match=r"decision costs inf on .* a finite price for what is forb"
+    ):
+        normalized_cost(decision, target, [[0.0, INF], [INF, 0.0]])
 
 
 # --- regret --------------------------------------------------------------------------------------
@@ -271,6 +282,90 @@ def test_kappa_is_one_when_all_agree_and_undefined_when_chance_costs_nothing():
     assert weighted_kappa(target, target, Ordinal(3)).item() == 1
     with pytest.raises(ValueError, match="chance costs 0"):
         weighted_kappa(torch.ones(3).long(), torch.ones(3).long(), Ordinal(3))
+
+
+def test_kappa_is_undefined_where_chance_is_paid_for():
+    decision, target = torch.tensor([0, 1]), torch.tensor([1, 0])
+    for costs in ([[-1.0, 0.0], [0.0, -1.0]], Ordinal(2).map_rows(lambda rows, own: -1.0 * own)):
+        with pytest.raises(
+            ValueError, match=r"chance costs -0.5 on these rows: .*costs.regret\(\)"
+        ):
+            weighted_kappa(decision, target, costs)
+        assert (
+            weighted_kappa(
+                decision,
+                target,
+                costs.regret() if isinstance(costs, CostMatrix) else Dense(costs).regret(),
+            ).item()
+            == -1
+        )
+
+
+# --- one cost for each decision ------------------------------------------------------------------
+
+STRUCTURED = {
+    "ordinal": Ordinal(5, positions=[0, 4, 1, 9, 2.5]),
+    "other power": Ordinal(5, power=1.5),
+    "sparse": Sparse(5, [(0, 4, 9.0), (1, 1, 0.5), (3, 2, -1.0)]),
+    "tree": Tree.from_groups("ababa", across=5),
+    "vectors": LowRank([[i, i * i] for i in range(5)], [[j % 4 + 1, 0.3 * j] for j in range(6)]),
+    "distances": LowRank.squared_distances([[i % 3, i * i] for i in range(5)]),
+    "scaled": Ordinal(5, power=2).scaled(3).with_abstain([0.5, 1, 2, 3, 4]),
+    "mistakes": Sparse(5, [(0, 4, 9.0), (1, 1, 0.5)]).zero_diagonal(),
+    "soft": Ordinal(5).soft_targets(2.0),
+    "mapped": Ordinal(5).map_rows(lambda rows, own: rows + 0.25 * own),
+    "dense": Dense(torch.arange(30.0).view(5, 6).cos() + 2),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("costs", STRUCTURED.values(), ids=STRUCTURED)
+def test_every_kind_is_measured_as_its_table(costs, weighted):
+    decision, target = happened(7, 9, C=5, K=costs.num_decisions)
+    weight = torch.rand(7, 9, generator=torch.Generator().manual_seed(3)) if weighted else None
+    table = costs.to_dense()
+    for metric in METRICS:
+        measured = metric(decision, target, costs, sample_weight=weight)
+        by_table = metric(decision, target, table, sample_weight=weight)
+        torch.testing.assert_close(measured, by_table, rtol=1e-12, atol=1e-14)
+    best = costs.to_dense()[target.flatten()].double()
+    best = (best if weight is None else best * weight.view(-1, 1)).sum(0).argmin()
+    assert normalized_cost(best.expand(7, 9), target, costs, sample_weight=weight).item() == 1
+    cheapest = table.argmin(1)[target]
+    assert cost_regret(cheapest, target, costs, sample_weight=weight).item() == 0
+    assert cost_regret(decision, target, costs, sample_weight=weight).item() > 0
+
+
+def test_no_row_is_read_where_an_entry_will_do(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a row of costs was made")
+
+    decision, target = happened(40, C=5, K=5)
+    for name in (
+        "ordinal",
+        "sparse",
+        "tree",
+        "vectors",
+        "distances",
+        "scaled",
+        "mistakes",
+        "dense",
+    ):
+        costs = STRUCTURED[name]
+        for each in (costs, getattr(costs, "base", costs)):
+            monkeypatch.setattr(type(each), "_row", refuse)
+        average_cost(decision, target, costs)
+        if costs.has_product:
+            normalized_cost(decision, target, costs)
+            weighted_kappa(decision, target, costs)
+        monkeypatch.undo()
+
+
+def test_many_classes_take_no_table():
+    decision, target = happened(1000, C=2_000_000, K=2_000_000)
+    for costs in (Ordinal(2_000_000), ZeroOne(2_000_000), Ordinal(2_000_000, power=2).scaled(0.5)):
+        for metric in METRICS:
+            assert metric(decision, target, costs).isfinite()
 
 
 # --- numbers that others published ---------------------------------------------------------------
@@ -424,6 +519,34 @@ def test_unfit_arguments_are_refused_with_one_sentence(metric):
         weight = torch.tensor([1, 1, unfit, 1, 1])
         with pytest.raises(ValueError, match="sample_weight must be finite and at least 0"):
             metric(decision, target, COSTS, sample_weight=weight)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_is_no_tensor_is_named_with_the_remedy(metric):
+    decision, target = happened(5)
+    for name, other in (("ndarray", target.numpy()), ("list", target.tolist())):
+        with pytest.raises(
+            TypeError, match=f"target must be a tensor, got {name}: torch.as_tensor"
+        ):
+            metric(decision, other, COSTS)
+        with pytest.raises(
+            TypeError, match=f"decision must be a tensor, got {name}: torch.as_tens"
+        ):
+            metric(other, target, COSTS)
+        with pytest.raises(TypeError, match=f"sample_weight must be a tensor, got {name}: torch"):
+            metric(decision, target, COSTS, sample_weight=other)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_abstention_without_a_price_is_told_where_it_gets_one(metric):
+    decision, target = torch.tensor([0, 3, 1]), torch.tensor([0, 2, 2])
+    with pytest.raises(
+        IndexError, match=r"decision 3 .*to abstain, give costs.with_abstain\(price"
+    ):
+        metric(decision, target, Ordinal(3))
+    assert metric(decision, target, Ordinal(3).with_abstain(0.5)).isfinite()
+    with pytest.raises(IndexError, match=r"decision 4 is out of range: .* 0 to 2$"):
+        metric(decision + 1, target, Ordinal(3))
 
 
 def test_labels_do_not_matter_to_the_numbers():

@@ -141,8 +141,104 @@ def test_costs_that_do_not_fit_are_refused():
         CostMeter(PerExample(torch.rand(5, 3)))
     with pytest.raises(ValueError, match=r"shape \(4, 4\) do not fit a meter of shape \(3, 4\)"):
         CostMeter(COSTS).update(torch.tensor([0]), torch.tensor([0]), costs=Ordinal(4))
-    with pytest.raises(ValueError, match=r"100000 × 100000"):
-        CostMeter(Ordinal(100_000))
+    with pytest.raises(ValueError, match='rule must be "argmax" or "bayes", got \'max\''):
+        CostMeter(COSTS, rule="max")
+    acts = Dense([[0, 1], [5, 0]], ["cat", "truck"], ["drive on", "brake"])
+    with pytest.raises(ValueError, match="are not the classes"):
+        CostMeter(acts, rule="argmax")
+    CostMeter(acts, rule="bayes")
+    turned = COSTS.reorder(["lynx", "cat", "truck"])
+    with pytest.raises(ValueError, match="classes of the costs of this batch are not those"):
+        CostMeter(COSTS).update(torch.tensor([0]), torch.tensor([0]), costs=turned)
+    CostMeter(COSTS).update(torch.tensor([0]), torch.tensor([0]), costs=COSTS.to_dense())
+
+
+# --- as torchmetrics has it ----------------------------------------------------------------------
+
+
+def test_a_collection_calls_it_by_the_names_of_torchmetrics():
+    import torchmetrics
+
+    decision, target = torch.tensor([0, 2, 1, 1]), torch.tensor([0, 1, 255, 1])
+    metrics = torchmetrics.MetricCollection(
+        {
+            "accuracy": torchmetrics.classification.MulticlassAccuracy(
+                3, average="micro", ignore_index=255
+            ),
+            "cost": CostMeter(Ordinal(3), ignore_index=255),
+            "square": CostMeter(Ordinal(3, power=2).scaled(4), ignore_index=255),
+        }
+    )
+    right = target[target != 255]
+    assert metrics(preds=right, target=right)["square"] == 0  # alike so far, and yet not one
+    assert metrics(preds=decision, target=target)["cost"] == pytest.approx(1 / 3)
+    found = metrics.compute()
+    assert (found["cost"], found["square"]) == (pytest.approx(1 / 6), pytest.approx(4 / 6))
+    metrics.reset()
+    metrics.update(preds=decision, target=target)
+    assert metrics.clone().compute()["square"] == pytest.approx(4 / 3)
+
+
+SCORES = torch.tensor([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.0, 0.1, 0.9], [0.4, 0.35, 0.25]])
+DEAR_TRUCKS = [[0, 1, 2], [1, 0, 2], [9, 8, 0]]
+
+
+@pytest.mark.parametrize(("rule", "decided"), [("argmax", [0, 0, 2, 0]), ("bayes", [0, 2, 2, 2])])
+def test_scores_become_decisions_by_the_rule_that_was_named(rule, decided):
+    target = torch.tensor([0, 2, -100, 1])
+    by_hand = average_cost(torch.tensor(decided), target, DEAR_TRUCKS)
+    bad = SCORES.clone()
+    bad[2] = torch.nan  # ignored, and not looked at
+    for scores, y in ((bad, target), (bad.T[None], target[None]), (bad.double(), target.int())):
+        meter = CostMeter(DEAR_TRUCKS, rule=rule)
+        assert meter(scores, y) == meter.compute() == by_hand
+    meter = CostMeter(DEAR_TRUCKS, rule=rule)
+    meter.update(SCORES[0], target[0])  # one sample
+    meter.update(SCORES[2:3], target[2:3])  # nothing that counts
+    assert meter.compute() == DEAR_TRUCKS[0][decided[0]]
+    own = PerExample.matrices(torch.tensor(DEAR_TRUCKS).double().expand(4, 3, 3))
+    meter.update(SCORES, target, costs=own)
+    meter.reset()
+    meter.update(torch.tensor(decided), target)  # decisions are taken as they are
+    assert meter.compute() == by_hand
+
+
+def test_scores_without_a_rule_or_of_another_shape_are_refused():
+    target = torch.tensor([0, 1, 2, 0])
+    with pytest.raises(
+        TypeError, match=r'whole numbers, got torch.float32: .*rule="argmax"\).*"bay'
+    ):
+        CostMeter(DEAR_TRUCKS).update(SCORES, target)
+    for scores, y in ((SCORES, target[:3]), (SCORES[:, :2], target), (SCORES[:, 0], target)):
+        with pytest.raises(ValueError, match=r"do not fit a target of shape .* 3 classes in dim 1"):
+            CostMeter(DEAR_TRUCKS, rule="argmax").update(scores, y)
+    with pytest.raises(ValueError, match="softmax"):
+        CostMeter(DEAR_TRUCKS, rule="bayes").update(3 * SCORES, target)
+    with pytest.raises(TypeError, match=r"target must hold integer indices, got torch.float32"):
+        CostMeter(DEAR_TRUCKS, rule="argmax").update(SCORES, target.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_indices_of_any_dtype_are_counted(dtype):
+    decision, target = torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0])
+    meter = CostMeter([[0, 1], [5, 0]])
+    assert meter(decision.to(dtype), target.to(dtype)) == pytest.approx(1 / 3)
+    assert meter(decision, target.to(dtype)) == pytest.approx(1 / 3)
+
+
+def test_many_classes_are_counted_in_total_and_their_pairs_are_not():
+    decision, target = torch.tensor([7, 60_000, 99_999]), torch.tensor([9, 255, 99_990])
+    meter = CostMeter(Ordinal(100_000), ignore_index=255)
+    assert meter(decision, target, sample_weight=torch.tensor([3, 1, 1])) == (3 * 2 + 9) / 4
+    meter.update(target, target)
+    assert pickle.loads(pickle.dumps(meter)).compute() == 15 / 6
+    for tables in (meter.tables, meter.most_expensive):
+        with pytest.raises(ValueError, match=r"100000 × 100000 pairs are too many .* total only"):
+            tables()
+    meter.reset()
+    assert meter.weight == 0
+    small = CostMeter(Ordinal(4096))
+    assert small.weight.shape == (4096, 4096)
 
 
 def half_of_the_rows(rank, store, out):

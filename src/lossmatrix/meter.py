@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lossmatrix.costs import CostMatrix, PerExample, as_costs
+from lossmatrix.costs import CostMatrix, as_costs
+from lossmatrix.costs.labels import Numbered
 from lossmatrix.costs.tables import Table
-from lossmatrix.metrics import blocks
+from lossmatrix.decide import decide
+from lossmatrix.metrics import costs_of, counted
 
 try:
     from torchmetrics import Metric
@@ -20,6 +23,9 @@ except ImportError as error:
     ) from error
 
 __all__ = ["CostMeter", "CostlyPair"]
+
+MAX_PAIRS = 2**24  # pairs of classes that are counted one by one: two tables of 128 MiB
+_numbers = itertools.count(1)
 
 
 class CostlyPair(NamedTuple):
@@ -36,22 +42,28 @@ class CostMeter(Metric):
     """Average cost over all batches and ranks, as a ``torchmetrics.Metric``.
 
     It keeps two (C, K) tables in float64, rows the truth, which sum up across ranks: how often each
-    pair of truth and decision happened, and what that cost. ``compute()`` is the average cost,
-    Σ w D[y, a] / Σ w, as in ``average_cost``, and NaN before anything was counted.
+    pair of truth and decision happened, and what that cost; above 2²⁴ pairs their totals alone.
+    ``compute()`` is the average cost, Σ w D[y, a] / Σ w, as in ``average_cost``, and NaN before
+    anything was counted.
 
     ``costs`` are the costs per pair of classes. Where each sample has costs of its own, they give
-    the labels, and every ``update`` gets those of its batch.
+    the labels, and every ``update`` gets those of its batch. ``rule`` says how scores become
+    decisions, if scores are what ``update`` gets: "argmax", the class with the highest, or "bayes",
+    the decision with the least expected cost, for probabilities.
 
-    Raises ValueError for ``PerExample`` costs, which belong to one batch, and for tables above the
-    limit of ``CostMatrix.to_dense``; ImportError where torchmetrics is missing.
+    Raises ValueError for ``PerExample`` costs, which belong to one batch, for another rule, and for
+    "argmax" where the decisions are not the classes; ImportError where torchmetrics is missing.
 
     >>> meter = lm.CostMeter([[0, 1], [5, 0]])
     >>> meter.update(torch.tensor([0, 1]), torch.tensor([1, 1]))
-    >>> meter.update(torch.tensor([1, 0]), torch.tensor([0, 0]))
+    >>> meter.update(preds=torch.tensor([1, 0]), target=torch.tensor([0, 0]))
     >>> meter.compute()
     tensor(1.5000, dtype=torch.float64)
     >>> meter.most_expensive(1)
     [CostlyPair(truth='1', decision='0', weight=1.0, cost=5.0, share=0.8333333333333334)]
+    >>> by_cost = lm.CostMeter([[0, 1], [5, 0]], rule="bayes")
+    >>> by_cost(torch.tensor([[0.7, 0.3], [0.9, 0.1]]), torch.tensor([0, 0]))
+    tensor(0.5000, dtype=torch.float64)
     """
 
     is_differentiable = False
@@ -61,56 +73,129 @@ class CostMeter(Metric):
     weight: Tensor
     cost: Tensor
 
-    def __init__(self, costs: CostMatrix | Table, *, ignore_index: int = -100) -> None:
+    def __init__(
+        self,
+        costs: CostMatrix | Table,
+        *,
+        rule: Literal["argmax", "bayes"] | None = None,
+        ignore_index: int = -100,
+    ) -> None:
         super().__init__()
         self.costs = as_costs(costs)
+        self.rule = rule
         self.ignore_index = ignore_index
-        if isinstance(self.costs, PerExample):
+        if self.costs.num_samples is not None:
             raise ValueError(
                 "CostMeter counts pairs of classes, and PerExample costs belong to one batch: give "
-                "it costs per pair, and each batch's own to update(decision, target, costs=…)"
+                "it costs per pair, and each batch's own to update(preds, target, costs=…)"
             )
-        for name in ("weight", "cost"):
-            empty = torch.zeros_like(self.costs.to_dense(), dtype=torch.float64)
-            self.add_state(name, empty, "sum")  # pyright: ignore[reportUnknownMemberType]
+        if rule not in (None, "argmax", "bayes"):
+            raise ValueError(f'rule must be "argmax" or "bayes", got {rule!r}')
+        if rule == "argmax":
+            self.costs.square()  # which refuses decisions that are not the classes
+        C, K = self.costs.shape
+        self.counts_pairs = C * K <= MAX_PAIRS
+        empty = torch.zeros((C, K) if self.counts_pairs else (), dtype=torch.float64)
+        states = {"weight": (empty, "sum"), "cost": (empty.clone(), "sum")}
+        # A MetricCollection updates one of several metrics whose states are alike for all of them,
+        # as those of two meters are until a mistake is made: a number of its own says which it is.
+        states["number"] = torch.tensor(next(_numbers), dtype=torch.float64), "max"
+        for name, (start, reduction) in states.items():
+            self.add_state(name, start, reduction)  # pyright: ignore[reportUnknownMemberType]
 
     def update(
         self,
-        decision: Tensor,
+        preds: Tensor,
         target: Tensor,
         *,
         costs: CostMatrix | Table | None = None,
         sample_weight: Tensor | None = None,
     ) -> None:
-        """Count a batch; arguments and errors as for ``average_cost``.
+        """Count a batch; other arguments and errors as for ``average_cost``.
 
-        ``costs`` are this batch's own, where they are not those of the meter.
+        ``preds`` are decisions, in the shape of ``target``, of whole numbers or bool; or scores
+        (N, C, …), which ``rule`` makes decisions of. ``costs`` are this batch's own, where they are
+        not those of the meter.
         """
         own = self.costs.to(device=target.device) if costs is None else as_costs(costs)
+        self._check_costs(own)
+        if target.dtype == torch.bool:
+            target = target.long()
+        decision = self._decided(preds, target, own)
+        rows = counted(decision, target, own, sample_weight, self.ignore_index)
+        weight, cost = rows.weight, rows.weight * costs_of(rows, own)
+        if self.counts_pairs:
+            # index_put_ and not a weighted bincount: it adds up in one order on every device
+            self.weight.index_put_((rows.target, rows.decision), weight, accumulate=True)
+            self.cost.index_put_((rows.target, rows.decision), cost, accumulate=True)
+        else:
+            self.weight += weight.sum()
+            self.cost += cost.sum()
+
+    def _check_costs(self, own: CostMatrix) -> None:
         if own.shape != self.costs.shape:
             raise ValueError(
                 f"costs of shape {own.shape} do not fit a meter of shape {self.costs.shape}"
             )
-        for block in blocks(decision, target, own, sample_weight, self.ignore_index):
-            pair = (block.target, block.decision)
-            paid = block.costs.gather(1, block.decision.unsqueeze(1)).squeeze(1)
-            # index_put_ and not a weighted bincount: it adds up in one order on every device
-            self.weight.index_put_(pair, block.weight, accumulate=True)
-            self.cost.index_put_(pair, block.weight * paid, accumulate=True)
+        for name in ("classes", "decisions"):
+            mine, its = getattr(self.costs, name), getattr(own, name)
+            named = not (isinstance(mine, Numbered) or isinstance(its, Numbered))
+            if named and mine is not its and tuple(mine) != tuple(its):
+                raise ValueError(
+                    f"the {name} of the costs of this batch are not those of the meter, or in "
+                    f"another order: bring them into that order, or leave them without names"
+                )
+
+    def _decided(self, preds: Tensor, target: Tensor, costs: CostMatrix) -> Tensor:
+        """Decisions as they come, or made of scores by the rule; ignored rows get any."""
+        if preds.dtype == torch.bool:
+            return preds.long()
+        if not preds.is_floating_point():
+            return preds
+        if self.rule is None:
+            raise TypeError(
+                f"preds must be decisions, which are whole numbers, got {preds.dtype}: for scores "
+                f'(N, C, …) make CostMeter(costs, rule="argmax"), or rule="bayes" for probabilities'
+            )
+        scores = preds.movedim(min(1, preds.dim() - 1), -1)
+        if scores.shape != (*target.shape, costs.num_classes):
+            raise ValueError(
+                f"scores of shape {tuple(preds.shape)} do not fit a target of shape "
+                f"{tuple(target.shape)}: expected {costs.num_classes} classes in dim 1"
+            )
+        if self.rule == "argmax":
+            return scores.argmax(-1)
+        if costs.num_samples is not None:
+            return decide(preds, costs)
+        kept = target.long() != self.ignore_index
+        decision = torch.zeros_like(target, dtype=torch.int64)
+        return decision.masked_scatter(kept, decide(scores[kept], costs))
 
     def compute(self) -> Tensor:
         """Average cost of everything counted, float64."""
         return self.cost.sum() / self.weight.sum()
 
     def tables(self) -> tuple[Tensor, Tensor]:
-        """The confusion table Σ w and the cost table Σ w D over all ranks, both (C, K) float64."""
+        """The confusion table Σ w and the cost table Σ w D over all ranks, both (C, K) float64.
+
+        Raises ValueError where there are too many pairs to be counted one by one.
+        """
+        if not self.counts_pairs:
+            C, K = self.costs.shape
+            raise ValueError(
+                f"{C} × {K} pairs are too many to be counted one by one, so this meter keeps their "
+                "total only: count a few dear classes with a meter of their own"
+            )
         with self.sync_context(  # pyright: ignore[reportUnknownMemberType]
             dist_sync_fn=self.dist_sync_fn, should_sync=self.sync_on_compute
         ):
             return self.weight.clone(), self.cost.clone()
 
     def most_expensive(self, k: int = 5) -> list[CostlyPair]:
-        """The k pairs that have cost most, dearest first; pairs that cost nothing are left out."""
+        """The k pairs that have cost most, dearest first; pairs that cost nothing are left out.
+
+        Raises ValueError as ``tables`` does.
+        """
         weight, cost = (table.flatten() for table in self.tables())
         total = cost.sum()
         dearest = cost.argsort(descending=True, stable=True)[:k]

@@ -185,7 +185,48 @@ class CostMatrix:
         """
         i = find_label(self.classes, truth, "class")
         j = find_label(self.decisions, decision, "decision")
-        return self.row(torch.tensor(i, device=self._device))[j].item()
+        place = torch.tensor([[i], [j]], device=self._device)
+        return self.entries(place[0], place[1]).item()
+
+    def entries(self, truth: Tensor, decision: Tensor, sample: Tensor | None = None) -> Tensor:
+        """D[truth, decision] for each pair: indices that broadcast to (…) → (…) costs.
+
+        Only these entries are made where the kind states entries; whole rows, a block at a time,
+        where an entry takes its row (`map_rows`, `soft_targets`). `sample` is read by `PerExample`
+        only. Indices are not checked here.
+
+        >>> lm.Ordinal(100_000).entries(torch.tensor([0, 7]), torch.tensor([99_999, 5]))
+        tensor([9.9999e+04, 2.0000e+00], dtype=torch.float64)
+        """
+        self._check_device(truth, "truth")
+        given = (truth, decision) if sample is None else (truth, decision, sample)
+        shape = cast(torch.Size, torch.broadcast_shapes(*(x.shape for x in given)))  # pyright: ignore
+        i, j, *rest = (index.expand(shape).reshape(-1).long() for index in given)
+        with full_precision(truth.device):
+            return self._entries(i, j, rest[0] if rest else None).reshape(shape)
+
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        """Entries of D for vectors of truths and decisions: (N,) → (N,)."""
+        if self.has_formula:
+            costs = self.formula(self._number(i), self._number(j), self._load)
+            return self._number(costs).expand(len(i))
+        step = max(1, BLOCK_ENTRIES // self.num_decisions)
+        found = [self._row(i[:0], None if sample is None else sample[:0]).reshape(-1)]
+        for start in range(0, len(i), step):
+            part = slice(start, start + step)
+            rows = self._row(i[part], None if sample is None else sample[part])
+            found.append(rows.gather(-1, j[part].unsqueeze(-1)).squeeze(-1))
+        return torch.cat(found)
+
+    def least(self, truth: Tensor, sample: Tensor | None = None) -> Tensor:
+        """The least cost of any decision, min_k D[truth, k]: (N,) truths → (N,) costs."""
+        if sample is None and type(self).row_facts is not CostMatrix.row_facts:
+            return self._row_range[0][truth]
+        step = max(1, BLOCK_ENTRIES // self.num_decisions)
+        starts = range(0, max(1, len(truth)), step)
+        parts = [slice(start, start + step) for start in starts]
+        rows = (self.row(truth[p], None if sample is None else sample[p]) for p in parts)
+        return torch.cat([some.amin(-1) for some in rows])
 
     def expected(self, probs: Tensor) -> Tensor:
         """Expected cost of every decision, Σ_i probs_i D[i, ·]: (…, C) → (…, K).
@@ -225,6 +266,11 @@ class CostMatrix:
             total = total + weights[..., start : start + len(rows)] @ rows
             start += len(rows)
         return total
+
+    @property
+    def has_product(self) -> bool:
+        """Whether `expected` takes less than a walk through the rows."""
+        return type(self)._product is not CostMatrix._product
 
     def _row_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All rows of D in order, a few at a time, each with the mark of its own class."""
@@ -274,7 +320,7 @@ class CostMatrix:
 
     def regret(self) -> CostMatrix:
         """D[i, j] − min_k D[i, k]: same decisions, and 0 for the cheapest of a row."""
-        minimum = self.row_facts.minimum
+        minimum = self._row_range[0]
         return self._adjust({"offset": minimum}) if bool(minimum.any()) else self
 
     def with_abstain(self, cost: float | Sequence[float], name: str = "abstain") -> CostMatrix:
@@ -381,6 +427,11 @@ class CostMatrix:
                 whole[start:stop] = part
         return facts
 
+    @cached_property
+    def _row_range(self) -> tuple[Tensor, Tensor]:
+        """The least and the greatest entry of every row, for kinds whose totals take longer."""
+        return self.row_facts.minimum, self.row_facts.maximum
+
     def _geometry(self) -> tuple[bool | None, bool | None]:
         """Whether symmetric, whether conditionally negative definite, where the kind knows."""
         return None, None
@@ -388,12 +439,12 @@ class CostMatrix:
     @cached_property
     def minimum(self) -> float:
         """The least entry."""
-        return self.row_facts.minimum.min().item()
+        return self._row_range[0].min().item()
 
     @cached_property
     def maximum(self) -> float:
         """The greatest entry."""
-        return self.row_facts.maximum.max().item()
+        return self._row_range[1].max().item()
 
     @cached_property
     def is_finite(self) -> bool:

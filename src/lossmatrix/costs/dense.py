@@ -49,6 +49,9 @@ class Dense(TableCosts):
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         return self._table[target]
 
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        return self._table[i, j]
+
     def _expected(self, weights: Tensor) -> Tensor:
         return weigh_rows(weights, self._table.to(weights.dtype), self.is_finite)
 

@@ -6,13 +6,13 @@ Sums of products cancel where a distance is small, so they are formed in float64
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.base import CostMatrix
+from lossmatrix.costs.base import BLOCK_ENTRIES, CostMatrix
 from lossmatrix.costs.labels import Names, pair_labels
 from lossmatrix.costs.tables import Table, read_costs
 
@@ -87,6 +87,16 @@ class LowRank(CostMatrix):
         costs = U[target] @ V.mT + rows[target].unsqueeze(-1) + columns
         return costs.to(self._tables["left"].dtype)
 
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        U, V, rows, columns = self._tables.values()
+        costs = pairwise(i, j, U, V, lambda u, v: (u.double() * v.double()).sum(-1))
+        return (costs + rows[i].double() + columns[j].double()).to(U.dtype)
+
+    @property
+    def has_product(self) -> bool:
+        """By the vectors."""
+        return True
+
     def _expected(self, weights: Tensor) -> Tensor:
         U, V, rows, columns = (table.double() for table in self._tables.values())
         p = weights.double()
@@ -118,6 +128,15 @@ class Distances(CostMatrix):
         mode = "donot_use_mm_for_euclid_dist"  # differences, so that equal points are at 0
         points = self._tables["points"][target]
         return torch.cdist(points, self._tables["others"], compute_mode=mode).square()
+
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        U, V = self._tables.values()
+        return pairwise(i, j, U, V, lambda u, v: (u - v).square().sum(-1))
+
+    @property
+    def has_product(self) -> bool:
+        """By the vectors."""
+        return True
 
     def _expected(self, weights: Tensor) -> Tensor:
         # Σ p ‖u − v‖² = Σ p ‖u‖² − 2 (Σ p u)·v + (Σ p) ‖v‖²
@@ -164,6 +183,15 @@ def read_vectors(left: Table, right: Table | None) -> tuple[Tensor, Tensor]:
             f"{tuple(V.shape)}."
         )
     return U, V
+
+
+def pairwise(
+    i: Tensor, j: Tensor, U: Tensor, V: Tensor, of: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """of(U_i, V_j) for vectors of indices, a few pairs at a time: (N,) → (N,)."""
+    step = max(1, BLOCK_ENTRIES // U.shape[1])
+    starts = range(0, max(1, len(i)), step)
+    return torch.cat([of(U[i[k : k + step]], V[j[k : k + step]]) for k in starts])
 
 
 def in_order(

@@ -67,6 +67,11 @@ class Ordinal(CostMatrix):
             return distance if self.power == 1 else distance * distance
         return power(distance, self.power)
 
+    @property
+    def has_product(self) -> bool:
+        """By sums from both ends, for powers 1 and 2."""
+        return self.power in (1, 2)
+
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         if self.power not in (1, 2):
             return super()._product(weights, transposed)
@@ -87,13 +92,28 @@ class Ordinal(CostMatrix):
 
     @cached_property
     def row_facts(self) -> RowFacts:
-        """The farthest position; ties are equal positions."""
+        """Ties are equal positions; totals take all entries, unless positions are even."""
         x = self._tables["positions"].double()
-        total = self.to(dtype=torch.float64).expected(torch.ones_like(x))
-        farthest = torch.maximum(x - x.min(), x.max() - x)
         line = x.sort().values
-        ties = torch.searchsorted(line, x, right=True) - torch.searchsorted(line, x)
-        return RowFacts(torch.zeros_like(x), farthest**self.power, total, ties.double())
+        first = torch.searchsorted(line, x)
+        ties = torch.searchsorted(line, x, right=True) - first
+        gaps = line.diff()
+        if (
+            self.power not in (1, 2)
+            and len(x) > 1
+            and bool((gaps == gaps[0]).all() & (gaps[0] > 0))
+        ):
+            upto = (torch.arange(len(x), device=x.device) * gaps[0]).pow(self.power).cumsum(0)
+            total = upto[first] + upto[len(x) - 1 - first]
+        else:
+            total = self.to(dtype=torch.float64).expected(torch.ones_like(x))
+        return RowFacts(*self._row_range, total, ties.double())
+
+    @cached_property
+    def _row_range(self) -> tuple[Tensor, Tensor]:
+        """The truth itself, and the farthest position."""
+        x = self._tables["positions"].double()
+        return torch.zeros_like(x), torch.maximum(x - x.min(), x.max() - x) ** self.power
 
     _remedy = "give positions in a unit that brings distances nearer to 1, or a smaller power"
 

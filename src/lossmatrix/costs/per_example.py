@@ -121,6 +121,11 @@ class PerExample(TableCosts):
             raise ValueError("PerExample costs belong to samples: say which, row(target, sample).")
         return self._table[sample] if self._rows_only else self._table[sample, target]
 
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        if sample is None:
+            return self._row(i, sample)  # which says what is missing
+        return self._table[sample, j] if self._rows_only else self._table[sample, i, j]
+
     def _row_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every row there is; where its truth is not known, no class is marked."""
         table, truth = self._table, torch.zeros((), dtype=torch.bool, device=self._device)

@@ -83,6 +83,16 @@ class Sparse(CostMatrix):
         rows = torch.nn.functional.pad(rows, (0, 1))
         return rows.scatter(-1, column, tables["cost"][place])[..., :-1]
 
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        tables = self._tables
+        usual = tables["default"] * (i != j)
+        if self._most == 0:
+            return usual
+        pairs = tables["truth"] * self.num_decisions + tables["decision"]  # which are sorted
+        pair = i * self.num_decisions + j
+        place = torch.searchsorted(pairs, pair) % len(pairs)
+        return torch.where(pairs[place] == pair, tables["cost"][place], usual)
+
     def _diagonal(self) -> Tensor:
         truth, cost = self._tables["truth"], self._tables["cost"]
         right = truth == self._tables["decision"]

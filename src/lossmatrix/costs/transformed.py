@@ -86,6 +86,12 @@ class Wrapper(CostMatrix):
         j = torch.arange(rows.shape[-1], device=target.device)
         return self.change(rows, self._number(target.unsqueeze(-1)), self._number(j), self._load)
 
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        if type(self).change is Wrapper.change:
+            return super()._entries(i, j, sample)
+        entry = self.base._entries(i, j, sample)
+        return self.change(entry, self._number(i), self._number(j), self._load)
+
     def _settings(self) -> dict[str, object]:
         return {"base": self.base}
 
@@ -132,6 +138,25 @@ class Adjusted(Wrapper, transformation="adjust"):
             return rows
         return torch.cat([rows, self._tables["extra"][target].unsqueeze(-1)], -1)
 
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        if "extra" not in self._tables:
+            return super()._entries(i, j, sample)
+        own = j < self.base.num_decisions
+        costs = super()._entries(i, torch.where(own, j, 0), sample)
+        return torch.where(own, costs, self._tables["extra"][i])
+
+    @property
+    def has_product(self) -> bool:
+        """That of the base."""
+        return self.base.has_product
+
+    def least(self, truth: Tensor, sample: Tensor | None = None) -> Tensor:
+        """From that of the base."""
+        least = self.change(self.base.least(truth, sample), truth, truth, self._load)
+        if "extra" not in self._tables:
+            return least
+        return torch.minimum(least, self._tables["extra"][truth])
+
     def _expected(self, weights: Tensor) -> Tensor:
         costs, own = self.base.expected(weights), self._tables
         if "factor" in own:
@@ -158,19 +183,33 @@ class Adjusted(Wrapper, transformation="adjust"):
     @cached_property
     def row_facts(self) -> RowFacts:
         """From those of the base."""
-        minimum, maximum, total, ties = self.base.row_facts
+        minimum, _, total, ties = self.base.row_facts
+        least, highest = self._row_range
         own = {name: table.double() for name, table in self._tables.items()}
         if "factor" in own:
-            minimum, maximum, total = (own["factor"] * t for t in (minimum, maximum, total))
+            minimum, total = own["factor"] * minimum, own["factor"] * total
         if "offset" in own:
-            minimum, maximum = minimum - own["offset"], maximum - own["offset"]
+            minimum = minimum - own["offset"]
             total = total - self.base.num_decisions * own["offset"]
         if "extra" in own:
             extra = own["extra"]
             ties = torch.where(extra < minimum, 1.0, ties + (extra == minimum))
-            minimum, maximum = torch.minimum(minimum, extra), torch.maximum(maximum, extra)
             total = total + extra
-        return RowFacts(minimum, maximum, total, ties)
+        return RowFacts(least, highest, total, ties)
+
+    @cached_property
+    def _row_range(self) -> tuple[Tensor, Tensor]:
+        """From that of the base."""
+        own = {name: table.double() for name, table in self._tables.items()}
+        least, highest = self.base._row_range
+        if "factor" in own:
+            least, highest = own["factor"] * least, own["factor"] * highest
+        if "offset" in own:
+            least, highest = least - own["offset"], highest - own["offset"]
+        if "extra" in own:
+            least = torch.minimum(least, own["extra"])
+            highest = torch.maximum(highest, own["extra"])
+        return least, highest
 
     def _geometry(self) -> tuple[bool | None, bool | None]:
         if "offset" in self._tables:
@@ -182,11 +221,16 @@ class Savings(Wrapper, transformation="savings"):
     """The largest cost of a row less the base."""
 
     def __init__(self, base: CostMatrix) -> None:
-        super().__init__(base, {"highest": base.row_facts.maximum}, base.decisions)
+        super().__init__(base, {"highest": base._row_range[1]}, base.decisions)
 
     def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
         """highest_i − entry."""
         return load("highest", i) - entry
+
+    @property
+    def has_product(self) -> bool:
+        """That of the base."""
+        return self.base.has_product
 
     def _expected(self, weights: Tensor) -> Tensor:
         most = weights @ self._tables["highest"].to(weights.dtype)
@@ -200,8 +244,8 @@ class Savings(Wrapper, transformation="savings"):
     @cached_property
     def maximum(self) -> float:
         """The widest row."""
-        facts = self.base.row_facts
-        return (facts.maximum - facts.minimum).max().item()
+        least, highest = self.base._row_range
+        return (highest - least).max().item()
 
     def _square(self) -> CostMatrix:
         return MappedRows(self, _as_they_are, self.decisions[: self.num_classes])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`Tree`: classes are leaves of a hierarchy; a mistake costs as much as its common ancestor."""
+"""`Tree`: classes are nodes of a hierarchy; a mistake costs as much as its common ancestor."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ class Tree(CostMatrix):
     """D[i, j] = height of the lowest common ancestor of i and j, or the cost of that height.
 
     The height of a node is the longest way down to a leaf, as in Deng et al. 2010 and Bertinetto et
-    al. 2020. `paths` lead from the top to each class, whose name is the last step. `level_costs`
-    are the costs of ancestors of height 1, 2, … in place of the heights; they must not fall.
+    al. 2020. `paths` lead from the top to each class, whose name is the last step. A class may be a
+    group of others, a genus among its species: it is then their common ancestor, so that a genus
+    taken for one of its species, or a species for its genus, costs what two species taken for one
+    another at that node cost, and itself 0. `level_costs` are the costs of ancestors of height 1,
+    2, … in place of the heights; they must not fall.
     expected is O(number of nodes), a sum of what is never negative: E_j = Σ over the nodes c from j
-    up of (cost of c's parent − cost of c) · (mass outside c). Raises ValueError for a class that is
-    also a group and for level costs that do not fit.
+    up of (cost of c's parent − cost of c) · (mass outside c). Raises ValueError for paths that are
+    none, a name used twice and level costs that do not fit.
 
     >>> costs = lm.Tree([("animal", "cat"), ("animal", "lynx"), ("vehicle", "truck")])
     >>> costs.entry("cat", "lynx"), costs.entry("cat", "truck")
     (1.0, 2.0)
     >>> costs.expected(torch.tensor([0.5, 0.25, 0.25]))
     tensor([0.7500, 1.0000, 1.5000])
+    >>> genus = lm.Tree([("felis",), ("felis", "catus"), ("felis", "silvestris"), ("canis",)])
+    >>> genus.entry("felis", "catus"), genus.entry("felis", "felis"), genus.entry("felis", "canis")
+    (1.0, 0.0, 2.0)
     """
 
     def __init__(
@@ -48,13 +54,17 @@ class Tree(CostMatrix):
                     f'for "a/b/c" pass "a/b/c".split("/").'
                 )
         names = make_labels([path[-1] for path in paths], "class")
-        nodes: dict[tuple[int, str], int] = {}
+        nodes: dict[tuple[int, str | None], int] = {}
         trails: list[list[int]] = []  # the nodes from the root, 0, down to each class
         for path in paths:
             trail = [0]
             for name in path:
                 trail.append(nodes.setdefault((trail[-1], name), len(nodes) + 1))
             trails.append(trail)
+        groups = {above for above, _ in nodes}
+        for trail in trails:
+            if trail[-1] in groups:  # a class that is a group is a leaf of its own in it
+                trail.append(nodes.setdefault((trail[-1], None), len(nodes) + 1))
         depth, parent, height, start, stop = ({0: 0} for _ in range(5))
         order = sorted(range(len(paths)), key=trails.__getitem__)  # depth first
         for place, index in enumerate(order):
@@ -64,9 +74,6 @@ class Tree(CostMatrix):
                 height[node] = max(height.get(node, 0), len(trail) - 1 - level)
                 start.setdefault(node, place)
                 stop[node] = place + 1
-        for path, trail in zip(paths, trails, strict=True):
-            if height[trail[-1]] > 0:
-                raise ValueError(f"{path[-1]!r} is a class and also a group of classes.")
         children = Counter(parent[node] for node in parent if node)
         self.height = max((height[node] for node, n in children.items() if n > 1), default=0)
         given = range(1, self.height + 1) if level_costs is None else level_costs
@@ -105,8 +112,8 @@ class Tree(CostMatrix):
     ) -> Tree:
         """From (child, parent) pairs; classes are the leaves, in order of appearance unless given.
 
-        Raises ValueError for a second parent, a cycle, several roots, and classes that are not
-        exactly the leaves.
+        Classes that are given hold all leaves, and inner nodes at will. Raises ValueError for a
+        second parent, a cycle, several roots, a leaf that is no class and a class that is no node.
 
         >>> lm.Tree.from_edges([("cat", "animal"), ("animal", "all"), ("car", "all")])
         Tree(2, height=2)
@@ -121,8 +128,8 @@ class Tree(CostMatrix):
             raise ValueError(f"the edges must lead to one root, found {found}.")
         inner = set(parent.values())
         leaves = [name for name in parent if name not in inner]
-        if classes is not None and set(classes) != set(leaves):
-            odd = sorted(set(classes) ^ set(leaves))
+        if classes is not None and not set(leaves) <= set(classes) <= {*leaves, *inner}:
+            odd = sorted({*leaves} - {*classes} | {*classes} - {*leaves, *inner})
             raise ValueError(f"classes and leaves of the tree differ: {abbreviate(odd)}.")
         paths: list[list[str]] = []
         for name in leaves if classes is None else classes:
@@ -137,6 +144,8 @@ class Tree(CostMatrix):
     @classmethod
     def from_nested(cls, nested: Nested, level_costs: Sequence[float] | None = None) -> Tree:
         """From groups within groups: mappings of groups, lists of classes; `{}` for a class.
+
+        A group that is a class too lists its own name: {"felis": ["felis", "catus"]}.
 
         >>> lm.Tree.from_nested({"animal": {"pet": ["cat", "dog"], "wild": ["lynx"]}})
         Tree(3, height=2)
@@ -190,6 +199,14 @@ class Tree(CostMatrix):
             cost[:1].expand(target.shape[0], 1),
             lambda above, nodes: torch.where(holds_truth[:, nodes], cost[nodes], above),
         )
+
+    def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
+        start, stop, parent = (self._tables[name] for name in ("start", "stop", "parent"))
+        node, place = self._tables["leaf"][i], self._tables["rank"][j]
+        for _ in self._levels[1:]:  # up, until the node holds both
+            holds = (start[node] <= place) & (place < stop[node])
+            node = torch.where(holds, node, parent[node])
+        return self._tables["cost"][node]
 
     def _diagonal(self) -> Tensor:
         return self._tables["cost"][self._tables["leaf"]]
