@@ -126,6 +126,34 @@ def test_a_file_that_cannot_be_decided_is_one_sentence_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
 
 
+@pytest.mark.parametrize(
+    ("row", "is_taken"),
+    [
+        ([0.333, 0.333, 0.333], True),
+        ([0.6669921875, 0.1665, 0.1666], True),
+        ([0.9925, 0.0, 0.0], True),
+        ([0.33, 0.33, 0.33], False),
+        ([0.992, 0.0, 0.0], False),
+        ([0.5, 0.50782, 0.0], False),
+        ([1.0, 0.001, -0.001], False),
+    ],
+)
+def test_a_file_is_refused_where_decide_refuses(
+    tmp_path: Path, row: list[float], is_taken: bool
+) -> None:
+    (tmp_path / "p.csv").write_text("cat,lynx,truck\n" + ",".join(map(str, row)))
+    probs = torch.tensor([row], dtype=torch.float64)
+    if is_taken:
+        counts = decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv")
+        assert counts.argmax() == lm.decide(probs, COSTS)
+    else:
+        with pytest.raises(ValueError, match="softmax"):
+            lm.decide(probs, COSTS)
+        with pytest.raises(UserInputError, match=r"keepdim=True.*torch\.stack") as error:
+            decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv")
+        assert "compare --logits" in str(error.value)
+
+
 def test_priors_need_every_class(tmp_path: Path) -> None:
     (tmp_path / "priors.csv").write_text("class,old,new\ncat,0.4,0.5\n")
     with pytest.raises(UserInputError, match="a row for each of 'cat', 'lynx', 'truck'"):

@@ -367,6 +367,57 @@ def test_a_softmax_is_accepted_in_every_dtype(dtype, C):
     assert torch.equal(probs.gather(1, chosen[:, None])[:, 0], probs.max(1).values)
 
 
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("C", [2, 3, 10, 1000, 50_000])
+def test_half_precision_may_be_widened_first(dtype, C):
+    logits = 3 * torch.randn(200_000 // C, C, generator=torch.Generator().manual_seed(C))
+    half = logits.to(dtype).softmax(1)
+    assert ((half.float().sum(1) - 1).abs() > 1e-5).any()
+    for wide in (torch.float32, torch.float64):
+        assert torch.equal(decide(half.to(wide), ZeroOne(C)), decide(half, ZeroOne(C)))
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize(
+    "probs",
+    [
+        [0.333] * 3,
+        [0.0005] * 2 + [1.0],
+        [1.0005, 0.0],
+        [0.056] * 18,  # eighteenths, which sum to 1.008
+        [0.0, 0.9925],
+    ],
+)
+def test_three_digits_are_probabilities(probs):
+    rows = torch.tensor([probs, [1.0] + [0.0] * (len(probs) - 1)], dtype=torch.float64)
+    costs = Ordinal(len(probs), power=2)
+    for dtype in (torch.float32, torch.float64):
+        chosen = decide(rows.to(dtype), costs)
+        exact = rows / rows.sum(1, keepdim=True)
+        assert torch.equal(chosen, decide(exact.to(dtype), costs))
+        assert chosen[0] == decide(rows[0].to(dtype), costs)
+        by_sum = conditional_risk(exact, costs) * rows.sum(1, keepdim=True)
+        torch.testing.assert_close(conditional_risk(rows, costs), by_sum)
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize("probs", [[0.33] * 3, [0.99, 0.0], [0.989] + [0.0] * 99, [0.5, 0.51]])
+def test_two_digits_are_refused_with_how_far_they_are_off(probs):
+    for dtype in (torch.float32, torch.float64):
+        with pytest.raises(
+            ValueError, match=r"off by up to 0\.01\d* where .*: pass .*softmax"
+        ) as e:
+            decide(torch.tensor([probs], dtype=dtype), ZeroOne(len(probs)))
+        assert "p / p.sum(1, keepdim=True)" in str(e.value)
+
+
+@pytest.mark.parametrize("probs", [torch.tensor([[0.9], [0.2]]), torch.tensor([0.9, 0.2])])
+def test_one_column_of_a_sigmoid_is_refused_with_the_remedy(probs):
+    with pytest.raises(ValueError, match=r"torch\.stack\(\[1 - p, p\], 1\)"):
+        decide(probs, [[0, 1], [5, 0]])
+
+
 def test_float32_probabilities_in_a_float64_array_are_accepted():
     probs = probabilities(100, 1000, dtype=torch.float32).double()
     assert ((probs.sum(1) - 1).abs() > 1e-9).any()
@@ -435,6 +486,43 @@ def test_the_threshold_parts_the_two_decisions(costs, threshold):
     for p, expected in ((threshold - 1e-6, 0), (threshold + 1e-6, 1)):
         probs = torch.tensor([1 - p, p], dtype=torch.float64)
         assert decide(probs, costs) == expected
+
+
+@pytest.mark.parametrize(
+    ("costs", "threshold"),
+    [
+        ([[0, INF], [5, 0]], 1.0),
+        ([[0, 1], [INF, 0]], 0.0),
+        ([[-3, INF], [1e300, 2]], 1.0),
+        ([[0, 1e308], [1.5e308, 0]], 0.4),
+        ([[0, 1e-300], [1e300, 0]], 0.0),
+    ],
+)
+def test_the_threshold_of_a_forbidden_decision_is_an_end(costs, threshold):
+    assert decision_threshold(costs) == pytest.approx(threshold, abs=1e-15)
+    for p in (0.001, 0.39, 0.41, 0.999):
+        probs = torch.tensor([1 - p, p], dtype=torch.float64)
+        assert decide(probs, costs) == (p > threshold)
+
+
+def test_there_is_no_threshold_where_nothing_is_allowed():
+    with pytest.raises(ValueError, match="both wrong decisions are forbidden"):
+        decision_threshold([[0, INF], [INF, 0]])
+    for forbidden in ([[INF, 1], [5, 0]], [[0, 1], [5, INF]]):
+        with pytest.raises(ValueError, match="-inf more"):
+            decision_threshold(forbidden)
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_forbidden_decisions_are_taken_only_where_none_is_allowed(dtype):
+    costs = Dense([[0, INF, 9], [2, 0, INF], [INF, 3, 0]])
+    probs = torch.tensor([[1, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5], [0.25, 0.5, 0.25]], dtype=dtype)
+    assert decide(probs, costs).tolist() == [0, 0, 1, 0]  # the last is a tie of all
+    assert decide_or_abstain(probs, costs, 50.0).tolist() == [0, 0, 1, 3]
+    assert not conditional_risk(probs, costs).isnan().any()
+    shifted = shift_priors(probs, [1, 1, 1], [1, 1, 0])
+    assert decide(shifted, costs).tolist() == [0, 0, 1, 0]
 
 
 def test_no_threshold_is_made_up():

@@ -8,6 +8,7 @@ On the CPU rows are checked, multiplied and decided a block at a time, while the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -19,6 +20,11 @@ from lossmatrix.costs.tables import Table
 BLOCK_ENTRIES = 2**20  # probabilities at a time: 4 MB in float32, which caches hold
 # A product that reads a table, or writes it out, wants more rows for it, within 128 MB.
 TABLE_ROWS, TABLE_ENTRIES = 1024, 2**25
+# What a sum of probabilities may miss 1 by. Half precision is the coarsest thing that probabilities
+# are made in, and no dtype tells that they were, once they are widened: a bfloat16 has 8 bits, so
+# each entry is off by up to 2⁻⁸ of itself, and so is their sum, twice that where they were divided
+# by a rounded sum. Three digits are off by half a digit each, 0.0005. Two digits are refused.
+HALF, DIGIT, MOST = 2**-7, 0.0005, 0.01
 
 __all__ = ["conditional_risk", "decide", "decide_or_abstain", "decision_threshold", "shift_priors"]
 
@@ -29,10 +35,13 @@ def conditional_risk(probs: Tensor, costs: CostMatrix | Table) -> Tensor:
     Shapes: ``probs`` (C,), (N, C) or (N, C, d1 …) as in ``nn.CrossEntropyLoss``; the answer has the
     K decisions where the classes stood. An infinite cost forbids a decision: it counts as soon as
     its class has any probability, and 0 · ∞ = 0. The answer is in the unit of the costs, in the
-    dtype of ``probs``, half precision widened to float32.
+    dtype of ``probs``, half precision widened to float32. Rows that were rounded, in 16 bits or to
+    three digits, are taken as they are: where a row sums to 0.999 its risks are 0.999 times those
+    of p / Σp, and the least of them stands in the same place.
 
     Raises TypeError or ValueError where ``probs`` are not probabilities over the classes of
-    ``costs``.
+    ``costs``: an entry is negative, or a row misses a sum of 1 by more than rounding does
+    (0.0078, or 0.0005 for each class where that is more, up to 0.01).
 
     >>> lm.conditional_risk(torch.tensor([0.35, 0.65]), [[0, 10], [1, 0]])
     tensor([0.6500, 3.5000])
@@ -47,7 +56,9 @@ def decide(probs: Tensor, costs: CostMatrix | Table) -> Tensor:
     """Bayes decision: argmin_j Σ_i p_i D_ij, ties to the lowest index.
 
     Shapes: ``probs`` as in ``conditional_risk``; the answer is int64 in the shape of a target.
-    Adding a constant to a row of the costs, or a positive scale, changes no decision.
+    Adding a constant to a row of the costs, or a positive scale of the costs or of a row of
+    ``probs``, changes no decision. Where every decision is forbidden by an infinite cost the answer
+    is 0: offer one that is not, as abstaining is.
 
     Use it on probabilities that deserve the name (calibrated, or learnt by a proper loss). After a
     loss whose argmax is the decision it would count the costs twice: see ``Criterion.decide``.
@@ -91,9 +102,11 @@ def decide_or_abstain(
 def decision_threshold(costs: CostMatrix | Table) -> float:
     """Probability of class 1 above which class 1 is the Bayes decision, for two classes.
 
-    (D_01 − D_00) / (D_01 − D_00 + D_10 − D_11).
+    (D_01 − D_00) / (D_01 − D_00 + D_10 − D_11). It is 1 where deciding 1 wrongly is forbidden by an
+    infinite cost, and 0 where deciding 0 wrongly is.
 
-    Raises ValueError unless D is 2 × 2 and each decision is the cheaper one for its own class.
+    Raises ValueError unless D is 2 × 2 and each decision is the cheaper one for its own class, and
+    where both wrong decisions are forbidden: then there is none at any odds.
 
     Source: Elkan (2001), The foundations of cost-sensitive learning, equation 2.
 
@@ -110,7 +123,15 @@ def decision_threshold(costs: CostMatrix | Table) -> float:
             "a threshold needs each decision to be the cheaper one for its own class, but deciding "
             f"wrongly costs {false_alarm} more for class 0 and {miss} more for class 1"
         )
-    return false_alarm / (false_alarm + miss)
+    if false_alarm == miss == math.inf:
+        raise ValueError(
+            "there is no threshold where both wrong decisions are forbidden (infinite): at any "
+            "odds neither decision is left; give one a finite cost, or use decide_or_abstain"
+        )
+    if math.inf in (false_alarm, miss):
+        return float(false_alarm == math.inf)
+    largest = max(false_alarm, miss)  # whose sum may overflow
+    return false_alarm / largest / (false_alarm / largest + miss / largest)
 
 
 def shift_priors(
@@ -177,7 +198,7 @@ def _decide(given: Tensor, costs: CostMatrix, is_logits: bool) -> Tensor:
     rows, C = rows.detach(), costs.num_classes
     dtype = torch.promote_types(given.dtype, torch.float32)
     costs.check_range(dtype)
-    tolerance = _tolerance(dtype if is_logits else given.dtype)
+    tolerance = sum_tolerance(C)
     engine, count = accelerator.installed, BLOCK_ENTRIES // C
     if engine is None or not engine.decides(costs, dtype):
         engine, count = None, max(count, min(TABLE_ROWS, TABLE_ENTRIES // C))
@@ -189,7 +210,7 @@ def _decide(given: Tensor, costs: CostMatrix, is_logits: bool) -> Tensor:
             decided = engine.least_cost(costs, block.to(dtype), tolerance, is_logits)
         else:
             probs = _softmax(block) if is_logits else block.to(dtype)
-            decided = costs.expected(probs).argmin(-1) if _fits(probs, tolerance) else None
+            decided = costs.expected(probs).argmin(-1) if _fits(probs) else None
         if decided is None:
             raise _no_probabilities(_softmax(block) if is_logits else rows, class_dim)
         decisions.append(decided)
@@ -243,22 +264,22 @@ def _rows(probs: Tensor) -> Tensor:
     rows = probs.movedim(_class_dim(probs), -1)
     if probs.dtype in (torch.float16, torch.bfloat16):
         rows = rows.float()
-    if not torch.compiler.is_compiling() and not _fits(rows.detach(), _tolerance(probs.dtype)):
+    if not torch.compiler.is_compiling() and not _fits(rows.detach()):
         raise _no_probabilities(rows.detach(), _class_dim(probs))
     return rows
 
 
-def _tolerance(dtype: torch.dtype) -> float:
-    """How far from 1 a sum may be."""
-    # float64 arrays often hold probabilities that were computed in float32
-    return torch.finfo(torch.float32 if dtype == torch.float64 else dtype).eps ** 0.5
+def sum_tolerance(num_classes: int) -> float:
+    """How far from 1 the sum of probabilities may be: what rounding them does."""
+    return min(max(HALF, DIGIT * num_classes), MOST)
 
 
-def _fits(rows: Tensor, tolerance: float) -> bool:
+def _fits(rows: Tensor) -> bool:
     """Whether rows are non-negative and sum to 1; NaN is neither."""
     if rows.numel() == 0:
         return rows.shape[:-1].numel() == 0
-    return bool((rows.amin() >= 0) & ((rows.sum(-1) - 1).abs() <= tolerance).all())
+    missed = (rows.sum(-1) - 1).abs()
+    return bool((rows.amin() >= 0) & (missed <= sum_tolerance(rows.shape[-1])).all())
 
 
 def _no_probabilities(rows: Tensor, class_dim: int) -> ValueError:
@@ -266,5 +287,15 @@ def _no_probabilities(rows: Tensor, class_dim: int) -> ValueError:
     return ValueError(
         f"probs must be non-negative and sum to 1 over dim {class_dim}, got a least "
         f"entry of {rows.min().item():.4g} and sums from {total.min().item():.4g} to "
-        f"{total.max().item():.4g}: pass logits through softmax first"
+        f"{total.max().item():.4g}, off by up to {(total - 1).abs().max().item():.2g} where "
+        f"rounding explains {sum_tolerance(rows.shape[-1]):.2g}: {remedies(class_dim)}"
+    )
+
+
+def remedies(class_dim: int) -> str:
+    """What makes probabilities of what is none."""
+    return (
+        "pass logits through softmax first, divide rounded probabilities by their sum "
+        f"(p / p.sum({class_dim}, keepdim=True)), and give both classes of a sigmoid "
+        "(torch.stack([1 - p, p], 1))"
     )

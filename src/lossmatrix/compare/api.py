@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -22,7 +22,7 @@ from lossmatrix.compare.export import write_results
 from lossmatrix.compare.methods import Method, default_methods
 from lossmatrix.compare.report import write_report
 from lossmatrix.compare.results import Comparison
-from lossmatrix.compare.task import ModelFactory, Task, UserInputError
+from lossmatrix.compare.task import Indices, ModelFactory, Task, UserInputError
 from lossmatrix.compare.terminal import comparison_text
 from lossmatrix.compare.training import Schedule
 from lossmatrix.costs import CostMatrix, as_costs
@@ -63,6 +63,7 @@ def compare(
     backend: Backend = "loky",
     cluster: str | None = None,
     keep: Path | None = None,
+    groups: Tensor | Sequence[Hashable] | None = None,
     report: Progress = silent,
 ) -> PrintedComparison:
     """Compare losses and decision rules with a model of one's own.
@@ -73,8 +74,9 @@ def compare(
     loss, by AdamW on batches of ``batch_size``, and keeps the epoch of the least loss on a fifth of
     the training rows, which also tunes and calibrates. Cross-entropy is always among the
     ``losses``: calibrated and decided by cost, it is the control. Costs per row are
-    ``PerExample.matrices`` of the training rows, then the test rows. ``tune``, ``jobs`` and the
-    rest are those of the command line.
+    ``PerExample.matrices`` of the training rows, then the test rows. ``groups`` names the group of
+    each of these rows, a patient, say: rows of one group are held out together, and intervals are
+    over groups. ``tune``, ``jobs`` and the rest are those of the command line.
 
     Prints as a table; ``write_report`` writes the report. Raises `UserInputError`, a ValueError,
     for rows that do not fit.
@@ -104,6 +106,7 @@ def compare(
             f"There are {matrix.num_samples} matrices of costs for {len(fit)} rows of train and "
             f"{len(held_out)} of test: give one for each, in this order."
         )
+    numbers = None if groups is None else group_numbers(groups, len(fit) + len(held_out))
     model = model_factory()
     task = Task(
         name=type(model).__name__,
@@ -112,6 +115,7 @@ def compare(
         target=torch.cat([fit_target, held_out_target]).numpy(),
         features=torch.cat([fit, held_out]).numpy(),
         parts=numpy.repeat(["train", "test"], [len(fit), len(held_out)]),
+        groups=numbers,
         network=model_factory,
     )
     methods = None
@@ -131,6 +135,18 @@ def compare(
         report=report,
     )
     return PrintedComparison(**vars(comparison))
+
+
+def group_numbers(groups: Tensor | Sequence[Hashable], count: int) -> Indices:
+    """A number for each group, in the place of its name."""
+    names = cast("Sequence[Hashable]", groups.tolist() if isinstance(groups, Tensor) else groups)
+    if len(names) != count:
+        raise UserInputError(
+            f"There are {len(names)} groups for {count} rows: name one for each row of train, then "
+            "for each of test."
+        )
+    number = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return numpy.array([number[name] for name in names])
 
 
 def tensors(rows: LabelledRows, name: str, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The commands of the command line, and their options."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 import typer
 
 from lossmatrix.compare.backend import Backend
-from lossmatrix.compare.datasets import digits, scores_table, table
+from lossmatrix.compare.datasets import digits, group_hints, scores_table, table
 from lossmatrix.compare.decide_file import decide_file, read_priors
 from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.export import JSON, PARQUET, write_json, write_parquet
@@ -54,6 +55,13 @@ def compare_command(
         list[str] | None,
         typer.Option(metavar="TRUTH,DECISION=COLUMN", help="A column of costs, row by row."),
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Rows alike in it are never parted: a patient's, say."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column that is no feature.")
+    ] = None,
     abstain: AbstainCost = None,
     loss: Annotated[
         list[str] | None,
@@ -81,7 +89,11 @@ def compare_command(
 ) -> None:
     """Train with several losses, decide by several rules: what do the mistakes cost?"""
     losses = None if loss is None else [Method(text, parse_loss(text)) for text in loss]
-    task = chosen_task(bundled, data, probs, logits, target, costs, row_cost or [])
+    task = chosen_task(
+        bundled, data, probs, logits, target, costs, row_cost or [], group, drop or []
+    )
+    for hint in group_hints(task):
+        warnings.warn(hint, stacklevel=1)
     check_outputs([out, *beside(out)], [data, probs, logits, costs])
     if keep is not None:
         make_folder(keep, "--keep")
@@ -108,17 +120,22 @@ def compare_command(
 def publish(comparison: Comparison, out: Path) -> None:
     """Write the numbers, print the table, write the report: what fails keeps nothing else back."""
     failures: dict[str, list[str]] = {}
+    defects: list[Exception] = []
 
     def attempt(name: object, step: Callable[..., None], *arguments: object) -> None:
         try:
             step(comparison, *arguments)
         except OSError as error:
             failures.setdefault(reason(error), []).append(str(name))
+        except Exception as error:
+            defects.append(error)
 
     for path, write in zip(beside(out), (write_json, write_parquet), strict=True):
         attempt(path, write, path)
     attempt("the terminal", print_comparison)
     attempt(out, write_report, out)
+    for defect in defects:
+        raise defect
     if failures:
         lost = "; ".join(f"{', '.join(names)} ({why})" for why, names in failures.items())
         raise UserInputError(
@@ -140,17 +157,24 @@ def chosen_task(
     target: str | None,
     costs: Path | None,
     row_costs: Sequence[str],
+    group: str | None,
+    drop: Sequence[str],
 ) -> Task:
     """The task that the options name."""
+    if data is None and (drop or row_costs or (group is not None and bundled)):
+        raise UserInputError(
+            "Only a file of one's own has columns to name: give --drop and --row-cost with --data, "
+            "and --group with --data, --probs or --logits."
+        )
     match bundled, data, probs, logits, target, costs:
         case True, None, None, None, None, None:
             return digits()
         case False, Path(), None, None, str(), Path():
-            return table(data, target, costs, row_costs)
+            return table(data, target, costs, row_costs, group, drop)
         case False, None, Path(), None, str(), Path():
-            return scores_table(probs, "probs", target, costs)
+            return scores_table(probs, "probs", target, costs, group)
         case False, None, None, Path(), str(), Path():
-            return scores_table(logits, "logits", target, costs)
+            return scores_table(logits, "logits", target, costs, group)
         case _:
             raise UserInputError(
                 "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix compare "

@@ -23,6 +23,8 @@ from lossmatrix.compare.io import (
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, quoted
 from lossmatrix.costs import Dense, PerExample
 
+MANY, FEW, SHARED = 10, 20, 0.5  # values of an identifier, rows of one, what part is shared
+
 
 def digits() -> Task:
     """scikit-learn's 1,797 handwritten digits, read as digits of an amount to pay.
@@ -41,16 +43,30 @@ def digits() -> Task:
     )
 
 
-def table(data: Path, target: str, costs: Path, row_costs: Sequence[str] = ()) -> Task:
+def table(
+    data: Path,
+    target: str,
+    costs: Path,
+    row_costs: Sequence[str] = (),
+    group: str | None = None,
+    drop: Sequence[str] = (),
+) -> Task:
     """A user's own table: one column of class names, every other column a feature.
 
     `row_costs` are of the form TRUTH,DECISION=COLUMN: that column holds each row's own cost of
-    that decision, and is no feature.
+    that decision, and is no feature. Nor are `group`, which names the group of each row, and the
+    columns in `drop`.
     """
     shared = read_cost_csv(costs)
-    rows = read_frame(data, text=[target])
+    rows = read_frame(data, text=[target] if group is None else [target, group])
     own = dict(map(row_cost, row_costs))
-    features = rows.drop(columns=[target, *own.values()], errors="ignore")
+    if odd := [name for name in drop if name not in rows or name == target]:
+        raise UserInputError(
+            f"There is no feature {quoted(odd)} in {data} to leave out: its columns are "
+            f"{quoted(list(rows.columns))}."
+        )
+    others = [target, *own.values(), *drop, *([] if group is None else [group])]
+    features = rows.drop(columns=others, errors="ignore")
     if target not in rows or features.empty:
         raise UserInputError(
             f"{data} needs a column {target!r} of class names and columns of features: it has the "
@@ -64,18 +80,63 @@ def table(data: Path, target: str, costs: Path, row_costs: Sequence[str] = ()) -
         costs=with_row_costs(shared, {pair: own_costs(rows, own[pair], data) for pair in own}),
         target=positions,
         features=features,
+        groups=None if group is None else group_column(rows, group, target, data),
         network="linear",
     )
 
 
-def scores_table(path: Path, kind: Literal["probs", "logits"], target: str, costs: Path) -> Task:
+def group_column(rows: pandas.DataFrame, group: str, target: str, data: Path) -> Indices:
+    """A number for each group that a column names."""
+    if group not in rows or group == target or rows[group].isna().any():
+        raise UserInputError(
+            f"Groups need a column {group!r} of {data} without empty cells, not the classes: it "
+            f"has the columns {quoted(list(rows.columns))}."
+        )
+    return numpy.asarray(pandas.factorize(rows[group])[0], numpy.int64)
+
+
+def group_hints(task: Task) -> list[str]:
+    """A sentence for each feature that looks like the name of what several rows belong to.
+
+    That is a column of words or whole numbers with many values, most of which a few rows share. As
+    an age or a count is that too, numbers have to come in runs or tell the class besides.
+    """
+    hints: list[str] = []
+    if task.groups is not None or not isinstance(task.features, pandas.DataFrame):
+        return hints
+    for name in task.features:
+        values = task.features[name]
+        if values.dtype.kind in "fb" or values.isna().any():
+            continue
+        number = pandas.factorize(values)[0]
+        sizes = numpy.bincount(number)
+        if len(sizes) < MANY or (sizes > 1).mean() < SHARED or numpy.median(sizes) > FEW:
+            continue
+        runs = 1 + numpy.count_nonzero(numpy.diff(number))
+        with_class = len(numpy.unique(number * (task.target.max() + 1) + task.target))
+        if values.dtype.kind in "iu" and min(runs, with_class) > 1.1 * len(sizes):
+            continue
+        hints.append(
+            f"Column {name!r} has {len(sizes)} values that a few rows share each, as an identifier "
+            f"has: keep such rows together with --group {name}, or leave it out with --drop {name}."
+        )
+    return hints
+
+
+def scores_table(
+    path: Path,
+    kind: Literal["probs", "logits"],
+    target: str,
+    costs: Path,
+    group: str | None = None,
+) -> Task:
     """Probabilities or logits of a model trained elsewhere: a column for each class, and the truth.
 
-    Other columns play no part. Raises `UserInputError` where a class has no column, and for
-    probabilities that are none.
+    `group` names the group of each row. Other columns play no part. Raises `UserInputError` where a
+    class has no column, and for probabilities that are none.
     """
     shared = read_cost_csv(costs)
-    rows = read_frame(path, text=[target])
+    rows = read_frame(path, text=[target] if group is None else [target, group])
     absent = [name for name in (target, *shared.classes) if name not in rows]
     if absent:
         raise UserInputError(
@@ -90,6 +151,7 @@ def scores_table(path: Path, kind: Literal["probs", "logits"], target: str, cost
         costs=shared,
         target=positions,
         scores={path.stem: log_probs(values, path) if kind == "probs" else values},
+        groups=None if group is None else group_column(rows, group, target, path),
     )
 
 

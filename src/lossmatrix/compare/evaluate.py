@@ -61,8 +61,8 @@ class Decisions:
 class Baseline:
     """The best constant decision on the test rows, whose average regret is the unit of all others.
 
-    `rows`, `target`, `weight` (N,), which sums to 1; `costs` and `regret` (N, K) of each decision.
-    `constant` is the decision that costs least where all rows get the same one.
+    `rows`, `target`, `groups` and `weight` (N,), which sums to 1; `costs` and `regret` (N, K) of
+    each decision. `constant` is the decision that costs least where all rows get the same one.
     """
 
     rows: Indices
@@ -72,6 +72,7 @@ class Baseline:
     regret: Numbers
     constant: int
     unit: float
+    groups: Indices | None
 
 
 def baseline_of(task: Task, rows: Indices) -> Baseline:
@@ -80,7 +81,7 @@ def baseline_of(task: Task, rows: Indices) -> Baseline:
     weight = weight / weight.sum()
     costs = task.decision_costs(rows)
     regret = costs - costs.min(1, keepdims=True)
-    constants = weight @ regret
+    constants = numpy.einsum("n,nk->k", weight, regret)  # which has no trouble with infinity
     constant = int(constants.argmin())
     if constants[constant] == 0:
         name = task.costs.decisions[constant]
@@ -88,8 +89,14 @@ def baseline_of(task: Task, rows: Indices) -> Baseline:
             f"Deciding {name!r} for every row of {task.name} is never a mistake, so there is "
             "nothing to compare: give that decision a cost where it is wrong."
         )
+    if numpy.isinf(constants[constant]):
+        raise UserInputError(
+            f"Every decision is forbidden for some row of {task.name}, so no constant answer has a "
+            "finite cost to measure others by: give one a dear, finite cost in the place of inf."
+        )
     unit = float(constants[constant])
-    return Baseline(rows, task.target[rows], weight, costs, regret, constant, unit)
+    groups = None if task.groups is None else task.groups[rows]
+    return Baseline(rows, task.target[rows], weight, costs, regret, constant, unit, groups)
 
 
 def evaluate(
@@ -107,13 +114,14 @@ def evaluate(
     )
     normalized = baseline.regret[everyone, tuned] / baseline.unit
     controls = {each.method: i for i, each in enumerate(methods) if each.is_control}
-    differences = normalized - normalized[[controls[each.control] for each in methods]]
+    differences = excess(normalized, normalized[[controls[each.control] for each in methods]])
     both = numpy.concatenate([normalized, differences])  # of which one draw of rows serves all
-    intervals, paired = numpy.split(paired_intervals(both, target, weight), 2)
+    intervals, paired = numpy.split(paired_intervals(both, target, weight, baseline.groups), 2)
     folded = task.parts is None and task.features is not None
 
     def mean(values: NDArray[Any]) -> float:
-        return float(values.mean(0) @ weight)
+        with numpy.errstate(invalid="ignore"):  # ∞ − ∞ is NaN
+            return float(numpy.einsum("sn,n->", values * 1.0, weight) / len(values))
 
     results: list[Row] = []
     for i, each in enumerate(methods):
@@ -159,12 +167,19 @@ def evaluate(
     )
 
 
+def excess(costs: Numbers, control: Numbers) -> Numbers:
+    """costs − control; two decisions that are forbidden differ by 0."""
+    alike = numpy.isinf(costs) & (costs == control)
+    return numpy.where(alike, 0, costs) - numpy.where(alike, 0, control)
+
+
 def corrected(fits: Sequence[Fit], difference: Numbers, weight: Numbers) -> tuple[float, float]:
     """The interval of repeated cross-validation, from the mean difference of every test part."""
-    means: list[float] = [
-        numpy.average(difference[fit.seed, fit.place], weights=weight[fit.place]).item()
-        for fit in fits
-    ]
+    with numpy.errstate(invalid="ignore"):  # ∞ − ∞ is NaN
+        means: list[float] = [
+            numpy.average(difference[fit.seed, fit.place], weights=weight[fit.place]).item()
+            for fit in fits
+        ]
     ratios = [len(fit.place) / fit.num_fit for fit in fits]
     return corrected_interval(numpy.array(means), float(numpy.mean(ratios)))
 

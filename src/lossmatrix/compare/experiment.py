@@ -18,7 +18,7 @@ from lossmatrix.compare.methods import CONTROL, Method, Rule, default_methods
 from lossmatrix.compare.outputs import make_folder
 from lossmatrix.compare.results import Comparison, Fit
 from lossmatrix.compare.splits import splits
-from lossmatrix.compare.task import Indices, Numbers, Task, of_rows
+from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule
 from lossmatrix.compare.trial import Trial, fingerprint, load_logits, training_seconds, trial_path
 from lossmatrix.decide import decide
@@ -56,6 +56,11 @@ def compare_task(
     """
     plan = list(splits(task, seeds))
     baseline = baseline_of(task, numpy.unique(numpy.concatenate([split.test for split in plan])))
+    if task.features is not None and not task.costs.is_finite:
+        raise UserInputError(
+            f"Losses cannot be trained with the infinite costs of {task.name}, which forbid a "
+            "decision: give it a dear, finite cost, or compare given probabilities."
+        )
     if task.features is None:
         methods, tune = [Method(name, CrossEntropy()) for name in task.scores], 1
     methods = default_methods(task.costs) if methods is None else methods

@@ -4,6 +4,7 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 import json
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,28 @@ def write_parquet(comparison: Comparison, path: Path) -> None:
 
 
 def description(comparison: Comparison) -> dict[str, Any]:
-    """The task, the settings, the versions and the rows of the table."""
+    """The task, the settings, the versions and the rows of the table, ready for JSON.
+
+    JSON has no infinity: null is a forbidden decision, what one costs, or no number at all.
+    """
+    return without_infinity(content(comparison))
+
+
+def without_infinity(value: Any) -> Any:
+    """The same with None in the place of numbers that are not finite."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {name: without_infinity(each) for name, each in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        case list() | tuple():
+            return [without_infinity(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return value
+
+
+def content(comparison: Comparison) -> dict[str, Any]:
+    """The same in Python's numbers."""
     task, costs = comparison.task, comparison.task.costs
     network = task.network if isinstance(task.network, str) else "the user's own"
     schedule = comparison.schedule
@@ -62,6 +84,7 @@ def description(comparison: Comparison) -> dict[str, Any]:
         "settings": {
             "network": network if task.features is not None else None,
             "split": comparison.split_kind,
+            "groups": None if task.groups is None else len(numpy.unique(task.groups)),
             "seeds": list(range(comparison.seeds)),
             "epochs": schedule.epochs,
             "batch_size": schedule.batch_size,

@@ -14,22 +14,28 @@ import pandas
 
 from lossmatrix.compare.task import Numbers, UserInputError, quoted
 from lossmatrix.costs import Dense
+from lossmatrix.decide import remedies, sum_tolerance
 
 Content = TypeVar("Content")
-ROUNDING = 0.01  # what probabilities written with few digits may miss a sum of 1 by
 
 
 def normalized_probs(array: Numbers, path: Path, first_row: int = 1) -> Numbers:
-    """Probabilities (n, C), each row divided by its sum, which their digits may miss 1 by a bit.
+    """Probabilities (n, C), each row divided by its sum, which rounding may have moved from 1.
+
+    What is taken for rounding is what `decide` takes for it.
 
     Raises `UserInputError` with the number of the first row that is no distribution over classes.
     """
     total = array.sum(1, keepdims=True)
-    wrong = ~((array >= 0).all(1) & (abs(total[:, 0] - 1) <= ROUNDING))
+    missed = abs(total[:, 0] - 1)
+    wrong = ~((array >= 0).all(1) & (missed <= sum_tolerance(array.shape[1])))
     if wrong.any():
+        row = int(wrong.argmax())
         raise UserInputError(
-            f"Row {first_row + int(wrong.argmax())} of {path} holds no probabilities, which are at "
-            "least 0 and sum to 1: for logits say so, for anything else correct the file."
+            f"Row {first_row + row} of {path} holds no probabilities, which are at least 0 and sum "
+            f"to 1: its least is {array[row].min():.4g} and its sum {total[row, 0]:.4g}, off by "
+            f"{missed[row]:.2g} where rounding explains {sum_tolerance(array.shape[1]):.2g}; for "
+            f"logits use compare --logits, else {remedies(1)}."
         )
     return array / total
 

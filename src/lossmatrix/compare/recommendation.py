@@ -14,15 +14,27 @@ DOUBT = f" (whether by more than {MARGIN} of normalised cost, these rows do not 
 def recommendation(comparison: Comparison) -> list[str]:
     """How to decide, a sentence for each control, and what training with the costs changed."""
     sentences = [
-        decision(control, comparison.likeliest_class(control)) for control in comparison.controls
+        decision(comparison, control, comparison.likeliest_class(control))
+        for control in comparison.controls
     ]
     return [*sentences, training(comparison)] if comparison.rivals else sentences
 
 
-def decision(control: Row, likeliest: Row) -> str:
+def decision(comparison: Comparison, control: Row, likeliest: Row) -> str:
     """What the likeliest class costs more or less than the control, and how sure that is."""
     outputs = f"the outputs of {control.method}"
     by_cost, by_class = format_cost(control.average_cost), format_cost(likeliest.average_cost)
+    if control.normalized_cost == likeliest.normalized_cost == 0:
+        return (
+            f"Nothing is lost on these rows, whether {outputs} are decided by cost or for the "
+            "likeliest class: harder rows would have to tell which is better."
+        )
+    if min(control.normalized_cost, likeliest.normalized_cost) >= 1:
+        return (
+            f"However {outputs} are decided, by cost ({by_cost} a decision) or for the likeliest "
+            f"class ({by_class}), it is no better than deciding {comparison.constant} for every "
+            f"row ({format_cost(comparison.constant_cost)})."
+        )
     doubt = "" if likeliest.verdict in ("better", "worse") else DOUBT
     if likeliest.verdict == "no difference":
         return (
@@ -30,7 +42,7 @@ def decision(control: Row, likeliest: Row) -> str:
             f"or for the likeliest class ({by_class}) makes no difference."
         )
     if likeliest.low > 0:
-        saved = 1 - control.normalized_cost / likeliest.normalized_cost
+        saved = 1 - control.normalized_cost / likeliest.normalized_cost  # which is above 0
         return (
             f"Decide by cost: {outputs} then cost {by_cost} a decision ({CONTROL}), where choosing "
             f"the likeliest class costs {by_class}: {saved:.0%} less needless cost{doubt}."

@@ -4,10 +4,13 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy
-from sklearn.model_selection import StratifiedKFold  # pyright: ignore[reportMissingTypeStubs]
+from sklearn.model_selection import (  # pyright: ignore[reportMissingTypeStubs]
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
 
 from lossmatrix.compare.task import Indices, Task, UserInputError, quoted
 
@@ -38,9 +41,10 @@ def splits(task: Task, seeds: int) -> Iterator[Split]:
 
     Stored parts are the same for all seeds. Stored folds are seed 0; the other seeds, and all
     seeds where nothing is stored, are stratified folds shuffled by the seed. A task that has only
-    scores calibrates on everything that is no test row.
+    scores calibrates on everything that is no test row. Rows of one group are in one part.
 
-    Raises `UserInputError` where a part, or a class of the training part, has no row.
+    Raises `UserInputError` where a part, or a class of the training part, has no row, and where a
+    stored split parts a group.
     """
     for seed in range(seeds):
         for rest, validation, test in outer_splits(task, seed):
@@ -48,7 +52,7 @@ def splits(task: Task, seeds: int) -> Iterator[Split]:
             if task.features is None:
                 fit, validation = rest[:0], numpy.union1d(rest, validation)
             elif not len(validation):
-                held_out = stratified_folds(task.target[rest], HELD_OUT, seed) == 0
+                held_out = stratified_folds(task, rest, HELD_OUT, seed) == 0
                 fit, validation = rest[~held_out], rest[held_out]
             counts = numpy.bincount(task.target[fit], minlength=task.costs.num_classes)
             if task.features is not None and not counts.all():
@@ -60,7 +64,21 @@ def splits(task: Task, seeds: int) -> Iterator[Split]:
                     "class needs rows to train, to calibrate and to test; add some, or merge it "
                     "with another class."
                 )
+            check_groups(task, fit, validation, test)
             yield Split(seed, fit, validation, test)
+
+
+def check_groups(task: Task, *parts: Indices) -> None:
+    """Refuse parts that share a group."""
+    if task.groups is None:
+        return
+    for number, part in enumerate(parts):
+        for other in parts[:number]:
+            if shared := len(numpy.intersect1d(task.groups[part], task.groups[other])):
+                raise UserInputError(
+                    f"The split of {task.name} parts {shared} groups, whose rows are then in two "
+                    "of training, validation and test: keep the rows of a group together."
+                )
 
 
 def outer_splits(task: Task, seed: int) -> Iterator[tuple[Indices, Indices, Indices]]:
@@ -80,21 +98,34 @@ def outer_splits(task: Task, seed: int) -> Iterator[tuple[Indices, Indices, Indi
     folds = task.folds
     if folds is None or seed > 0:
         count = FOLDS if folds is None else len(numpy.unique(folds))
-        folds = stratified_folds(task.target, count, seed)
+        folds = stratified_folds(task, rows, count, seed)
     for fold in numpy.unique(folds):
         yield rows[folds != fold], rows[:0], rows[folds == fold]
 
 
-def stratified_folds(target: Indices, count: int, seed: int) -> Indices:
-    """A fold number (N,) for every row, each class spread evenly over the folds."""
+def stratified_folds(task: Task, rows: Indices, count: int, seed: int) -> Indices:
+    """A fold number (n,) for each of some rows: classes spread evenly, no group in two folds."""
+    target = task.target[rows]
     if numpy.bincount(target).max() < count:
         raise UserInputError(
             f"No class has {count} rows, too few for {count} folds: add rows or merge classes."
         )
+    groups = None if task.groups is None else task.groups[rows]
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    if groups is not None and (found := len(numpy.unique(groups))) < count:
+        raise UserInputError(
+            f"{found} groups are too few for {count} folds, which each need groups of their own: "
+            "add some, or split without."
+        )
     folds = numpy.empty(len(target), numpy.int64)
-    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
+    splitter: Any = kind(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about rare classes, which splits() refuses
-        for fold, (_, rows) in enumerate(splitter.split(target, target)):  # pyright: ignore[reportUnknownMemberType]
-            folds[rows] = fold
+        for fold, (_, part) in enumerate(splitter.split(target, target, groups)):
+            folds[part] = fold
+    if len(numpy.unique(folds)) < count:  # where a group holds most rows of a class
+        raise UserInputError(
+            f"The groups fill only {len(numpy.unique(folds))} of {count} folds: add some, or split "
+            "without."
+        )
     return folds

@@ -34,7 +34,8 @@ class Task:
     `features` is a table of numbers and words, missing cells allowed, or a finite array (N, p); a
     `network` that is a function makes models which read the array (N, …) as it is. A task without
     features brings `scores` instead: the logits (N, C) of models trained elsewhere, by name.
-    `folds` (N,), or `parts` (N,) of "train", "val", "cal" and "test", are stored splits. `weight`
+    `folds` (N,), or `parts` (N,) of "train", "val", "cal" and "test", are stored splits. Rows of
+    one number in `groups` (N,) are never parted. `weight`
     (N,) is how many rows each row stands for. `costs` may be a matrix for each row
     (`PerExample.matrices`); the first C decisions are the classes.
     """
@@ -48,6 +49,7 @@ class Task:
     weight: Numbers | None = None
     folds: Indices | None = None
     parts: NDArray[numpy.str_] | None = None
+    groups: Indices | None = None
     network: Network | ModelFactory = "mlp"
 
     @property

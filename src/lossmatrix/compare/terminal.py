@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from lossmatrix.compare.display import format_cost, format_difference
+from lossmatrix.compare.display import format_cost, format_difference, format_number
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Indices
@@ -145,7 +145,7 @@ def row_texts(row: Row) -> list[str]:
         "\n".join(f"  {text}" for text in (row.rule, *row.remarks)),
         f"{row.accuracy:.1%}",
         format_cost(row.average_cost),
-        f"{row.normalized_cost:.3f}",
+        format_number(row.normalized_cost, ".3f"),
         "" if row.verdict == "control" else format_difference(row),
         row.verdict,
         f"{row.seconds:.2f} s" if row.seconds else "none",

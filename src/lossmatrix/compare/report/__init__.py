@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 from importlib.metadata import version
-from math import inf
+from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # pyright: ignore
 
-from lossmatrix.compare.display import format_cost, format_difference, format_interval
+from lossmatrix.compare.display import (
+    format_cost,
+    format_difference,
+    format_interval,
+    format_number,
+)
 from lossmatrix.compare.intervals import MARGIN, RESAMPLES
 from lossmatrix.compare.methods import CONTROL
 from lossmatrix.compare.recommendation import recommendation
@@ -54,6 +59,8 @@ def page(comparison: Comparison) -> str:
         "difference": format_difference,
         "interval": format_interval,
         "exact": exact,
+        "number": format_number,
+        "on_scale": on_scale,
     }
     environment.filters.update(formats)
     scripts = [get_plotlyjs(), *map(packaged, ("charts.js", "explorer.js"))]
@@ -80,11 +87,13 @@ def page(comparison: Comparison) -> str:
 
 def interval_scale(results: Sequence[Row]) -> dict[str, float]:
     """The ends of the axis that the intervals in the table of results are drawn on."""
-    others = [row for row in results if row.verdict != "control"]
-    return {
-        "least": min(-2 * MARGIN, *(row.low for row in others)),
-        "most": max(2 * MARGIN, *(row.high for row in others)),
-    }
+    ends = [end for row in results for end in (row.low, row.high) if isfinite(end)]
+    return {"least": min([-2 * MARGIN, *ends]), "most": max([2 * MARGIN, *ends])}
+
+
+def on_scale(value: float, least: float, most: float) -> float:
+    """A place on the axis: its end for what is infinite, 0 for what is no number."""
+    return 0.0 if isnan(value) else min(max(value, least), most)
 
 
 def cost_tables(comparison: Comparison) -> tuple[dict[str, Any], dict[str, Figure]]:

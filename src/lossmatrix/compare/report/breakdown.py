@@ -86,21 +86,28 @@ def cost_table(comparison: Comparison, row: Row) -> Numbers:
 
 def pair_costs(comparison: Comparison, row: Row, table: Numbers) -> list[PairCost]:
     """The ten pairs of truth and decision that cost most."""
-    names, pairs = comparison.task.costs, list[PairCost]()
+    names, part, pairs = comparison.task.costs, shares(table), list[PairCost]()
     for place in map(int, numpy.argsort(-table, axis=None, kind="stable")[:MOST_PAIRS]):
         i, j = divmod(place, table.shape[1])
         if table[i, j] > 0:
-            count, share = 1000 * row.confusion[i, j], table[i, j] / table.sum()
+            count, share = 1000 * row.confusion[i, j], part[i, j]
             pairs.append(PairCost(names.classes[i], names.decisions[j], count, table[i, j], share))
     return pairs
+
+
+def shares(costs: Numbers) -> Numbers:
+    """What part of the whole each is, 0 where there is none; infinite ones share it alike."""
+    if numpy.isinf(costs).any():
+        return numpy.isinf(costs) / numpy.isinf(costs).sum()
+    return costs / (costs.sum() or 1)
 
 
 def class_costs(comparison: Comparison, row: Row, table: Numbers) -> list[ClassCost]:
     """What rows of each class that is there cost."""
     rows, costs = row.confusion.sum(1), table.sum(1)
-    shares = costs / (costs.sum() or 1)
+    part = shares(costs)
     return [
-        ClassCost(name, rows[i], costs[i] / rows[i] / 1000, shares[i])
+        ClassCost(name, rows[i], costs[i] / rows[i] / 1000, part[i])
         for i, name in enumerate(comparison.task.costs.classes)
         if rows[i] > 0
     ]

@@ -7,7 +7,7 @@ Colours are names of the style sheet, var(--…), so that charts follow the ligh
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import isinf
+from math import isfinite
 from typing import Any, TypeAlias
 
 import numpy
@@ -59,8 +59,8 @@ def charts(comparison: Comparison, models: Sequence[Row]) -> list[Chart]:
 def reliability(by_rule: Mapping[str, Prediction]) -> Chart:
     """Expected against realised cost of the control, after and before temperature scaling."""
     binned = {rule: calibration_bins(known) for rule, known in by_rule.items()}
-    ends = [x for bins in binned.values() for x in (bins[0].expected, bins[-1].expected)]
-    diagonal = [min(0.0, *ends), max(ends)]
+    ends = [each.expected for bins in binned.values() for each in bins]
+    diagonal = [min([0.0, *ends]), max([0.0, *ends])]
     traces = [
         curve(diagonal, diagonal, "as predicted", "var(--quiet)", dash="dot")
         | {"hoverinfo": "skip"}
@@ -121,8 +121,13 @@ def calibration_bins(known: Prediction) -> list[CalibrationBin]:
     """Rows by predicted cost, in up to ten bins of which the predictions add up to the same.
 
     Most rows of a good model are all but free; bins of as many rows each would crowd there, and
-    leave one bin for the rows that the cost comes from.
+    leave one bin for the rows that the cost comes from. Infinite costs are left out: they have no
+    place on an axis.
     """
+    kept = numpy.isfinite(known.expected) & numpy.isfinite(known.realised)
+    known = Prediction(known.expected[kept], known.realised[kept], known.weight[kept])
+    if not kept.any():
+        return []
     order = known.expected.argsort(kind="stable")
     above = known.weight * (known.expected - min(0, known.expected.min()))
     shares: Numbers = above[order].cumsum() / (above.sum() or 1)
@@ -271,8 +276,10 @@ def color(number: int) -> str:
 
 
 def json_numbers(values: Iterable[float | None]) -> list[float | None]:
-    """Numbers for JSON, in six figures; what is infinite is left out of the picture."""
-    return [None if value is None or isinf(value) else float(f"{value:.6g}") for value in values]
+    """Numbers for JSON, in six figures; what is not finite is left out of the picture."""
+    return [
+        None if value is None or not isfinite(value) else float(f"{value:.6g}") for value in values
+    ]
 
 
 def mean(values: Numbers, weight: Numbers) -> float:

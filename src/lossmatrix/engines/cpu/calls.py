@@ -260,7 +260,7 @@ def _call(
 
 
 def _table(costs: CostMatrix, dtype: torch.dtype) -> Tensor:
-    """All costs with each row in one piece, in the dtype that kernels read, which few kinds have."""
+    """All costs, each row in one piece, in the dtype that kernels read, whatever the kind has."""
     table = costs.tables["table"] if isinstance(costs, Dense) else costs.to_dense()
     table = table.to(dtype)
     return table if table.stride(1) == 1 else table.contiguous()
