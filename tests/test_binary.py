@@ -276,6 +276,15 @@ def test_it_is_compiled_and_transformed_as_criterion_is() -> None:
     assert torch.autograd.gradgradcheck(lambda z: criterion(z, y), z)
 
 
+@pytest.mark.parametrize("costs", [LABELS[0], LABELS], ids=["one matrix", "one per label"])
+def test_its_costs_go_where_the_module_goes(costs: Tensor) -> None:
+    criterion = lm.BinaryCriterion(lm.ExpectedCost(), costs).to("meta")
+    z, y = batch(3, 5, soft=False)
+    assert criterion(z.to("meta"), y.to("meta")).is_meta
+    of_labels = [each for group in criterion.groups for each in group.tables if each is not None]
+    assert {each.device.type for each in [*criterion.buffers(), *of_labels]} == {"meta"}
+
+
 # --- what does not fit ---------------------------------------------------------------------------
 
 

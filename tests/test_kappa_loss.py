@@ -76,11 +76,13 @@ def test_of_certain_decisions_it_is_one_less_the_metric(costs: Any) -> None:
     torch.testing.assert_close(ours, law, rtol=1e-6, atol=0)
 
 
-def test_rows_without_meaning_count_nowhere() -> None:
+@pytest.mark.parametrize("ignore_index", [255, 2])
+def test_rows_without_meaning_count_nowhere(ignore_index: int) -> None:
     z, y, _ = batch(12)
-    criterion = lm.WeightedKappaLoss(TABLE, ignore_index=255)
+    y = y % 2
+    criterion = lm.WeightedKappaLoss(TABLE, ignore_index=ignore_index)
     kept = criterion(z[:9], y[:9])
-    z[9:], y[9:] = torch.nan, 255
+    z[9:], y[9:] = torch.nan, ignore_index
     z.requires_grad_()
     value = criterion(z, y)
     torch.testing.assert_close(value, kept)
