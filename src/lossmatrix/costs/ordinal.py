@@ -123,7 +123,10 @@ class Ordinal(CostMatrix):
         gaps = gaps[gaps > 0]
         if not len(gaps):
             return 1.0, 1.0
-        return (gaps.min() ** self.power).item(), ((x[-1] - x[0]) ** self.power).item()
+        least, greatest = gaps.min() ** self.power, (x[-1] - x[0]) ** self.power
+        # What is less than a rounding of the greatest in float64, too, may become 0.
+        counts = least >= torch.finfo(torch.float64).eps * greatest
+        return torch.where(counts, least, greatest).item(), greatest.item()
 
     def _moved(
         self, device: torch.device | str | None, dtype: torch.dtype | None
