@@ -103,7 +103,8 @@ class Criterion(nn.Module):
         Args:
             logits: (C), (N, C) or (N, C, d1 … dk), floating point.
             target: class indices or class probabilities.
-            sample_weight: multiplies the loss of each row; the mean's denominator stays.
+            sample_weight: multiplies the loss of each row; the mean's denominator stays, Σ w ℓ / n
+                (that of a metric is Σ w).
             costs: the costs of this batch, such as ``PerExample``, in place of the criterion's.
         """
         bound = self.bound
