@@ -311,7 +311,8 @@ def test_costs_that_do_not_fit_are_named_with_both_shapes() -> None:
     criterion = lm.Criterion(lm.ExpectedCost(), COSTS)
     message = (
         "costs of shape (3, 3) do not fit logits of shape (2, 5): expected one row of costs for "
-        "each of the 5 classes (rows are the truth)."
+        "each of the 5 classes (rows are the truth). Losses need a logit for each class; decisions "
+        "that are no class have none."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         criterion(torch.zeros(2, 5), torch.tensor([0, 1]))

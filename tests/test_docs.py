@@ -144,7 +144,7 @@ def test_the_docstring_of_a_loss_has_formula_rule_and_source(cls: type[lm.Loss])
 
 GLOSSARY = {
     "a call": "logits probs target costs loss decision criterion rule",
-    "its options": "weight sample_weight ignore_index reduction label_smoothing engine",
+    "its options": "weight pos_weight sample_weight ignore_index reduction label_smoothing engine",
     "a matrix": "table classes decisions truth cost default name sample factor tables fn device "
     "dtype rows path frame gains counts frequent exceptions",
     "its shape": "power positions left right row_costs column_costs embeddings "

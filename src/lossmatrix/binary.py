@@ -112,6 +112,7 @@ class BinaryCriterion(nn.Module):
             costs: the costs of this batch in place of the criterion's, such as ``PerExample`` with
                 a row of costs for each logit, in their order.
         """
+        check_tensor("logits", logits)
         check_tensor("target", target)
         if target.shape != logits.shape:
             raise ValueError(

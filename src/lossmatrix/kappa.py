@@ -20,7 +20,7 @@ from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.losses import CostsLike, ExpectedCost, Loss, Term
 from lossmatrix.losses.base import non_negative
 from lossmatrix.nn import Criterion
-from lossmatrix.problem import output_dtype
+from lossmatrix.problem import check_tensor, output_dtype
 
 
 class WeightedKappaLoss(nn.Module):
@@ -72,6 +72,7 @@ class WeightedKappaLoss(nn.Module):
             target: class indices or class probabilities.
             sample_weight: how much each row counts, in the costs, in the shares and in N.
         """
+        check_tensor("logits", logits)
         z = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         cost = self.criterion(z, target, sample_weight=sample_weight)
         soft, class_dim = target.is_floating_point(), min(1, z.dim() - 1)

@@ -34,7 +34,8 @@ def average_cost(
 
     ``decision`` (a) and ``target`` (y) are integers of one shape, any shape; a decision may be one
     of the K − C that are no class, such as abstaining. ``sample_weight`` (w) has that shape too and
-    is at least 0. Rows whose target is ``ignore_index`` or whose weight is 0 do not count. With
+    is at least 0; the mean divides by its sum, that of a loss by the number of rows. Rows whose
+    target is ``ignore_index`` or whose weight is 0 do not count. With
     ``PerExample`` costs the n-th row is sample n. The answer is in the unit of the costs.
 
     Raises TypeError for other dtypes, ValueError for unequal shapes, unfit weights and

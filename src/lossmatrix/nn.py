@@ -14,7 +14,17 @@ from lossmatrix.costs import CostMatrix
 from lossmatrix.decide import decide_from_logits
 from lossmatrix.engines import bind, choose
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
-from lossmatrix.problem import Bound, Options, Problem, check_costs, check_options, read
+from lossmatrix.losses.base import check_loss
+from lossmatrix.problem import (
+    Bound,
+    Options,
+    Problem,
+    check_classes,
+    check_costs,
+    check_options,
+    check_tensor,
+    read,
+)
 
 _BOUND = (
     "loss and costs of a criterion are bound to each other: make another Criterion(loss, costs)"
@@ -68,12 +78,15 @@ class Criterion(nn.Module):
         engine: str = "auto",
     ) -> None:
         super().__init__()
+        check_loss(loss)
         check_options(reduction, label_smoothing)
         self._loss = loss
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
         self.label_smoothing = label_smoothing
         self.engine = engine
+        if weight is not None:
+            check_tensor("weight", weight)
         self.register_buffer("weight", weight)
         matrix = loss.matrix(costs)
         self._costs = None if matrix is None else matrix.to(dtype=torch.float32)
@@ -112,12 +125,15 @@ class Criterion(nn.Module):
         Args:
             logits: (C), (N, C) or (N, C, d1 … dk), floating point.
             target: class indices or class probabilities.
-            sample_weight: multiplies the loss of each row; the mean's denominator stays.
+            sample_weight: multiplies the loss of each row; the mean's denominator stays, Σ w ℓ / n
+                (that of a metric is Σ w).
             costs: the costs of this batch, such as ``PerExample``, in place of the criterion's.
         """
         bound = self.bound
         if costs is not None:
             bound = Bound(self.loss.bind(self.loss.matrix(costs)))
+        elif self.costs is not None:
+            check_classes(self.costs, logits.shape, self.costs.shape)
         weight = self._buffers["weight"]  # as an attribute it is what Module finds last
         options = Options(
             weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing

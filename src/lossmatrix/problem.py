@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from lossmatrix.costs import CostMatrix
 from lossmatrix.losses import Reduction, Term
 from lossmatrix.losses.base import check_costs_of_samples
 
@@ -119,6 +120,8 @@ class Problem:
 def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Problem:
     """Check a call and lay it out; messages that ``nn.CrossEntropyLoss`` has too are the same."""
     check_options(options.reduction, options.label_smoothing)
+    check_tensor("logits", logits)
+    check_tensor("target", target)
     shape, dtype = logits.shape, logits.dtype
     if not dtype.is_floating_point:
         raise TypeError(f"expected floating point logits, but got {dtype}.")
@@ -129,6 +132,9 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
     else:
         batch, num_classes, *others = shape
         row_shape, positions = (batch, *others), math.prod(others)
+    for term in bound.terms:
+        if term.costs is not None:
+            check_classes(term.costs, shape)
     soft = target.shape == shape
     if soft:
         _check_probabilities(target, options.ignore_index)
@@ -139,12 +145,6 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
     if options.weight is not None or options.sample_weight is not None:
         _check_weights(options.weight, options.sample_weight, num_classes, row_shape)
     for term in bound.terms:
-        if term.costs is not None and term.costs.num_classes != num_classes:
-            raise ValueError(
-                f"costs of shape {tuple(term.costs.shape)} do not fit logits of shape "
-                f"{tuple(shape)}: expected one row of costs for each of the {num_classes} "
-                "classes (rows are the truth)."
-            )
         if term.costs is not None and term.costs.num_samples not in (None, batch * positions):
             raise ValueError(
                 f"got logits of {batch * positions} rows, but {term.costs!r} has the costs of "
@@ -198,6 +198,38 @@ def check_tensor(name: str, given: object) -> None:
         raise TypeError(f"{name} must be a tensor, but is a {kind.__name__}: pass {make}({name}).")
 
 
+def check_classes(
+    costs: CostMatrix, shape: torch.Size, given: tuple[int, int] | None = None
+) -> None:
+    """Refuse logits of this shape that are not one for each class of the costs.
+
+    ``given`` is the shape of the costs as they were written, where it is known.
+    """
+    count = costs.num_classes
+    if len(shape) == 0 or shape[min(1, len(shape) - 1)] == count:
+        return
+    num_classes = shape[min(1, len(shape) - 1)]
+    if count == 2 and (len(shape) == 1 or num_classes == 1):
+        remedy = " For one logit per decision of two there is BinaryCriterion."
+    elif len(shape) > 2 and shape[-1] == count:
+        remedy = _to_class_dim(shape)
+    elif num_classes > count:
+        remedy = " Losses need a logit for each class; decisions that are no class have none."
+    else:
+        remedy = ""
+    written = f"shape {given}" if given is not None else f"{count} classes"
+    raise ValueError(
+        f"costs of {written} do not fit logits of shape {tuple(shape)}: expected one row of costs "
+        f"for each of the {num_classes} classes (rows are the truth).{remedy}"
+    )
+
+
+def _to_class_dim(shape: torch.Size) -> str:
+    """What to do with logits (B, T, V) and the like, whose classes are last."""
+    call = "transpose(1, 2)" if len(shape) == 3 else "movedim(-1, 1)"
+    return f" Classes are dim 1: pass logits.{call}."
+
+
 def check_options(reduction: str, label_smoothing: float) -> None:
     """Options that do not depend on the tensors; ``Criterion`` checks them when it is made."""
     if reduction not in ("none", "mean", "sum"):
@@ -220,15 +252,23 @@ def _check_probabilities(target: Tensor, ignore_index: int) -> None:
 
 def _check_indices(logits: Tensor, target: Tensor, row_shape: tuple[int, ...]) -> None:
     if target.shape != row_shape:
+        dims = logits.dim()
+        rows = math.prod(logits.shape[:-1])
+        flat = (
+            f" Classes are dim 1: pass logits.flatten(0, {dims - 2})."
+            if dims > 2 and target.shape == (rows,)
+            else ""
+        )
         if target.dim() > 0 and logits.dim() > 1 and target.shape[0] != logits.shape[0]:
             raise ValueError(
                 f"Expected input batch_size ({logits.shape[0]}) "
-                f"to match target batch_size ({target.shape[0]})."
+                f"to match target batch_size ({target.shape[0]}).{flat}"
             )
+        last = _to_class_dim(logits.shape) if target.shape == logits.shape[:-1] else ""
         raise RuntimeError(
             f"Expected target size {list(row_shape)}, got {list(target.shape)}: logits of shape "
             f"{list(logits.shape)} need class indices of that size, or class probabilities of the "
-            "logits' own shape."
+            f"logits' own shape.{last}"
         )
     if target.dtype not in INDICES:
         name = str(target.dtype).removeprefix("torch.")
@@ -312,6 +352,9 @@ def _check_weights(
     num_classes: int,
     row_shape: tuple[int, ...],
 ) -> None:
+    for name, given in (("weight", weight), ("sample_weight", sample_weight)):
+        if given is not None:
+            check_tensor(name, given)
     if weight is not None and weight.shape != (num_classes,):
         raise RuntimeError(
             f"weight tensor should be defined either for all {num_classes} classes or no classes "

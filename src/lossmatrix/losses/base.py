@@ -133,7 +133,13 @@ class Loss:
         return None
 
     def __add__(self, other: Loss) -> Sum:
+        check_loss(other)
         return Sum(_parts(self) + _parts(other))
+
+    def __radd__(self, other: Literal[0]) -> Loss:
+        if type(other) is not int or other != 0:  # Python's sum begins at 0
+            check_loss(other)
+        return self
 
     def __mul__(self, scale: float) -> Sum:
         return Sum(tuple((scale * each, loss) for each, loss in _parts(self)))
@@ -216,6 +222,14 @@ class Sum(Loss):
 
 def _parts(loss: Loss) -> tuple[tuple[float, Loss], ...]:
     return loss.parts if isinstance(loss, Sum) else ((1.0, loss),)
+
+
+def check_loss(loss: object) -> None:
+    """Refuse what is no loss, with what to write instead."""
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        raise TypeError(f"{loss.__name__} is a class: write {loss.__name__}().")
+    if not isinstance(loss, Loss):
+        raise TypeError(f"a loss is needed, such as CrossEntropy(), but got {loss!r}.")
 
 
 def as_tuple(totals: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
