@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lossmatrix as lm
+from lossmatrix.costs import as_costs
 
 GOOD = "true\\pred,cat,dog\ncat,0,1.5\ndog,4,0\n"
 EXPECTED = lm.Dense([[0, 1.5], [4, 0]], classes=["cat", "dog"])
@@ -218,6 +219,83 @@ def test_a_data_frame_without_names_or_turned_round_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         lm.Dense.from_dataframe(frame)
+
+
+WIDE = {"cat": [0, 4], "ask": [3.0, 2.5], "dog": [1.5, 0]}
+LONG = {"truth": ["cat", "cat", "dog", "dog"], "decision": ["dog", "cat"] * 2}
+LONG |= {"cost": [1.5, 0, 0, 4], "note": list("abcd")}
+
+
+def frame_of(library: str, columns: dict[str, list[object]], truths: bool = True) -> object:
+    """The table with its truths where the library has them."""
+    if library == "pandas":
+        return pandas.DataFrame(columns, index=["cat", "dog"] if truths else None)
+    return pytest.importorskip("polars").DataFrame(
+        ({"truth": ["cat", "dog"]} if truths else {}) | columns, strict=False
+    )
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_frame_is_a_table_with_its_names(library: str) -> None:
+    frame = frame_of(library, WIDE)
+    expected = lm.Dense([[0, 1.5, 3], [4, 0, 2.5]], ["cat", "dog"], ["cat", "dog", "ask"])
+    for read in (lm.Dense, as_costs, lm.Dense.from_dataframe):
+        assert read(frame) == expected  # type: ignore[operator]
+    assert lm.Dense.from_dataframe(frame, classes=["dog", "cat"]) == expected.reorder(
+        ["dog", "cat"]
+    )
+    gains = lm.Dense.from_gains(frame)  # type: ignore[arg-type]
+    assert gains.entry("dog", "ask") == -2.5
+    turned = lm.Dense.from_predicted_rows(frame_of(library, {"dog": [1, 0], "cat": [0, 5]}))
+    assert (turned.classes, turned.entry("cat", "dog")) == (("dog", "cat"), 5)
+    counts = lm.Dense.from_confusion(
+        frame_of(library, {"dog": [1, 3], "cat": [1, 1]}), frequent="cheap"
+    )
+    assert counts.entry("dog", "cat") == 0.75
+    assert lm.average_cost(torch.tensor([2]), torch.tensor([1]), frame) == 2.5
+    assert lm.Dense(frame, classes=["cat", "dog"]) == expected
+    with pytest.raises(ValueError, match=r"frame has names of its own .cat, dog.: leave out those"):
+        lm.Dense(frame, classes=["dog", "cat"])
+    with pytest.raises(ValueError, match=r"pass frame.to_numpy"):
+        lm.LowRank(frame, frame)
+    long = (
+        frame_of(library, LONG, truths=False)
+        if library == "pandas"
+        else (pytest.importorskip("polars").DataFrame(LONG, strict=False))
+    )
+    assert lm.Dense.from_long(long) == EXPECTED
+    with pytest.raises(ValueError, match="needs the columns truth, decision, cost: this frame has"):
+        lm.Dense.from_long(frame)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_columns_of_costs_per_sample_are_decisions(library: str) -> None:
+    costs = lm.PerExample(frame_of(library, WIDE, truths=False))
+    assert costs.decisions == ("cat", "ask", "dog") == costs.classes
+    assert costs.row(torch.tensor([0, 0]), torch.tensor([0, 1])).tolist() == [
+        [0, 3, 1.5],
+        [4, 2.5, 0],
+    ]
+
+
+def test_a_frame_without_names_is_a_table_without_names() -> None:
+    table = [[0, 1], [5, 0]]
+    assert lm.Dense(pandas.DataFrame(table)) == lm.Dense(table)
+    for odd, message in [
+        (
+            pandas.DataFrame(table, index=[1, 2], columns=[1, 2]),
+            r"names must be strings; .*str\(c\)",
+        ),
+        (pandas.DataFrame(WIDE), "class 0 has no name: got 0"),
+        (
+            pandas.DataFrame({"true": ["a"], "a": [0]}),
+            r"make their names the index, frame.set_index\('true'\)",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            lm.Dense(odd)
+    with pytest.raises(ValueError, match=r"class 0 has no name: got 1, but .* strings; .*str\(c\)"):
+        lm.Dense(table, classes=[1, 2])
 
 
 def test_without_pandas_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

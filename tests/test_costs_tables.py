@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -601,3 +602,50 @@ def test_rows_of_costs_are_counted_against_the_batch() -> None:
     for decide in (lm.decide, lm.conditional_risk, partial(lm.decide_or_abstain, abstain_cost=1)):
         with pytest.raises(ValueError, match="got 3 rows, but PerExample costs of 5: pass"):
             decide(torch.full((3, 3), 1 / 3), lm.PerExample.matrices(five))
+
+
+# ---- in a notebook, and names of classes ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        lm.Dense([[0, 1.5], [INF, 0]], ["<b>", "a&b"]),
+        lm.Ordinal(["<b>", "a&b"]).scaled(1.5),
+        lm.PerExample([[0, 1.5]], ["<b>", "a&b"], ["<b>", "a&b"]),
+        lm.PerExample.matrices(torch.tensor([[[0, 1.5], [1, 0]]]), ["<b>", "a&b"]),
+    ],
+    ids=repr,
+)
+def test_a_notebook_shows_what_print_shows(costs: lm.CostMatrix) -> None:
+    page = costs._repr_html_()
+    assert "<th>&lt;b&gt;</th><th>a&amp;b</th>" in page
+    assert "<b>" not in page
+    assert "<td>1.5</td>" in page
+    assert page.count("<tr>") == len(str(costs).splitlines()) - 1 - (" of " in page)
+    assert page.count("<table>") == page.count("</table>") == 1
+    assert html.escape(str(costs).splitlines()[-1]) in page
+
+
+def test_a_notebook_lists_findings() -> None:
+    found = lm.Dense([[1, 2], [0, 0]], ["<i>", "b"]).check()
+    page = found._repr_html_()  # type: ignore[attr-defined]
+    assert page.count("<li>") == len(found) > 1
+    assert "&lt;i&gt;" in page
+    assert "<i>" not in page
+
+
+@pytest.mark.parametrize("costs", [lm.ZeroOne(NAMES), lm.Dense(np.eye(3), NAMES).with_abstain(1)])
+def test_names_become_class_indices(costs: lm.CostMatrix) -> None:
+    assert costs.index(["truck", "cat", "truck"]).tolist() == [2, 0, 2]
+    for names in (np.array(["lynx", "cat"]), iter(["lynx", "cat"]), ("lynx", "cat")):
+        assert costs.index(names).tolist() == [1, 0]  # type: ignore[arg-type]
+    assert costs.index([]).dtype == torch.int64
+    for bad in ("dog", "abstain", 1):
+        with pytest.raises(
+            ValueError, match=f"unknown class {bad!r}: the names .* are cat, lynx, tr"
+        ):
+            costs.index(["cat", bad])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="list of names, got the one string 'cat'"):
+        costs.index("cat")
+    assert lm.ZeroOne(100_000).index(["99999"]).tolist() == [99_999]

@@ -11,6 +11,7 @@ from lossmatrix.compare.methods import Configuration, Rule
 from lossmatrix.compare.splits import SplitKind
 from lossmatrix.compare.task import Indices, Numbers, Task
 from lossmatrix.compare.training import Schedule
+from lossmatrix.costs.display import html_table
 
 
 @dataclass(frozen=True)
@@ -105,3 +106,20 @@ class Comparison:
         return next(
             row for row in self.results if row.method == control.method and row.rule == "argmax"
         )
+
+    def _repr_html_(self) -> str:
+        """The results in a notebook: costs, and the difference to the control with its interval."""
+        heading = ("loss", "decided by", "accuracy", "average cost", "normalised cost")
+        lines = (
+            (
+                row.method,
+                row.rule,
+                f"{row.accuracy:.1%}",
+                f"{row.average_cost:.4g}",
+                f"{row.normalized_cost:.3f}",
+                f"{row.difference:+.3g} [{row.low:+.3g}, {row.high:+.3g}]",
+                row.verdict,
+            )
+            for row in self.results
+        )
+        return html_table((*heading, "difference to control", "verdict"), lines)

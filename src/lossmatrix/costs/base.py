@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, ClassVar, cast
@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from lossmatrix.costs import accelerator
 from lossmatrix.costs.check import Finding, find_all
-from lossmatrix.costs.display import describe, shown
+from lossmatrix.costs.display import View, shown
 from lossmatrix.costs.facts import (
     RowFacts,
     facts_of,
@@ -188,6 +188,27 @@ class CostMatrix:
         place = torch.tensor([[i], [j]], device=self._device)
         return self.entries(place[0], place[1]).item()
 
+    def index(self, labels: Iterable[str]) -> Tensor:
+        """The numbers of classes by their names: a target from words, (N,) int64.
+
+        Raises ValueError for a name that no class has.
+
+        >>> lm.ZeroOne(["cat", "lynx", "truck"]).index(["cat", "truck", "cat"])
+        tensor([0, 2, 0])
+        """
+        if isinstance(labels, str):
+            raise TypeError(f"index needs a list of names, got the one string {labels!r}.")
+        given = list(labels)
+        unknown = next((label for label in given if label not in self._class_numbers), None)
+        if unknown is not None:
+            names = abbreviate(self.classes)
+            raise ValueError(f"unknown class {unknown!r}: the names of the classes are {names}.")
+        return torch.tensor([self._class_numbers[label] for label in given], dtype=torch.int64)
+
+    @cached_property
+    def _class_numbers(self) -> dict[str, int]:
+        return dict(zip(self.classes, range(self.num_classes), strict=True))
+
     def entries(self, truth: Tensor, decision: Tensor, sample: Tensor | None = None) -> Tensor:
         """D[truth, decision] for each pair: indices that broadcast to (…) → (…) costs.
 
@@ -307,7 +328,9 @@ class CostMatrix:
         """D as a new (C, K) tensor. Raises ValueError above 2²⁸ entries."""
         C, K = self.shape
         if C * K > DENSE_LIMIT:
-            raise ValueError(f"{C} × {K} costs are too many for one table: use row or expected.")
+            raise ValueError(
+                f"{C} × {K} costs are too many for one table: use row, entries or expected."
+            )
         return self.row(torch.arange(C, device=self._device))
 
     # ---- transformations -------------------------------------------------------------------------
@@ -492,12 +515,18 @@ class CostMatrix:
         """
         return find_all(self.to_dense(), self.classes, self.decisions)
 
-    def __str__(self) -> str:
+    def _view(self) -> View:
+        """What is shown of the matrix."""
         rows, columns = shown(self.num_classes), shown(self.num_decisions)
         block = self.row(torch.tensor(rows, device=self._device))[:, columns]
-        return describe(
-            [self.classes[i] for i in rows], [self.decisions[j] for j in columns], block
-        )
+        return View([self.classes[i] for i in rows], [self.decisions[j] for j in columns], block)
+
+    def __str__(self) -> str:
+        return self._view().text()
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        return self._view().html()
 
     def __repr__(self) -> str:
         C, K = self.shape

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import torch
 from torch import Tensor
@@ -22,6 +23,14 @@ class Finding:
         return f"{self.message}: {self.remedy}."
 
 
+class Findings(list[Finding]):
+    """Findings, and how a notebook shows them."""
+
+    def _repr_html_(self) -> str:
+        """A list of the sentences."""
+        return f"<ul>{''.join(f'<li>{escape(str(each))}</li>' for each in self)}</ul>"
+
+
 REMEDIES = {
     "negative": "regret() decides the same without it; from_gains reads gains",
     "zero row": "say what mistakes cost there, or a model may decide anything",
@@ -32,7 +41,7 @@ REMEDIES = {
 }
 
 
-def find_all(costs: Tensor, classes: Sequence[str], decisions: Sequence[str]) -> list[Finding]:
+def find_all(costs: Tensor, classes: Sequence[str], decisions: Sequence[str]) -> Findings:
     """Every finding in a (C, K) table."""
     D = costs.detach().double().cpu()
     C, K = D.shape
@@ -64,7 +73,7 @@ def find_all(costs: Tensor, classes: Sequence[str], decisions: Sequence[str]) ->
         if beaten.any():
             names = name(decisions, beaten)
             found["never best"] = f"no probabilities make {names} the only best decision"
-    return [Finding(kind, message, REMEDIES[kind]) for kind, message in found.items()]
+    return Findings(Finding(kind, message, REMEDIES[kind]) for kind, message in found.items())
 
 
 def ever_best(D: Tensor, decision: int) -> bool:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix
+from lossmatrix.costs.frames import Frame, is_frame, read_columns, read_frame
 from lossmatrix.costs.io import CsvTable, RowMeaning, meaning_of_rows, read_table, write_table
 from lossmatrix.costs.labels import Names, Numbered, abbreviate, find_label, make_labels
-from lossmatrix.costs.tables import Table, TableCosts, read_costs, weigh_rows
+from lossmatrix.costs.tables import Table, TableCosts, name_table, read_costs, weigh_rows
 
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingTypeStubs]
@@ -23,10 +24,12 @@ class Dense(TableCosts):
     """D as a (C, K) table; rows are truths, columns are decisions.
 
     A floating tensor or array keeps its dtype (half precision becomes float32), lists and whole
-    numbers become float64. `decisions` are `classes` unless given; those that are classes are put
-    into the order of the classes, and others after them, so that the argmax of logits is the number
-    of a class and of its decision alike. An infinite cost forbids a decision. Raises ValueError
-    for NaN, −∞, a truth without any allowed decision, and names that do not fit.
+    numbers become float64. A DataFrame of pandas (index = truths, columns = decisions) or polars
+    (first column = truths) brings its names along. `decisions` are `classes` unless given; those
+    that are classes are put into the order of the classes, and others after them, so that the
+    argmax of logits is the number of a class and of its decision alike. An infinite cost forbids a
+    decision. Raises ValueError for NaN, −∞, a truth without any allowed decision, and names that do
+    not fit.
 
     >>> costs = lm.Dense([[0, 1, 9], [1, 0, 4], [9, 4, 0]], classes=["cat", "lynx", "truck"])
     >>> print(costs)
@@ -40,6 +43,7 @@ class Dense(TableCosts):
     """
 
     def __init__(self, table: Table, classes: Names = None, decisions: Names = None) -> None:
+        table, classes, decisions = name_table(table, classes, decisions)
         D = read_costs(table)
         if D.dim() != 2:
             raise ValueError(f"costs must be a (classes, decisions) table, got {tuple(D.shape)}.")
@@ -65,6 +69,7 @@ class Dense(TableCosts):
         tensor([[0., 3.],
                 [3., 0.]], dtype=torch.float64)
         """
+        gains, classes, decisions = name_table(gains, classes, decisions)
         return cls(0 - read_costs(gains), classes, decisions)
 
     @classmethod
@@ -78,6 +83,7 @@ class Dense(TableCosts):
         >>> lm.Dense.from_predicted_rows([[0, 5], [1, 0]]).entry(0, 1)
         1.0
         """
+        table, decisions, classes = name_table(table, decisions, classes)
         return cls(read_costs(table).mT, classes, decisions)
 
     @classmethod
@@ -93,26 +99,29 @@ class Dense(TableCosts):
         tensor([[0.0000, 0.2500],
                 [0.2500, 0.0000]], dtype=torch.float64)
         """
-        table = read_costs(counts)
-        if table.dim() != 2 or table.shape[0] != table.shape[1] or not bool((table >= 0).all()):
+        named = cls(counts, classes)
+        table = named._table
+        if table.shape[0] != table.shape[1] or not bool((table >= 0).all()):
             raise ValueError(f"counts must be square and not negative, got {tuple(table.shape)}.")
+        named._check_pairs()
         total = table.sum(1, keepdim=True)
         if not bool(((total > 0) & total.isfinite()).all()):
             raise ValueError("every class needs a finite number of counts above 0 in its row.")
         if frequent not in ("costly", "cheap"):
             raise ValueError(f'frequent mistakes must be "costly" or "cheap", got {frequent!r}.')
         rate = table / total
-        return cls((rate if frequent == "costly" else 1 - rate).fill_diagonal_(0), classes)
+        rate = (rate if frequent == "costly" else 1 - rate).fill_diagonal_(0)
+        return cls(rate, named.classes, named.decisions)
 
     @classmethod
     def from_long(
         cls,
-        rows: Iterable[tuple[str, str, float]],
+        rows: Iterable[tuple[str, str, float]] | Frame,
         classes: Names = None,
         decisions: Names = None,
         default: float | None = None,
     ) -> Dense:
-        """From (truth, decision, cost) rows.
+        """From (truth, decision, cost) rows, or a DataFrame with columns of these names.
 
         Classes are the truths in order of appearance unless given; decisions are the classes. A
         mistake that is not listed costs `default`, a right decision then costs 0; without a
@@ -123,6 +132,8 @@ class Dense(TableCosts):
         5.0
         """
         costs: dict[tuple[str, str], float] = {}
+        if is_frame(rows):
+            rows = read_columns(rows, ("truth", "decision", "cost"))
         for truth, decision, cost in rows:
             if (truth, decision) in costs:
                 raise ValueError(f"the pair (truth {truth!r}, decision {decision!r}) comes twice.")
@@ -176,19 +187,21 @@ class Dense(TableCosts):
         write_table(path, CsvTable("true\\pred", [*self.classes], [*self.decisions], numbers))
 
     @classmethod
-    def from_dataframe(cls, frame: pandas.DataFrame, classes: Names = None) -> Dense:
-        """From a DataFrame: index = truths, columns = decisions; `classes` gives the order wanted.
+    def from_dataframe(cls, frame: Frame, classes: Names = None) -> Dense:
+        """From a DataFrame of pandas, index = truths, or of polars, first column = truths.
 
-        Raises ValueError where index or columns hold no names, or are named the other way round.
+        The other columns are decisions; `classes` gives the order wanted. Raises ValueError where
+        rows or columns hold no names, or are named the other way round.
         """
-        rows, columns = frame.index, frame.columns
-        said = meaning_of_rows(str(rows.name)), meaning_of_rows(str(columns.name))
+        given = read_frame(frame)
+        said = meaning_of_rows(given.row_meaning), meaning_of_rows(given.column_meaning)
         if said[0] == "predicted" or said[1] == "truth":
             raise ValueError(
-                f"the index is named {rows.name!r} and the columns {columns.name!r}: rows must be "
-                f"truths; pass frame.T, or use Dense.from_predicted_rows."
+                f"the rows are named {given.row_meaning!r} and the columns "
+                f"{given.column_meaning!r}: rows must be truths; pass frame.T, or use "
+                f"Dense.from_predicted_rows."
             )
-        costs = cls(frame.to_numpy(), rows.tolist(), columns.tolist())
+        costs = cls(given.numbers, given.rows, given.columns)
         return costs if classes is None else costs.reorder(classes)
 
     def to_dataframe(self) -> pandas.DataFrame:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A cost matrix for reading: a labelled table, and one entry in words to show how it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
 
 from torch import Tensor
 
@@ -14,15 +16,55 @@ def shown(count: int) -> list[int]:
     return [*range(count)] if count <= SHOWN else [*range(SHOWN - 1), count - 1]
 
 
-def describe(
-    truths: Sequence[str], decisions: Sequence[str], block: Tensor, rows: str = "true"
-) -> str:
-    """The table and the sentence, for rows that are truths ("true") or samples ("sample")."""
-    costs: Cells = block.tolist()  # pyright: ignore
-    table = tabulate(f"{rows} ↓ / decided →", truths, decisions, costs)
-    truth, decision, cost = worked_example(truths, decisions, costs)
-    case = f"when the truth is {truth}" if rows == "true" else f"for {rows} {truth}"
-    return f"{table}\ndeciding {decision} {case} costs {cost:g}"
+@dataclass(frozen=True)
+class View:
+    """What is shown of a matrix: rows that are truths ("true") or samples ("sample")."""
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+    block: Tensor
+    what: str = "true"
+    title: str = ""
+
+    @property
+    def costs(self) -> Cells:
+        """The numbers."""
+        return self.block.tolist()  # pyright: ignore
+
+    @property
+    def corner(self) -> str:
+        """What rows and columns are."""
+        return f"{self.what} ↓ / decided →"
+
+    @property
+    def sentence(self) -> str:
+        """One entry in words."""
+        truth, decision, cost = worked_example(self.rows, self.columns, self.costs)
+        case = f"when the truth is {truth}" if self.what == "true" else f"for {self.what} {truth}"
+        return f"deciding {decision} {case} costs {cost:g}"
+
+    def text(self) -> str:
+        """The table and the sentence."""
+        table = tabulate(self.corner, self.rows, self.columns, self.costs)
+        return "\n".join([*([self.title] if self.title else ()), table, self.sentence])
+
+    def html(self) -> str:
+        """The same for a notebook."""
+        named = zip(self.rows, self.costs, strict=True)
+        lines = ([name, *(f"{cost:g}" for cost in line)] for name, line in named)
+        title = f"<p>{escape(self.title)}</p>" if self.title else ""
+        table = html_table([self.corner, *self.columns], lines)
+        return f"{title}{table}<p>{escape(self.sentence)}</p>"
+
+
+def html_table(heading: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """A table whose first column names its rows; every text is escaped."""
+    head = "".join(f"<th>{escape(text)}</th>" for text in heading)
+    body = ""
+    for name, *texts in lines:
+        cells = "".join(f"<td>{escape(text)}</td>" for text in texts)
+        body += f"<tr><th>{escape(name)}</th>{cells}</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def tabulate(corner: str, rows: Sequence[str], columns: Sequence[str], costs: Cells) -> str:

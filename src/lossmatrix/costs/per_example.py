@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -11,13 +12,15 @@ from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix, RowMap
 from lossmatrix.costs.dense import Dense
-from lossmatrix.costs.display import describe, shown
+from lossmatrix.costs.display import View, shown
 from lossmatrix.costs.facts import RowFacts, facts_of, is_negative_type
+from lossmatrix.costs.frames import is_frame
 from lossmatrix.costs.labels import Names
 from lossmatrix.costs.tables import (
     Table,
     TableCosts,
     check_values,
+    name_table,
     read_costs,
     read_numbers,
     weigh_rows,
@@ -44,6 +47,9 @@ class PerExample(TableCosts):
     """
 
     def __init__(self, rows: Table, classes: Names = None, decisions: Names = None) -> None:
+        if is_frame(rows):  # its columns are decisions, and the classes
+            rows, _, decisions = name_table(rows, None, decisions)
+            classes = decisions if classes is None else classes
         table = read_numbers(rows) if isinstance(rows, Tensor) else read_costs(rows)
         table = table.movedim(1, -1).reshape(-1, table.shape[1])
         C = table.shape[1] if classes is None else len(classes)
@@ -161,10 +167,10 @@ class PerExample(TableCosts):
     def _settings(self) -> dict[str, object]:
         return {"samples": len(self._table)}
 
-    def __str__(self) -> str:
+    def _view(self) -> View:
         if not self._rows_only:
-            first = Dense(self._table[0], self.classes, self.decisions)
-            return f"sample 0 of {len(self._table)}\n{first}"
+            first = Dense(self._table[0], self.classes, self.decisions)._view()
+            return replace(first, title=f"sample 0 of {len(self._table)}")
         rows, columns = shown(len(self._table)), shown(self.num_decisions)
         names = [self.decisions[j] for j in columns]
-        return describe([str(i) for i in rows], names, self._table[rows][:, columns], "sample")
+        return View([str(i) for i in rows], names, self._table[rows][:, columns], "sample")

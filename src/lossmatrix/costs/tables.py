@@ -11,14 +11,29 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lossmatrix.costs.base import CostMatrix, RowMap
-from lossmatrix.costs.labels import Names, pair_labels
+from lossmatrix.costs.frames import Frame, is_frame, read_frame
+from lossmatrix.costs.labels import Names, abbreviate, pair_labels
 from lossmatrix.costs.transformed import softmax_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Table: TypeAlias = "Tensor | Sequence[Sequence[float]] | NDArray[np.floating | np.integer]"
+Table: TypeAlias = "Tensor | Sequence[Sequence[float]] | NDArray[np.floating | np.integer] | Frame"
+
+
+def name_table(table: Table, rows: Names, columns: Names) -> tuple[Table, Names, Names]:
+    """A table, and the names of its rows and columns: those given, or those of a frame."""
+    if not is_frame(table):
+        return table, rows, columns
+    found = read_frame(table)
+    for mine, its in ((rows, found.rows), (columns, found.columns)):
+        if mine is not None and its is not None and list(mine) != its:
+            raise ValueError(
+                f"the frame has names of its own ({abbreviate([*map(str, its)])}): leave out those "
+                f"given, or pass frame.to_numpy(); from_dataframe takes the order wanted."
+            )
+    return found.numbers, rows or found.rows, columns or found.columns
 
 
 def read_costs(table: Table) -> Tensor:
@@ -30,6 +45,8 @@ def read_costs(table: Table) -> Tensor:
 
 def read_numbers(table: Table) -> Tensor:
     """`table` in float32 or float64: itself where it is such a tensor, unread and not copied."""
+    if is_frame(table):
+        raise ValueError("these numbers cannot keep the names of a frame: pass frame.to_numpy().")
     try:
         # A list of numbers is exact in float64; a tensor or an array says its own precision.
         dtype = torch.float64 if isinstance(table, Sequence) else None

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tables with names, as pandas and polars hold them, read without importing either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """A DataFrame of pandas or polars: the first names its rows in an index, the second cannot."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of the columns."""
+        ...
+
+    def to_numpy(self) -> Any:
+        """The numbers."""
+        ...
+
+    def __getitem__(self, name: Any, /) -> Any:
+        """A column."""
+        ...
+
+
+class Named(NamedTuple):
+    """Numbers, and the names of rows and columns; None where nobody gave any."""
+
+    numbers: Any
+    rows: list[Any] | None
+    columns: list[Any] | None
+    row_meaning: str = ""  # what the frame calls its rows
+    column_meaning: str = ""
+
+
+def is_frame(given: object) -> TypeGuard[Frame]:
+    """Whether this is a frame; tensors, arrays and lists are not looked at closely."""
+    return not isinstance(given, Tensor | Sequence) and isinstance(given, Frame)
+
+
+def read_frame(frame: Any) -> Named:
+    """The numbers and names in a frame; without an index the first column holds the names."""
+    if not hasattr(frame, "index"):
+        columns = list(frame.columns)
+        lines = [tuple(line) for line in frame.iter_rows()]
+        names = [line[0] for line in lines]
+        if not all(isinstance(name, str) for name in names):
+            return Named(lines, [*range(len(lines))], columns)
+        return Named([line[1:] for line in lines], names, columns[1:], columns[0])
+    rows, columns = frame.index.tolist(), frame.columns.tolist()
+    if is_count(rows) and len(columns) and all(isinstance(each, str) for each in frame[columns[0]]):
+        raise ValueError(
+            f"the rows of this frame have numbers for names: make their names the index, "
+            f"frame.set_index({columns[0]!r})."
+        )
+    if is_count(rows) and is_count(columns):
+        return Named(frame.to_numpy(), None, None)
+    return Named(frame.to_numpy(), rows, columns, str(frame.index.name), str(frame.columns.name))
+
+
+def read_columns(frame: Frame, names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    """The rows of some columns of a frame."""
+    absent = [name for name in names if name not in list(frame.columns)]
+    if absent:
+        raise ValueError(
+            f"a long table needs the columns {', '.join(names)}: this frame has "
+            f"{', '.join(map(str, frame.columns))}; rename them."
+        )
+    return zip(*(list(frame[name]) for name in names), strict=True)
+
+
+def is_count(names: list[Any]) -> bool:
+    """Whether these are the numbers 0, 1, … that pandas gives where nobody gives names."""
+    return names == [*range(len(names))]
