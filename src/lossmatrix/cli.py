@@ -12,7 +12,7 @@ def main() -> None:
     try:
         from lossmatrix.compare.commands import app
         from lossmatrix.compare.task import UserInputError
-        from lossmatrix.compare.terminal import visible, visible_streams
+        from lossmatrix.compare.visible import visible, visible_streams
     except ModuleNotFoundError as missing:
         if "lossmatrix[compare]" not in str(missing):
             raise

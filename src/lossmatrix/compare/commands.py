@@ -22,8 +22,9 @@ from lossmatrix.compare.parse import parse_loss
 from lossmatrix.compare.report import write_report
 from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.task import Network, Task, UserInputError
-from lossmatrix.compare.terminal import print_comparison, print_counts, progress_bar, say
+from lossmatrix.compare.terminal import print_comparison, print_counts, progress_bar
 from lossmatrix.compare.training import Schedule
+from lossmatrix.compare.visible import say
 from lossmatrix.explain import explain
 from lossmatrix.nn import Criterion
 

@@ -17,7 +17,7 @@ from pyarrow.parquet import ParquetFile, ParquetWriter
 from lossmatrix.compare.io import normalized_probs, read, read_frame, separator, to_numbers
 from lossmatrix.compare.outputs import writing
 from lossmatrix.compare.task import Indices, Numbers, UserInputError, quoted
-from lossmatrix.compare.terminal import data_stream
+from lossmatrix.compare.visible import data_stream
 from lossmatrix.costs import CostMatrix
 from lossmatrix.costs.io import write_atomically
 from lossmatrix.decide import conditional_risk, shift_priors

@@ -1,17 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a terminal shows: a progress bar, tables and sentences, and no text of data that acts.
+"""What a terminal shows: a progress bar, tables and sentences."""
 
-Names and cells of a file may hold characters that move the cursor, set titles or turn the reading
-direction. A `Visible` stream writes these as escapes; what this package draws itself goes around
-it, made of texts that `visible` has been over.
-"""
-
-import re
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO, TextIOBase
-from typing import TextIO
+from contextlib import contextmanager
+from io import StringIO
 
 from rich import box
 from rich.console import Console
@@ -23,61 +16,10 @@ from lossmatrix.compare.display import format_cost, format_difference, format_nu
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Indices
+from lossmatrix.compare.visible import plain, visible
 
 TONES = {"better": "green", "worse": "red", "control": "bold"}
 WIDTH = 120  # where the output is not a terminal
-# C0 but tab and line feed, DEL, C1, what turns the reading direction, and halves of characters.
-ACTING = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def visible(text: str) -> str:
-    r"""The text with escapes in the place of characters that would act on a terminal.
-
-    >>> visible("\x1b[31mred")
-    '\\x1b[31mred'
-    """
-    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-class Visible(TextIOBase):
-    """A stream in which every text is `visible`; to colour it, programs take it for a file."""
-
-    def __init__(self, inner: TextIO) -> None:
-        self.inner = inner
-
-    def write(self, text: str, /) -> int:
-        """Write what the text looks like."""
-        self.inner.write(visible(text))
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush the stream within."""
-        self.inner.flush()
-
-
-@contextmanager
-def visible_streams() -> Generator[None]:
-    """Nothing that is printed acts on the terminal."""
-    with redirect_stdout(Visible(sys.stdout)), redirect_stderr(Visible(sys.stderr)):
-        yield
-
-
-def plain(stream: TextIO) -> TextIO:
-    """The stream within a `Visible` one."""
-    return stream.inner if isinstance(stream, Visible) else stream
-
-
-def data_stream() -> TextIO | Visible:
-    """Where data are printed: exactly as they are, but for a terminal, which shows them."""
-    stream = plain(sys.stdout)
-    return Visible(stream) if stream.isatty() else stream
-
-
-def say(text: object) -> None:
-    """Print a sentence or more."""
-    print(visible(str(text)))
 
 
 def shown(text: str, style: str = "") -> Text:

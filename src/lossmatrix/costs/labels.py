@@ -47,7 +47,7 @@ def make_labels(names: int | Sequence[str], what: str) -> Sequence[str]:
         if name in seen:
             raise ValueError(f"the {what} name {name!r} is used twice: give each its own.")
         seen.add(name)
-    return tuple(names) if names else make_labels(0, what)
+    return tuple(names) if seen else make_labels(0, what)
 
 
 def pair_labels(

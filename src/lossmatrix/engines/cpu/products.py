@@ -337,6 +337,8 @@ def _least_cost(
 def _weighed(weights: Tensor, costs: Tensor) -> Tensor:
     """weights · costs, row by row: a product of matrices would be summed as threads divide it."""
     costs = costs.to(weights.dtype)
-    step = max(1, BLOCK_SUMS // max(1, len(costs)))
-    rows = weights.reshape(-1, len(costs)).split(step)
-    return torch.cat([(each * costs).sum(-1) for each in rows]).reshape(weights.shape[:-1])
+    rows, step = weights.reshape(-1, len(costs)), max(1, BLOCK_SUMS // len(costs))
+    sums = weights.new_empty(len(rows))
+    for i in range(0, len(rows), step):
+        torch.sum(rows[i : i + step] * costs, -1, out=sums[i : i + step])
+    return sums.reshape(weights.shape[:-1])
