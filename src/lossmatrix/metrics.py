@@ -172,7 +172,10 @@ def counted(
     for name, given in (("target", target), ("decision", decision)):
         _check_tensor(name, given)
         if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
-            raise TypeError(f"{name} must hold integer indices, got {given.dtype}: see lm.decide")
+            remedy = "see lm.decide for probabilities"
+            if name == "target" or given.dtype == torch.bool:
+                remedy = "call .long() if these are class indices"
+            raise TypeError(f"{name} must hold integer indices, got {given.dtype}: {remedy}")
     for name, given in (("decision", decision), ("sample_weight", sample_weight)):
         if given is None:
             continue

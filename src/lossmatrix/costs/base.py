@@ -242,7 +242,7 @@ class CostMatrix:
     def least(self, truth: Tensor, sample: Tensor | None = None) -> Tensor:
         """The least cost of any decision, min_k D[truth, k]: (N,) truths → (N,) costs."""
         if sample is None and type(self).row_facts is not CostMatrix.row_facts:
-            return self._row_range[0][truth]
+            return self._row_range[0].to(truth.device)[truth]
         step = max(1, BLOCK_ENTRIES // self.num_decisions)
         starts = range(0, max(1, len(truth)), step)
         parts = [slice(start, start + step) for start in starts]
