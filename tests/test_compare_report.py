@@ -311,6 +311,16 @@ def test_every_text_has_contrast_in_light_and_dark(comparison: Comparison) -> No
 # --- in a browser --------------------------------------------------------------------------------
 
 
+def test_a_notebook_shows_every_result_and_escapes_names(comparison: Comparison) -> None:
+    named = replace(comparison.results[0], method="<b>mine</b>")
+    page = replace(comparison, results=(*comparison.results, named))._repr_html_()
+    assert page.count("<tr>") == len(comparison.results) + 2
+    assert "&lt;b&gt;mine" in page
+    assert "<b>" not in page
+    for row in comparison.results:
+        assert f"<td>{row.accuracy:.1%}</td><td>{row.average_cost:.4g}</td>" in page
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = which("chromium")

@@ -152,6 +152,7 @@ GLOSSARY = {
     "the entry of a kind": "i j load",
     "a finding": "kind message remedy",
     "decisions": "abstain_cost old new",
+    "torchmetrics": "preds",
     "parameters of losses": "temperature tau lam gamma detach log",
     "parameters of calibrations": "temperature scale bias",
     "formulas": "cell words totals weight log_weight value base exponent risk",

@@ -153,7 +153,7 @@ def weighted_kappa(
     return 1 - _paid(rows, costs) / chance
 
 
-class Rows(NamedTuple):
+class Counted(NamedTuple):
     """Rows that count, (M,) each."""
 
     row: Tensor  # the numbers of the rows
@@ -168,12 +168,15 @@ def counted(
     costs: CostMatrix,
     sample_weight: Tensor | None,
     ignore_index: int,
-) -> Rows:
+) -> Counted:
     """The rows that count, checked."""
     for name, given in (("target", target), ("decision", decision)):
         _check_tensor(name, given)
         if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
-            raise TypeError(f"{name} must hold integer indices, got {given.dtype}: see lm.decide")
+            remedy = "see lm.decide for probabilities"
+            if name == "target" or given.dtype == torch.bool:
+                remedy = "call .long() if these are class indices"
+            raise TypeError(f"{name} must hold integer indices, got {given.dtype}: {remedy}")
     for name, given in (("decision", decision), ("sample_weight", sample_weight)):
         if given is None:
             continue
@@ -198,7 +201,7 @@ def counted(
             f"got {len(target)} rows, but PerExample costs of {costs.num_samples}: pass the costs "
             "of these rows, in their order"
         )
-    rows = Rows(torch.arange(len(target), device=target.device), target, decision, weight)
+    rows = Counted(torch.arange(len(target), device=target.device), target, decision, weight)
     if not kept.all():
         rows = _some(rows, kept)
     _check_range("target", rows.target, costs.num_classes, "classes")
@@ -206,18 +209,18 @@ def counted(
     return rows
 
 
-def costs_of(rows: Rows, costs: CostMatrix) -> Tensor:
+def costs_of(rows: Counted, costs: CostMatrix) -> Tensor:
     """What each decision costs, (M,) float64."""
     sample = None if costs.num_samples is None else rows.row
     return costs.entries(rows.target, rows.decision, sample).double()
 
 
-def _paid(rows: Rows, costs: CostMatrix) -> Tensor:
+def _paid(rows: Counted, costs: CostMatrix) -> Tensor:
     """Σ w D[y, a]."""
     return (rows.weight * costs_of(rows, costs)).sum()
 
 
-def _of_constants(rows: Rows, costs: CostMatrix) -> Tensor:
+def _of_constants(rows: Counted, costs: CostMatrix) -> Tensor:
     """Σ w D[y, k] of every decision k, had it been made for all rows: (K,) float64."""
     truth, weight, sample = rows.target, rows.weight, None
     if costs.num_samples is None:
@@ -237,7 +240,7 @@ def _of_constants(rows: Rows, costs: CostMatrix) -> Tensor:
     return total
 
 
-def _least(rows: Rows, costs: CostMatrix) -> Tensor:
+def _least(rows: Counted, costs: CostMatrix) -> Tensor:
     """The least cost that any decision has in each row, (M,) float64."""
     if costs.num_samples is not None:
         return costs.least(rows.target, rows.row).double()
@@ -251,9 +254,9 @@ def _totals(index: Tensor, weight: Tensor, size: int) -> Tensor:
     return weight.new_zeros(size).index_put_((index,), weight, accumulate=True)
 
 
-def _some(rows: Rows, which: Tensor | slice) -> Rows:
+def _some(rows: Counted, which: Tensor | slice) -> Counted:
     """Some of the rows."""
-    return Rows(*(each[which] for each in rows))
+    return Counted(*(each[which] for each in rows))
 
 
 def _check_tensor(name: str, given: object) -> None:

@@ -188,7 +188,7 @@ class CostMatrix:
         place = torch.tensor([[i], [j]], device=self._device)
         return self.entries(place[0], place[1]).item()
 
-    def index(self, labels: Iterable[str]) -> Tensor:
+    def index(self, classes: Iterable[str]) -> Tensor:
         """The numbers of classes by their names: a target from words, (N,) int64.
 
         Raises ValueError for a name that no class has.
@@ -196,9 +196,9 @@ class CostMatrix:
         >>> lm.ZeroOne(["cat", "lynx", "truck"]).index(["cat", "truck", "cat"])
         tensor([0, 2, 0])
         """
-        if isinstance(labels, str):
-            raise TypeError(f"index needs a list of names, got the one string {labels!r}.")
-        given = list(labels)
+        if isinstance(classes, str):
+            raise TypeError(f"index needs a list of names, got the one string {classes!r}.")
+        given = list(classes)
         unknown = next((label for label in given if label not in self._class_numbers), None)
         if unknown is not None:
             names = abbreviate(self.classes)
@@ -242,7 +242,7 @@ class CostMatrix:
     def least(self, truth: Tensor, sample: Tensor | None = None) -> Tensor:
         """The least cost of any decision, min_k D[truth, k]: (N,) truths → (N,) costs."""
         if sample is None and type(self).row_facts is not CostMatrix.row_facts:
-            return self._row_range[0][truth]
+            return self._row_range[0].to(truth.device)[truth]
         step = max(1, BLOCK_ENTRIES // self.num_decisions)
         starts = range(0, max(1, len(truth)), step)
         parts = [slice(start, start + step) for start in starts]

@@ -82,8 +82,8 @@ class PerExample(TableCosts):
         """Refuse NaN, −∞ and rows in which every decision is forbidden, with a ValueError."""
         check_values(self._table.detach())
 
-    @property
-    def _range_fault(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    @cached_property
+    def _range_fault(self) -> str:
         """Not looked for: it would take a visit of every batch."""
         return ""
 
