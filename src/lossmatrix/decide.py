@@ -36,8 +36,8 @@ def conditional_risk(probs: Tensor, costs: CostMatrix | Table) -> Tensor:
     K decisions where the classes stood. An infinite cost forbids a decision: it counts as soon as
     its class has any probability, and 0 · ∞ = 0. The answer is in the unit of the costs, in the
     dtype of ``probs``, half precision widened to float32. Rows that were rounded, in 16 bits or to
-    three digits, are taken as they are: where a row sums to 0.999 its risks are 0.999 times those of
-    p / Σp, and the least of them stands in the same place.
+    three digits, are taken as they are: where a row sums to 0.999, its risks are 0.999 times those
+    of p / Σp, and the least of them stands in the same place.
 
     Raises TypeError or ValueError where ``probs`` are not probabilities over the classes of
     ``costs``: an entry is negative, or a row misses a sum of 1 by more than rounding does
@@ -125,8 +125,8 @@ def decision_threshold(costs: CostMatrix | Table) -> float:
         )
     if false_alarm == miss == math.inf:
         raise ValueError(
-            "there is no threshold where both wrong decisions are forbidden (infinite): at any odds "
-            "neither decision is left; give one a finite cost, or use decide_or_abstain"
+            "there is no threshold where both wrong decisions are forbidden (infinite): at any "
+            "odds neither decision is left; give one a finite cost, or use decide_or_abstain"
         )
     if math.inf in (false_alarm, miss):
         return float(false_alarm == math.inf)
@@ -286,8 +286,8 @@ def _no_probabilities(rows: Tensor, class_dim: int) -> ValueError:
     return ValueError(
         f"probs must be non-negative and sum to 1 over dim {class_dim}, got a least "
         f"entry of {rows.min().item():.4g} and sums from {total.min().item():.4g} to "
-        f"{total.max().item():.4g}, off by up to {(total - 1).abs().max().item():.2g} where rounding "
-        f"explains {sum_tolerance(rows.shape[-1]):.2g}: {remedies(class_dim)}"
+        f"{total.max().item():.4g}, off by up to {(total - 1).abs().max().item():.2g} where "
+        f"rounding explains {sum_tolerance(rows.shape[-1]):.2g}: {remedies(class_dim)}"
     )
 
 
