@@ -26,6 +26,7 @@ class CsvTable(NamedTuple):
 
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?inf", re.ASCII | re.IGNORECASE)
+NUMBERS = re.compile(rf"(?:(?:{NUMBER.pattern})\n)*", re.ASCII | re.IGNORECASE)
 SEPARATORS = {";": "semicolons between its cells", "\t": "tabs between its cells"}
 
 
@@ -56,14 +57,15 @@ def read_table(path: str | os.PathLike[str]) -> CsvTable:
                 f"{path}, line {number}: got {len(cells)} costs for {len(table.columns)} decisions."
             )
         table.rows.append(name)
-        table.numbers.append([])
+        if NUMBERS.fullmatch("\n".join([*cells, ""])):  # the whole line at once, which is fast
+            table.numbers.append([*map(float, cells)])
+            continue
         for decision, cell in zip(table.columns, cells, strict=True):
             if NUMBER.fullmatch(cell) is None:
                 raise ValueError(
                     f"{path}, line {number}: the cost of deciding {decision!r} when the truth is "
                     f"{name!r} is {cell!r}, which is not a number."
                 )
-            table.numbers[-1].append(float(cell))
     return table
 
 
