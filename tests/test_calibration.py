@@ -174,7 +174,7 @@ def test_logits_no_better_than_chance_have_no_best_temperature():
         TemperatureScaling().fit(-logits, target)
     with pytest.raises(ValueError, match="belong together"):  # 1 of 2 right at one gap: T = ∞
         TemperatureScaling().fit(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([0, 0]))
-    with pytest.raises(ValueError, match="none is misclassified"):
+    with pytest.raises(ValueError, match="the logits of each are equal"):
         TemperatureScaling().fit(torch.zeros(5, 3), torch.tensor([0, 1, 2, 0, 1]))
 
 

@@ -229,7 +229,7 @@ def _rows(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Te
     if not ((y >= 0) & (y < z.shape[1])).all():
         raise IndexError(
             f"target must be a class index from 0 to {z.shape[1] - 1}, got values from "
-            f"{y.min().item()} to {y.max().item()}; pass a label that marks rows to leave out, such "
-            "as 255, as ignore_index"
+            f"{y.min().item()} to {y.max().item()}; a label that marks rows to leave out, such as "
+            "255, is passed as ignore_index"
         )
     return z, y.unsqueeze(1)

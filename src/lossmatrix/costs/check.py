@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ ROUNDING = 1e-10  # of a tableau
 TOLERANCE = 1e-9  # a smaller value of a game, of which the largest entry is 1, is taken for 0
 FEW = 8  # columns that a game begins with, or that are compared at once
 ENTRIES = 2e9  # of tables that are read before games are left out: seconds
+MULTIPLICATIONS = 4e10  # in averages over truths: seconds too
 STEP = 50_000  # entries that are read in the time that a step of a small game takes
 
 
@@ -126,10 +128,13 @@ def on_average(D: Tensor, best: Tensor, beaten: Tensor) -> Tensor:
     best = best.clone()
     regret = D - D.amin(1, keepdim=True)
     margin = TOLERANCE * (D.amax() - D.amin())
-    count = 2
-    while count < 4 * len(D) and not (settled := best | beaten).all():
-        count, number = 4 * count, min(count, len(D))
-        unsettled, step = (~settled).nonzero().flatten(), max(1, 2**23 // max(D.shape))
+    fewer = (2 * 4**i for i in range(len(D)))
+    work = MULTIPLICATIONS
+    for number in (len(D), *takewhile(lambda few: few < len(D), fewer)):
+        unsettled, step = (~(best | beaten)).nonzero().flatten(), max(1, 2**23 // max(D.shape))
+        work -= len(unsettled) * D.numel()
+        if work < 0:
+            break
         for at in range(0, len(unsettled), step):
             some = unsettled[at : at + step]
             truths = regret[:, some].topk(number, 0, largest=False).indices
