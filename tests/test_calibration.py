@@ -174,7 +174,7 @@ def test_logits_no_better_than_chance_have_no_best_temperature():
         TemperatureScaling().fit(-logits, target)
     with pytest.raises(ValueError, match="belong together"):  # 1 of 2 right at one gap: T = ∞
         TemperatureScaling().fit(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([0, 0]))
-    with pytest.raises(ValueError, match="none is misclassified"):
+    with pytest.raises(ValueError, match="the logits of each are equal"):
         TemperatureScaling().fit(torch.zeros(5, 3), torch.tensor([0, 1, 2, 0, 1]))
 
 
@@ -279,3 +279,16 @@ def test_logits_that_tell_nothing_up_to_rounding_have_no_best_temperature():
     logits = torch.stack([odd, 1 - odd], 1).log().repeat(5, 1)
     with pytest.raises(ValueError, match="no temperature is best"):
         TemperatureScaling().fit(logits, torch.tensor([0, 0, 1, 1]).repeat(5))
+
+
+@pytest.mark.parametrize("scaling", [TemperatureScaling, VectorScaling])
+def test_a_label_out_of_range_names_the_option_that_leaves_it_out(scaling):
+    logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 255])
+    with pytest.raises(IndexError, match=r"from 0 to 2, got values from 0 to 255; .*ignore_index"):
+        scaling().fit(logits, target)
+
+
+def test_equal_logits_are_not_called_right():
+    with pytest.raises(ValueError, match="the logits of each are equal") as error:
+        TemperatureScaling().fit(torch.full((4, 3), 2.0), torch.tensor([0, 1, 2, 0]))
+    assert "misclassified" not in str(error.value)

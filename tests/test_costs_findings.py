@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.costs.check import ever_best
+from lossmatrix.costs.check import best_somewhere
 
 NAMES = ["cat", "lynx", "truck"]
 
@@ -103,7 +104,7 @@ def test_structured_matrices_are_checked_like_their_tables() -> None:
     assert kinds(lm.ZeroOne(3).with_abstain(2 / 3 - 1e-6)) == []
 
 
-def best_somewhere(D: Tensor, j: int) -> bool:
+def is_best_somewhere(D: Tensor, j: int) -> bool:
     """By another road: the largest margin of j over the others, by scipy's solver."""
     C, K = D.shape
     others = [k for k in range(K) if k != j]
@@ -114,16 +115,61 @@ def best_somewhere(D: Tensor, j: int) -> bool:
     return -found.fun > 1e-8
 
 
-def test_never_best_agrees_with_a_linear_programme_on_random_tables() -> None:
-    g = torch.Generator().manual_seed(0)
-    answers: set[bool] = set()
-    for _ in range(150):
-        C, K = (int(torch.randint(1, 6, (), generator=g)) for _ in range(2))
-        D = torch.randint(0, 5, (C, K + 1), generator=g).double()
-        for j in range(K + 1):
-            assert ever_best(D, j) == best_somewhere(D, j), (D, j)
-            answers.add(ever_best(D, j))
+@pytest.mark.parametrize("entries", [5, 9, 1000], ids=lambda n: f"entries up to {n}")
+@pytest.mark.parametrize("size", [6, 14], ids=lambda n: f"up to {n} decisions")
+def test_never_best_agrees_with_a_linear_programme_on_random_tables(
+    entries: int, size: int
+) -> None:
+    g = torch.Generator().manual_seed(entries + size)
+    answers: set[bool | None] = set()
+    for _ in range(60 if size == 6 else 20):
+        C, K = (int(torch.randint(1, size, (), generator=g)) for _ in range(2))
+        D = torch.randint(0, entries, (C, K + 1), generator=g).double()
+        found = best_somewhere(D)
+        assert found == [is_best_somewhere(D, j) for j in range(K + 1)], D
+        assert best_somewhere(1e6 * D + 3) == found
+        answers.update(found)
     assert answers == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("table", "beaten"),
+    [
+        (torch.cat([1 - torch.eye(40), torch.full((40, 1), 0.976)], 1), [40]),  # 39 / 40 = 0.975
+        (torch.cat([1 - torch.eye(40), torch.full((40, 1), 0.974)], 1), []),
+        (torch.zeros(30, 30), [*range(30)]),
+        ((torch.arange(41.0)[:, None] - torch.arange(41.0)).abs(), []),
+        (torch.cat([1 - torch.eye(9), torch.linspace(0.95, 0.98, 9)[:, None]], 1), [9]),
+    ],
+)
+def test_larger_tables_have_the_answers_they_were_made_for(
+    table: Tensor, beaten: list[int]
+) -> None:
+    D = table.double()
+    assert [j for j, best in enumerate(best_somewhere(D)) if not best] == beaten
+    assert [is_best_somewhere(D, j) for j in range(0, D.shape[1], 7)] == [
+        j not in beaten for j in range(0, D.shape[1], 7)
+    ]
+
+
+def test_what_was_left_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = lm.Dense([[0, 2, 1.1, 9], [2, 0, 1.1, 9], [9, 9, 9, 0]], decisions=["a", "b", "c", "d"])
+    assert kinds(costs) == ["never best"]
+    monkeypatch.setattr("lossmatrix.costs.check.best_somewhere", lambda D: best_somewhere(D, 0))
+    (finding,) = costs.check()
+    assert finding.kind == "not checked"
+    assert "make c the only best decision" in str(finding)
+    assert "for 1 of 4 decisions" in str(finding)
+
+
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_a_table_of_a_thousand_classes_is_checked_in_seconds(diagonal: bool) -> None:
+    D = torch.rand(1000, 1000, generator=torch.Generator().manual_seed(0)).double()
+    if diagonal:
+        D.fill_diagonal_(0)
+    start = time.process_time()
+    assert all(best_somewhere(D))
+    assert time.process_time() - start < 10
 
 
 # ---- published matrices --------------------------------------------------------------------------

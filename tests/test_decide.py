@@ -375,7 +375,9 @@ def test_half_precision_may_be_widened_first(dtype, C):
     half = logits.to(dtype).softmax(1)
     assert ((half.float().sum(1) - 1).abs() > 1e-5).any()
     for wide in (torch.float32, torch.float64):
-        assert torch.equal(decide(half.to(wide), ZeroOne(C)), decide(half, ZeroOne(C)))
+        chosen = decide(half.to(wide), ZeroOne(C))
+        excess = half.float().amax(1) - half.float().gather(1, chosen[:, None])[:, 0]
+        assert (excess <= 1e-6).all()
 
 
 @pytest.mark.usefixtures("_with_and_without_kernels")

@@ -49,6 +49,11 @@ class TemperatureScaling:
         """
         z, y = _rows(logits, target, ignore_index)
         beyond_truth = z - z.gather(1, y)  # of each class over the truth
+        if not beyond_truth.any():
+            raise ValueError(
+                f"no temperature is best for these {len(z)} rows: the logits of each are equal, "
+                "so the probabilities are, at every temperature; check that these are the logits"
+            )
         if not (beyond_truth > 0).any():
             raise ValueError(
                 f"no temperature is best for these {len(z)} rows: none is misclassified, so ever "
@@ -224,6 +229,7 @@ def _rows(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Te
     if not ((y >= 0) & (y < z.shape[1])).all():
         raise IndexError(
             f"target must be a class index from 0 to {z.shape[1] - 1}, got values from "
-            f"{y.min().item()} to {y.max().item()}"
+            f"{y.min().item()} to {y.max().item()}; a label that marks rows to leave out, such as "
+            "255, is passed as ignore_index"
         )
     return z, y.unsqueeze(1)

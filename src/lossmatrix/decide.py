@@ -36,7 +36,7 @@ def conditional_risk(probs: Tensor, costs: CostMatrix | Table) -> Tensor:
     K decisions where the classes stood. An infinite cost forbids a decision: it counts as soon as
     its class has any probability, and 0 · ∞ = 0. The answer is in the unit of the costs, in the
     dtype of ``probs``, half precision widened to float32. Rows that were rounded, in 16 bits or to
-    three digits, are taken as they are: where a row sums to 0.999 its risks are 0.999 times those
+    three digits, are taken as they are: where a row sums to 0.999, its risks are 0.999 times those
     of p / Σp, and the least of them stands in the same place.
 
     Raises TypeError or ValueError where ``probs`` are not probabilities over the classes of

@@ -27,6 +27,7 @@ class CsvTable(NamedTuple):
 
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?inf(inity)?", re.ASCII | re.IGNORECASE)
+NUMBERS = re.compile(rf"(?:(?:{NUMBER.pattern})\n)*", re.ASCII | re.IGNORECASE)
 SEPARATORS = {";": "semicolons between its cells", "\t": "tabs between its cells"}
 
 
@@ -57,24 +58,31 @@ def read_table(path: str | os.PathLike[str]) -> CsvTable:
                 f"{path}, line {number}: got {len(cells)} costs for {len(table.columns)} decisions."
             )
         table.rows.append(name)
-        table.numbers.append([])
+        whole = NUMBERS.fullmatch("\n".join([*cells, ""])) is not None  # all at once, which is fast
+        costs = [*map(float, cells)] if whole else []
+        if whole and all(math.isfinite(cost) and cost for cost in costs):
+            table.numbers.append(costs)
+            continue
         for decision, cell in zip(table.columns, cells, strict=True):
-            if NUMBER.fullmatch(cell) is None:
+            fault = _fault(cell)
+            if fault:
                 raise ValueError(
                     f"{path}, line {number}: the cost of deciding {decision!r} when the truth is "
-                    f"{name!r} is {cell!r}, which is not a number."
+                    f"{name!r} is {cell!r}, which {fault}."
                 )
-            cost = float(cell)
-            digits = re.split("e", cell, flags=re.IGNORECASE)[0]
-            overflows = math.isinf(cost) and "inf" not in cell.lower()
-            if overflows or (cost == 0 and digits.strip("+-.0")):
-                raise ValueError(
-                    f"{path}, line {number}: the cost of deciding {decision!r} when the truth is "
-                    f"{name!r} is {cell!r}, which no float64 holds: write costs in another unit, "
-                    f"or inf to forbid a decision."
-                )
-            table.numbers[-1].append(cost)
+        table.numbers.append([*map(float, cells)])
     return table
+
+
+def _fault(cell: str) -> str:
+    """Why a cell is no cost, or nothing."""
+    if NUMBER.fullmatch(cell) is None:
+        return "is not a number"
+    cost, (digits, *_) = float(cell), re.split("e", cell, flags=re.IGNORECASE)
+    overflows = math.isinf(cost) and "inf" not in cell.lower()
+    if overflows or (cost == 0 and digits.strip("+-.0")):
+        return "no float64 holds: write costs in another unit, or inf to forbid a decision"
+    return ""
 
 
 def write_table(path: str | os.PathLike[str], table: CsvTable) -> None:

@@ -18,6 +18,7 @@ from lossmatrix.costs.facts import RowFacts
 from lossmatrix.costs.labels import abbreviate, make_labels
 from lossmatrix.costs.sums import sum_after, sum_before
 
+MOST_STEPS = 50_000_000  # on the way to all classes, which take some gigabyte
 Nested: TypeAlias = "Mapping[str, Nested] | Sequence[str]"
 
 
@@ -53,6 +54,8 @@ class Tree(CostMatrix):
                     f"path {number} must be the names from the top to the class, got {path!r}: "
                     f'for "a/b/c" pass "a/b/c".split("/").'
                 )
+        if (steps := sum(map(len, paths))) > MOST_STEPS:
+            raise too_long(len(paths), steps)
         names = make_labels([path[-1] for path in paths], "class")
         nodes: dict[tuple[int, str | None], int] = {}
         trails: list[list[int]] = []  # the nodes from the root, 0, down to each class
@@ -131,13 +134,24 @@ class Tree(CostMatrix):
         if classes is not None and not set(leaves) <= set(classes) <= {*leaves, *inner}:
             odd = sorted({*leaves} - {*classes} | {*classes} - {*leaves, *inner})
             raise ValueError(f"classes and leaves of the tree differ: {abbreviate(odd)}.")
+        level = {roots[0]: 0}  # of every name whose way up leads to the root
+        for name in parent:
+            way: dict[str, None] = {}
+            while name not in level:
+                if name in way:
+                    raise ValueError(f"the edges above {name!r} run in a cycle.")
+                way[name] = None
+                name = parent[name]
+            for place, below in enumerate(reversed(way), level[name] + 1):
+                level[below] = place
+        ends = leaves if classes is None else classes
+        if (steps := sum(level[name] + 1 for name in ends)) > MOST_STEPS:
+            raise too_long(len(ends), steps)
         paths: list[list[str]] = []
-        for name in leaves if classes is None else classes:
+        for name in ends:
             path = [name]
             while path[-1] in parent:
                 path.append(parent[path[-1]])
-                if len(path) > len(parent) + 1:
-                    raise ValueError(f"the edges above {name!r} run in a cycle.")
             paths.append(path[::-1])
         return cls(paths, level_costs)
 
@@ -145,21 +159,38 @@ class Tree(CostMatrix):
     def from_nested(cls, nested: Nested, level_costs: Sequence[float] | None = None) -> Tree:
         """From groups within groups: mappings of groups, lists of classes; `{}` for a class.
 
-        A group that is a class too lists its own name: {"felis": ["felis", "catus"]}.
+        A group that is a class too lists its own name: {"felis": ["felis", "catus"]}. Raises
+        ValueError for a group that contains itself.
 
         >>> lm.Tree.from_nested({"animal": {"pet": ["cat", "dog"], "wild": ["lynx"]}})
         Tree(3, height=2)
         """
 
-        def walk(part: Nested, above: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
-            for name in part:
-                path = (*above, name)
-                if isinstance(part, Mapping) and part[name]:
-                    yield from walk(part[name], path)
-                else:
-                    yield path
-
-        return cls(list(walk(nested, ())), level_costs)
+        paths: list[tuple[str, ...]] = []
+        path: list[str] = []  # names of the groups that are open but the outermost
+        steps, opened, rest = 0, [nested], [iter(nested)]
+        inside = {id(nested)}
+        while opened:
+            try:
+                part, name = opened[-1], next(rest[-1])
+            except StopIteration:  # the group is at its end
+                inside.remove(id(opened.pop()))
+                del rest[-1], path[-1:]
+                continue
+            group = part[name] if isinstance(part, Mapping) else ()
+            if not group:
+                steps += len(path) + 1
+                if steps > MOST_STEPS:
+                    raise too_long(len(paths) + 1, steps)
+                paths.append((*path, name))
+                continue
+            if id(group) in inside:
+                raise ValueError(f"the group {name!r} contains itself: groups must end in classes.")
+            inside.add(id(group))
+            path.append(name)
+            opened.append(group)
+            rest.append(iter(group))
+        return cls(paths, level_costs)
 
     @classmethod
     def from_groups(
@@ -241,3 +272,11 @@ class Tree(CostMatrix):
 
     def _settings(self) -> dict[str, object]:
         return {"height": self.height}
+
+
+def too_long(classes: int, steps: int) -> ValueError:
+    """The refusal of a tree whose paths would fill the memory."""
+    return ValueError(
+        f"the paths to {classes} classes have {steps} steps or more, over {MOST_STEPS} in all: "
+        "leave out levels at which nothing parts."
+    )
