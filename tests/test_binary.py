@@ -335,6 +335,13 @@ def test_what_does_not_fit_is_told_in_one_sentence(
         lm.BinaryCriterion(lm.ExpectedCost(), costs, **options)(torch.zeros(4, 2), target)
 
 
+@pytest.mark.parametrize("costs", [LABELS[0], LABELS[:2]], ids=["one matrix", "one per label"])
+def test_probabilities_ignore_no_class(costs: Tensor) -> None:
+    criterion = lm.BinaryCriterion(lm.ExpectedCost(), costs, ignore_index=1)
+    with pytest.raises(RuntimeError, match="ignore_index is not supported for floating point"):
+        criterion(torch.zeros(4, 2), torch.zeros(4, 2))
+
+
 def test_logits_that_are_no_floats_are_told() -> None:
     with pytest.raises(TypeError, match=r"expected floating point logits, but got torch\.int64"):
         lm.BinaryCriterion(lm.CrossEntropy())(torch.zeros(4).long(), torch.zeros(4))
