@@ -267,6 +267,16 @@ def test_half_precision_is_rounded_once() -> None:
         assert torch.equal(value, wide[0].bfloat16())
 
 
+def test_weights_in_half_precision_are_multiplied_in_full() -> None:
+    z, y = batch(6, soft=False)
+    weights = [(0.5 + torch.rand(6)).bfloat16() for _ in range(3)]
+    values = []
+    for weight, pos_weight, own in (weights, [each.double() for each in weights]):
+        criterion = lm.BinaryCriterion(lm.CrossEntropy(), weight=weight, pos_weight=pos_weight)
+        values.append(criterion(z, y, sample_weight=own))
+    torch.testing.assert_close(*values, rtol=1e-6, atol=0)
+
+
 def test_it_is_compiled_and_transformed_as_criterion_is() -> None:
     z, y = batch(12, soft=False)
     criterion = lm.BinaryCriterion(lm.CrossEntropy() + lm.ExpectedCost(), ASYMMETRIC)
