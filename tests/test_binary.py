@@ -267,6 +267,16 @@ def test_half_precision_is_rounded_once() -> None:
         assert torch.equal(value, wide[0].bfloat16())
 
 
+def test_weights_in_half_precision_are_multiplied_in_full() -> None:
+    z, y = batch(6, soft=False)
+    weights = [(0.5 + torch.rand(6)).bfloat16() for _ in range(3)]
+    values = []
+    for weight, pos_weight, own in (weights, [each.double() for each in weights]):
+        criterion = lm.BinaryCriterion(lm.CrossEntropy(), weight=weight, pos_weight=pos_weight)
+        values.append(criterion(z, y, sample_weight=own))
+    torch.testing.assert_close(*values, rtol=1e-6, atol=0)
+
+
 def test_it_is_compiled_and_transformed_as_criterion_is() -> None:
     z, y = batch(12, soft=False)
     criterion = lm.BinaryCriterion(lm.CrossEntropy() + lm.ExpectedCost(), ASYMMETRIC)
@@ -333,6 +343,13 @@ def test_what_does_not_fit_is_told_in_one_sentence(
 ) -> None:
     with pytest.raises(error, match=re.escape(message)):
         lm.BinaryCriterion(lm.ExpectedCost(), costs, **options)(torch.zeros(4, 2), target)
+
+
+@pytest.mark.parametrize("costs", [LABELS[0], LABELS[:2]], ids=["one matrix", "one per label"])
+def test_probabilities_ignore_no_class(costs: Tensor) -> None:
+    criterion = lm.BinaryCriterion(lm.ExpectedCost(), costs, ignore_index=1)
+    with pytest.raises(RuntimeError, match="ignore_index is not supported for floating point"):
+        criterion(torch.zeros(4, 2), torch.zeros(4, 2))
 
 
 def test_logits_that_are_no_floats_are_told() -> None:

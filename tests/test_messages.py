@@ -112,6 +112,12 @@ def test_classes_in_the_last_dimension_are_told_where_they_belong(costs: Any) ->
     assert criterion(z.transpose(1, 2), y).isfinite()
 
 
+@pytest.mark.parametrize("loss", [lm.CrossEntropy(), lm.ExpectedCost()], ids=repr)
+def test_a_scalar_is_told_to_be_none_of_the_shapes(loss: lm.Loss) -> None:
+    with says(ValueError, "expected logits of shape (C,) or (N, C, d1, …), but got a scalar."):
+        lm.Criterion(loss, COSTS)(torch.tensor(0.5), torch.tensor(0))
+
+
 def test_flat_targets_are_told_how_to_flatten_the_logits() -> None:
     z, y = torch.randn(2, 5, 7), torch.randint(7, (10,))
     with says(

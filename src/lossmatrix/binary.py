@@ -119,6 +119,8 @@ class BinaryCriterion(nn.Module):
                 f"Target size ({target.shape}) must be the same as input size ({logits.shape}): "
                 "one target for each logit."
             )
+        if target.is_floating_point() and self.ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         z = _widened(logits)
         truth, weight = self._truth(target, sample_weight)
         if self.labels is None or costs is not None:
@@ -197,7 +199,9 @@ class BinaryCriterion(nn.Module):
         order = torch.cat([group.labels for group in self.groups]).argsort()
         return torch.cat(parts, -1)[..., order]
 
-    def _of_group(self, group: _Group, z: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
+    def _of_group(
+        self, group: _LabelGroup, z: Tensor, truth: Tensor, weight: Tensor | None
+    ) -> Tensor:
         if group.criterion is not None:
             losses = group.criterion(*_rows(z, truth), sample_weight=_row(weight))
             return losses.reshape(z.shape)
@@ -228,7 +232,7 @@ class BinaryCriterion(nn.Module):
                 "labels are their last dimension."
             )
 
-    def _grouped(self) -> list[_Group]:
+    def _grouped(self) -> list[_LabelGroup]:
         """The labels in groups whose losses differ in nothing but the costs."""
         alike: dict[object, list[int]] = {}
         for k in range(0 if self.labels is None else len(self.labels)):
@@ -237,19 +241,19 @@ class BinaryCriterion(nn.Module):
             alike.setdefault(key, []).append(k)
         return [self._group(some) for some in alike.values()]
 
-    def _group(self, some: list[int]) -> _Group:
+    def _group(self, some: list[int]) -> _LabelGroup:
         """The labels of some of the matrices."""
         assert self.labels is not None
         bound = [self._criterion(k).bound.terms for k in some]
         labels = torch.cat([self.labels[k] for k in some])
         if len(some) == 1:
-            return _Group(labels, bound[0], (), self._criterion(some[0]))
+            return _LabelGroup(labels, bound[0], (), self._criterion(some[0]))
         counts = torch.tensor([len(self.labels[k]) for k in some])
         matrix = torch.arange(len(some)).repeat_interleave(counts)
         each = zip(*bound, strict=True)
         tables = [[t.costs.to_dense() for t in terms if t.costs is not None] for terms in each]
         stacked = (torch.stack(some)[matrix] if some else None for some in tables)
-        return _Group(labels, bound[0], tuple(stacked))
+        return _LabelGroup(labels, bound[0], tuple(stacked))
 
     def _apply(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch leaves fn untyped
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True
@@ -260,7 +264,7 @@ class BinaryCriterion(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Group:
+class _LabelGroup:
     """Labels whose losses differ in nothing but the costs."""
 
     labels: Tensor  # (G,)
@@ -327,10 +331,10 @@ def _row(weight: Tensor | None) -> Tensor | None:
 
 
 def _broadcast(name: str, given: Tensor, target: Tensor) -> Tensor:
-    """A weight for each target."""
+    """A weight for each target, in full precision."""
     check_tensor(name, given)
     try:
-        return given.expand(target.shape)
+        return _widened(given).expand(target.shape)
     except RuntimeError:
         raise ValueError(
             f"{name} of shape {tuple(given.shape)} does not broadcast to logits of shape "

@@ -133,7 +133,7 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
         batch, num_classes, *others = shape
         row_shape, positions = (batch, *others), math.prod(others)
     for term in bound.terms:
-        if term.costs is not None:
+        if term.costs is not None and term.costs.num_classes != num_classes:
             check_classes(term.costs, shape)
     soft = target.shape == shape
     if soft:
@@ -206,13 +206,15 @@ def check_classes(
     ``given`` is the shape of the costs as they were written, where it is known.
     """
     count = costs.num_classes
-    if len(shape) == 0 or shape[min(1, len(shape) - 1)] == count:
+    if len(shape) == 0:
+        return  # told by ``read``
+    num_classes = shape[1] if len(shape) > 1 else shape[0]
+    if num_classes == count:
         return
-    num_classes = shape[min(1, len(shape) - 1)]
     if count == 2 and (len(shape) == 1 or num_classes == 1):
         remedy = " For one logit per decision of two there is BinaryCriterion."
     elif len(shape) > 2 and shape[-1] == count:
-        remedy = _to_class_dim(shape)
+        remedy = _class_dim(_moved(shape))
     elif num_classes > count:
         remedy = " Losses need a logit for each class; decisions that are no class have none."
     else:
@@ -224,9 +226,12 @@ def check_classes(
     )
 
 
-def _to_class_dim(shape: torch.Size) -> str:
-    """What to do with logits (B, T, V) and the like, whose classes are last."""
-    call = "transpose(1, 2)" if len(shape) == 3 else "movedim(-1, 1)"
+def _moved(shape: torch.Size) -> str:
+    """What brings the classes of logits (B, T, V), which are last, to their place."""
+    return "transpose(1, 2)" if len(shape) == 3 else "movedim(-1, 1)"
+
+
+def _class_dim(call: str) -> str:
     return f" Classes are dim 1: pass logits.{call}."
 
 
@@ -252,19 +257,15 @@ def _check_probabilities(target: Tensor, ignore_index: int) -> None:
 
 def _check_indices(logits: Tensor, target: Tensor, row_shape: tuple[int, ...]) -> None:
     if target.shape != row_shape:
-        dims = logits.dim()
-        rows = math.prod(logits.shape[:-1])
-        flat = (
-            f" Classes are dim 1: pass logits.flatten(0, {dims - 2})."
-            if dims > 2 and target.shape == (rows,)
-            else ""
-        )
         if target.dim() > 0 and logits.dim() > 1 and target.shape[0] != logits.shape[0]:
+            flat = target.shape == (math.prod(logits.shape[:-1]),)
+            call = f"flatten(0, {logits.dim() - 2})"
             raise ValueError(
                 f"Expected input batch_size ({logits.shape[0]}) "
-                f"to match target batch_size ({target.shape[0]}).{flat}"
+                f"to match target batch_size ({target.shape[0]})."
+                + (_class_dim(call) if flat else "")
             )
-        last = _to_class_dim(logits.shape) if target.shape == logits.shape[:-1] else ""
+        last = _class_dim(_moved(logits.shape)) if target.shape == logits.shape[:-1] else ""
         raise RuntimeError(
             f"Expected target size {list(row_shape)}, got {list(target.shape)}: logits of shape "
             f"{list(logits.shape)} need class indices of that size, or class probabilities of the "
