@@ -58,19 +58,17 @@ def read_table(path: str | os.PathLike[str]) -> CsvTable:
                 f"{path}, line {number}: got {len(cells)} costs for {len(table.columns)} decisions."
             )
         table.rows.append(name)
-        whole = NUMBERS.fullmatch("\n".join([*cells, ""])) is not None  # all at once, which is fast
-        costs = [*map(float, cells)] if whole else []
-        if whole and all(math.isfinite(cost) and cost for cost in costs):
-            table.numbers.append(costs)
-            continue
-        for decision, cell in zip(table.columns, cells, strict=True):
-            fault = _fault(cell)
+        # The whole line at once, which is fast; what is looked at is what may be no such number.
+        whole = NUMBERS.fullmatch("\n".join([*cells, ""])) is not None
+        costs = [*map(float, cells)] if whole else [math.nan] * len(cells)
+        for decision, cell, cost in zip(table.columns, cells, costs, strict=True):
+            fault = "" if cost and math.isfinite(cost) else _fault(cell)
             if fault:
                 raise ValueError(
                     f"{path}, line {number}: the cost of deciding {decision!r} when the truth is "
                     f"{name!r} is {cell!r}, which {fault}."
                 )
-        table.numbers.append([*map(float, cells)])
+        table.numbers.append(costs)
     return table
 
 
