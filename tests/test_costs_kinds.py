@@ -229,7 +229,7 @@ def test_a_kind_that_states_nothing_says_so() -> None:
 
 @pytest.mark.parametrize("exponent", [0.3, 1.5, 3.7])
 def test_fractional_powers_are_right_to_a_rounding_in_float32(exponent: float) -> None:
-    positions = torch.cat([torch.zeros(1), torch.logspace(-12, 9, 2000)]).double()
+    positions = torch.cat([torch.zeros(1), torch.logspace(-9, 9, 2000)]).double()
     matrix = lm.Ordinal(2001, power=exponent, positions=positions)
     narrow = matrix.to(dtype=torch.float32)
     exact = narrow.tables["positions"].double() ** exponent

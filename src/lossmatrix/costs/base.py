@@ -221,10 +221,10 @@ class CostMatrix:
         """
         self._check_device(truth, "truth")
         given = (truth, decision) if sample is None else (truth, decision, sample)
-        shape = cast(torch.Size, torch.broadcast_shapes(*(x.shape for x in given)))  # pyright: ignore
-        i, j, *rest = (index.expand(shape).reshape(-1).long() for index in given)
+        alike = cast("Sequence[Tensor]", torch.broadcast_tensors(*given))  # pyright: ignore
+        i, j, *rest = (index.reshape(-1).long() for index in alike)
         with full_precision(truth.device):
-            return self._entries(i, j, rest[0] if rest else None).reshape(shape)
+            return self._entries(i, j, rest[0] if rest else None).reshape(alike[0].shape)
 
     def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
         """Entries of D for vectors of truths and decisions: (N,) → (N,)."""
