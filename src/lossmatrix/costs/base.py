@@ -507,7 +507,7 @@ class CostMatrix:
 
         Kinds: "negative", "zero row", "diagonal" (a right decision costs something), "alike" (all
         mistakes cost the same), "transposed", "never best" (a decision that no probabilities make
-        strictly cheapest; looked for among finite costs).
+        strictly cheapest; looked for among finite costs), "not checked" (where that takes long).
 
         >>> for finding in lm.Dense([[0, 4], [1, 0]]).with_abstain(2).check():
         ...     print(finding)
