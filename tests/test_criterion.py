@@ -423,3 +423,23 @@ def test_a_table_whose_right_decisions_cost_nothing_is_not_copied() -> None:
         made = term.costs.tables["table"]
         assert (made.data_ptr() == matrix.tables["table"].data_ptr()) == shared
         assert torch.equal(made, table)
+
+
+def test_costs_of_a_batch_with_other_names_are_refused() -> None:
+    costs = lm.Dense([[0, 1, 2], [3, 0, 4], [5, 6, 0]], classes=["a", "b", "c"])
+    criterion, rows = lm.Criterion(lm.ExpectedCost(), costs), torch.rand(2, 3)
+    logits, target = torch.zeros(2, 3), torch.tensor([0, 2])
+    with pytest.raises(ValueError, match="classes of the costs of this batch are not a, b, c"):
+        criterion(logits, target, costs=lm.PerExample(rows, classes=["b", "a", "c"]))
+    same = criterion(logits, target, costs=lm.PerExample(rows, classes=["a", "b", "c"]))
+    torch.testing.assert_close(same, criterion(logits, target, costs=lm.PerExample(rows)))
+
+
+def test_decisions_that_are_not_the_classes_are_no_argmax_and_have_no_threshold() -> None:
+    costs = lm.Dense([[0, 1], [9, 0]], classes=["cat", "truck"], decisions=["drive on", "brake"])
+    criterion = lm.Criterion(lm.CrossEntropy(), costs)
+    assert criterion.decide(torch.zeros(1, 2)).tolist() == [1]
+    with pytest.raises(ValueError, match="decision"):
+        criterion.decide(torch.zeros(1, 2), rule="argmax")
+    with pytest.raises(ValueError, match="decision"):
+        lm.decision_threshold(costs)

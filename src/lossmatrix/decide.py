@@ -116,6 +116,7 @@ def decision_threshold(costs: CostMatrix | Table) -> float:
     costs = as_costs(costs)
     if costs.shape != (2, 2):
         raise ValueError(f"a threshold needs costs of shape (2, 2), got {costs.shape}: use decide")
+    costs = costs.square()  # which refuses decisions that are not the classes
     false_alarm = costs.entry(0, 1) - costs.entry(0, 0)
     miss = costs.entry(1, 0) - costs.entry(1, 1)
     if not (false_alarm > 0 and miss > 0):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, as_costs
-from lossmatrix.costs.labels import Numbered
+from lossmatrix.costs.labels import check_same
 from lossmatrix.costs.tables import Table
 from lossmatrix.decide import decide
 from lossmatrix.metrics import costs_of, counted
@@ -137,14 +137,8 @@ class CostMeter(Metric):
             raise ValueError(
                 f"costs of shape {own.shape} do not fit a meter of shape {self.costs.shape}"
             )
-        for name in ("classes", "decisions"):
-            mine, its = getattr(self.costs, name), getattr(own, name)
-            named = not (isinstance(mine, Numbered) or isinstance(its, Numbered))
-            if named and mine is not its and tuple(mine) != tuple(its):
-                raise ValueError(
-                    f"the {name} of the costs of this batch are not those of the meter, or in "
-                    f"another order: bring them into that order, or leave them without names"
-                )
+        check_same(self.costs.classes, own.classes, "classes")
+        check_same(self.costs.decisions, own.decisions, "decisions")
 
     def _decided(self, preds: Tensor, target: Tensor, costs: CostMatrix) -> Tensor:
         """Decisions as they come, or made of scores by the rule; ignored rows get any."""

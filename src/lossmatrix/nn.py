@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmatrix.costs import CostMatrix
+from lossmatrix.costs.labels import check_same
 from lossmatrix.decide import decide_from_logits
 from lossmatrix.engines import bind, choose
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
@@ -131,7 +132,10 @@ class Criterion(nn.Module):
         """
         bound = self.bound
         if costs is not None:
-            bound = Bound(self.loss.bind(self.loss.matrix(costs)))
+            matrix = self.loss.matrix(costs)
+            if matrix is not None and self.costs is not None:
+                check_same(self.costs.classes, matrix.classes, "classes")
+            bound = Bound(self.loss.bind(matrix))
         elif self.costs is not None:
             check_classes(self.costs, logits.shape, self.costs.shape)
         weight = self._buffers["weight"]  # as an attribute it is what Module finds last
@@ -158,6 +162,8 @@ class Criterion(nn.Module):
             )
         class_dim = 0 if logits.dim() == 1 else 1
         if rule == "argmax" or self.costs is None:
+            if self.costs is not None:
+                self.costs.square()  # refuses decisions that are not the classes
             return logits.argmax(class_dim)
         return decide_from_logits(logits, self.costs)
 

@@ -108,6 +108,16 @@ def find_label(names: Sequence[str], label: int | str, what: str) -> int:
     return label
 
 
+def check_same(names: Sequence[str], others: Sequence[str], what: str) -> None:
+    """Refuse names of the costs of a batch that are not those, in that order; numbers fit any."""
+    named = not (isinstance(names, Numbered) or isinstance(others, Numbered))
+    if named and names is not others and tuple(names) != tuple(others):
+        raise ValueError(
+            f"the {what} of the costs of this batch are not {abbreviate(names)}, or in another "
+            "order: bring them into that order, or leave them without names."
+        )
+
+
 def abbreviate(names: Sequence[str], limit: int = 6) -> str:
     """The first names, and an ellipsis where there are more."""
     return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
