@@ -148,7 +148,7 @@ def test_costs_that_do_not_fit_are_refused():
         CostMeter(acts, rule="argmax")
     CostMeter(acts, rule="bayes")
     turned = COSTS.reorder(["lynx", "cat", "truck"])
-    with pytest.raises(ValueError, match="classes of the costs of this batch are not cat, lynx, truck"):
+    with pytest.raises(ValueError, match="of this batch are not cat, lynx, truck"):
         CostMeter(COSTS).update(torch.tensor([0]), torch.tensor([0]), costs=turned)
     CostMeter(COSTS).update(torch.tensor([0]), torch.tensor([0]), costs=COSTS.to_dense())
 
