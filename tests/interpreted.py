@@ -99,6 +99,21 @@ def test_its_error_is_at_most_twice_the_references(
             assert (mine - truth).abs().max() <= budget, (num_classes, layout, scale)
 
 
+@pytest.mark.parametrize("road", ROADS)
+def test_a_sum_of_kernels_is_rounded_once(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(road, monkeypatch)
+    loss = lm.CrossEntropy() + 2.0 * lm.SoftmaxMargin()
+    logits, target = problem(5, "rows", 3.0)
+    logits = logits.bfloat16()
+    found = []
+    for engine, dtype in (("triton", torch.bfloat16), ("reference", torch.float64)):
+        z = logits.to(dtype).requires_grad_()
+        value = loss(z, target, table(5), reduction="sum", engine=engine)
+        found.append(torch.autograd.grad(value, z)[0].double())
+    half_a_step = 0.505 * torch.finfo(torch.bfloat16).eps * found[1].abs()
+    assert ((found[0] - found[1]).abs() <= half_a_step + 1e-6).all()
+
+
 @every_loss
 def test_every_loss_has_its_value_and_gradient_or_a_reason(loss: lm.Loss) -> None:
     target = torch.tensor([0, 3, 1, 2, 3])

@@ -170,7 +170,7 @@ def test_defects_of_the_library_keep_their_traceback(
     def broken(*arguments: object) -> None:
         raise ValueError("a defect")
 
-    monkeypatch.setattr("lossmatrix.compare.commands.digits", broken)
+    monkeypatch.setattr("lossmatrix.compare.datasets.digits", broken)
     monkeypatch.setattr(sys, "argv", ["lossmatrix", "compare", "--digits"])
     with pytest.raises(ValueError, match="a defect"):
         main()
@@ -261,7 +261,7 @@ def test_nor_what_it_reads_from_where_it_writes_the_numbers(
 def test_places_that_cannot_be_written_to_are_found_before_training(
     files: Path, monkeypatch: pytest.MonkeyPatch, option: str, sentence: str
 ) -> None:
-    monkeypatch.setattr("lossmatrix.compare.commands.compare_task", None)
+    monkeypatch.setattr("lossmatrix.compare.experiment.compare_task", None)
     code = type_in(monkeypatch, *SHORT.split(), *option.split())
     assert isinstance(code, str)
     assert code.startswith(f"lossmatrix: {sentence}")
@@ -300,7 +300,7 @@ def test_a_report_that_fails_loses_no_numbers(
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("lossmatrix.compare.commands.write_report", broken)
+    monkeypatch.setattr("lossmatrix.compare.report.write_report", broken)
     monkeypatch.setattr(sys, "argv", ["lossmatrix", *SHORT.split()])
     with pytest.raises(ZeroDivisionError, match="a defect"):
         main()
@@ -398,7 +398,7 @@ def test_a_traceback_and_a_warning_do_not_act_on_the_terminal(
         warnings.warn(NAME, stacklevel=1)
         raise ValueError(NAME)
 
-    monkeypatch.setattr("lossmatrix.compare.commands.digits", broken)
+    monkeypatch.setattr("lossmatrix.compare.datasets.digits", broken)
     monkeypatch.setattr(sys, "argv", ["lossmatrix", "compare", "--digits"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # as it was, when this ends
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 """Compare losses and decision rules on real data: what do the mistakes cost?"""
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 for _package in [
     "jinja2",
@@ -21,4 +22,13 @@ for _package in [
             name=_package,
         )
 
-from lossmatrix.compare.api import compare as compare  # noqa: E402  # after what it needs
+if TYPE_CHECKING:
+    from lossmatrix.compare.api import compare as compare
+
+
+def __getattr__(name: str) -> object:
+    if name == "compare":  # what it imports takes seconds, and not every command needs it
+        from lossmatrix.compare.api import compare
+
+        return compare
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

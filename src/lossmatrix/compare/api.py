@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
-from lossmatrix.compare.backend import Backend, Progress, silent
+from lossmatrix.compare.backend import Progress, silent
 from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.export import write_results
 from lossmatrix.compare.methods import Method, default_methods
 from lossmatrix.compare.report import write_report
 from lossmatrix.compare.results import Comparison
-from lossmatrix.compare.task import Indices, ModelFactory, Task, UserInputError
+from lossmatrix.compare.task import Backend, Indices, ModelFactory, Task, UserInputError
 from lossmatrix.compare.terminal import comparison_text
 from lossmatrix.compare.training import Schedule
 from lossmatrix.costs import CostMatrix, as_costs

@@ -10,16 +10,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from lossmatrix.compare.task import Task, UserInputError
+from lossmatrix.compare.task import Backend, Task, UserInputError
 from lossmatrix.compare.training import Schedule
 from lossmatrix.compare.trial import Trial, prepare, read_outcome, run_trial
 
-Backend: TypeAlias = Literal["loky", "ray", "dask"]
 Progress: TypeAlias = Callable[[int, int], None]  # how many trials are done, and of how many
 ATTEMPTS = 3  # a worker that is killed takes the pool along; what it leaves undone is tried anew
 

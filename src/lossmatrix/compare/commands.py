@@ -1,32 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The commands of the command line, and their options."""
+"""The commands of the command line, and their options.
+
+What a command needs is imported when it runs: models and charts take seconds to load.
+"""
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 import typer
 
-from lossmatrix.compare.backend import Backend
-from lossmatrix.compare.datasets import digits, group_hints, scores_table, table
-from lossmatrix.compare.decide_file import decide_file, read_priors
-from lossmatrix.compare.experiment import compare_task
-from lossmatrix.compare.export import JSON, PARQUET, write_json, write_parquet
 from lossmatrix.compare.io import read_cost_csv
 from lossmatrix.compare.methods import STEPS, Method, default_methods
 from lossmatrix.compare.outputs import check_outputs, make_folder, reason
 from lossmatrix.compare.parse import parse_loss
-from lossmatrix.compare.report import write_report
-from lossmatrix.compare.results import Comparison
-from lossmatrix.compare.task import Network, Task, UserInputError
-from lossmatrix.compare.terminal import print_comparison, print_counts, progress_bar
-from lossmatrix.compare.training import Schedule
+from lossmatrix.compare.task import Backend, Network, Task, UserInputError
 from lossmatrix.compare.visible import say
 from lossmatrix.explain import explain
 from lossmatrix.nn import Criterion
+
+if TYPE_CHECKING:
+    from lossmatrix.compare.results import Comparison
 
 app = typer.Typer(
     add_completion=False,
@@ -89,6 +86,11 @@ def compare_command(
     ] = Path("out/report.html"),
 ) -> None:
     """Train with several losses, decide by several rules: what do the mistakes cost?"""
+    from lossmatrix.compare.datasets import group_hints
+    from lossmatrix.compare.experiment import compare_task
+    from lossmatrix.compare.terminal import progress_bar
+    from lossmatrix.compare.training import Schedule
+
     losses = None if loss is None else [Method(text, parse_loss(text)) for text in loss]
     task = chosen_task(
         bundled, data, probs, logits, target, costs, row_cost or [], group, drop or []
@@ -120,6 +122,10 @@ def compare_command(
 
 def publish(comparison: Comparison, out: Path) -> None:
     """Write the numbers, print the table, write the report: what fails keeps nothing else back."""
+    from lossmatrix.compare.export import write_json, write_parquet
+    from lossmatrix.compare.report import write_report
+    from lossmatrix.compare.terminal import print_comparison
+
     failures: dict[str, list[str]] = {}
     defects: list[Exception] = []
 
@@ -147,6 +153,8 @@ def publish(comparison: Comparison, out: Path) -> None:
 
 def beside(out: Path) -> tuple[Path, Path]:
     """The files of numbers that lie beside a report."""
+    from lossmatrix.compare.export import JSON, PARQUET
+
     return out.parent / JSON, out.parent / PARQUET
 
 
@@ -162,6 +170,8 @@ def chosen_task(
     drop: Sequence[str],
 ) -> Task:
     """The task that the options name."""
+    from lossmatrix.compare.datasets import digits, scores_table, table
+
     if data is None and (drop or row_costs or (group is not None and bundled)):
         raise UserInputError(
             "Only a file of one's own has columns to name: give --drop and --row-cost with --data, "
@@ -199,6 +209,9 @@ def decide_command(
     ] = None,
 ) -> None:
     """Write the least expensive decision for every row of probabilities, however many there are."""
+    from lossmatrix.compare.decide_file import decide_file, read_priors
+    from lossmatrix.compare.terminal import print_counts
+
     matrix = read_cost_csv(costs)
     matrix = matrix if abstain is None else matrix.with_abstain(abstain)
     frequencies = None if priors is None else read_priors(priors, matrix)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from lossmatrix.calibration import TemperatureScaling
-from lossmatrix.compare.backend import Backend, Progress, run_trials, silent
+from lossmatrix.compare.backend import Progress, run_trials, silent
 from lossmatrix.compare.evaluate import FAILED, Decisions, baseline_of, evaluate
 from lossmatrix.compare.methods import CONTROL, Method, Rule, default_methods
 from lossmatrix.compare.outputs import make_folder
 from lossmatrix.compare.results import Comparison, Fit
 from lossmatrix.compare.splits import splits
-from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
+from lossmatrix.compare.task import Backend, Indices, Numbers, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule
 from lossmatrix.compare.trial import Trial, fingerprint, load_logits, training_seconds, trial_path
 from lossmatrix.decide import decide

@@ -16,6 +16,7 @@ from lossmatrix.costs import CostMatrix, PerExample
 Numbers: TypeAlias = NDArray[numpy.float64]
 Indices: TypeAlias = NDArray[numpy.int64]
 Network: TypeAlias = Literal["linear", "mlp"]
+Backend: TypeAlias = Literal["loky", "ray", "dask"]
 ModelFactory: TypeAlias = Callable[[], nn.Module]
 
 

@@ -383,11 +383,12 @@ def gradients(
     A ``gradient`` that was made in forward is right for an upstream of 1, and made again for any
     other; the device decides, so that nobody waits for it.
     """
-    made = torch.empty_like(batch.logits) if gradient is None else gradient
+    dtype = batch.dtype if len(calls) > 1 else batch.logits.dtype  # a sum is rounded once
+    made = torch.empty_like(batch.logits, dtype=dtype) if gradient is None else gradient
     above = grad_output(upstream, over)
     for i, call in enumerate(calls):
         backward(batch, call, made, above, (kept[i], tops[i]), i > 0, gradient is not None)
-    return made
+    return made.to(batch.logits.dtype)
 
 
 def grad_output(upstream: Tensor, over: Tensor | None) -> GradOutput:
