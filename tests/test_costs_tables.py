@@ -107,7 +107,7 @@ def test_a_list_is_exact() -> None:
         (lambda: lm.Tree.from_edges([]), "found none"),
         (
             lambda: lm.Tree.from_edges([("x", "r"), ("a", "b"), ("b", "a"), ("c", "a")]),
-            "above 'c' run in a cycle",
+            "run in a cycle",
         ),
         (lambda: lm.Tree.from_edges([("a", "r"), ("b", "r")], ["a", "c"]), "differ: b, c"),
         (lambda: lm.Tree.from_edges([("a", "r"), ("b", "r")], ["a"]), "differ: b"),

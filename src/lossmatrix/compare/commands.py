@@ -120,7 +120,7 @@ def compare_command(
     say(f"Report: {out}")
 
 
-def publish(comparison: Comparison, out: Path) -> None:
+def publish(comparison: "Comparison", out: Path) -> None:
     """Write the numbers, print the table, write the report: what fails keeps nothing else back."""
     from lossmatrix.compare.export import write_json, write_parquet
     from lossmatrix.compare.report import write_report

@@ -23,8 +23,8 @@ class Ordinal(CostMatrix):
     positions that are not one finite number per class and for distances whose power is infinite.
 
     Only distances matter, so positions far from 0 (years, timestamps) are kept in float32 less the
-    one nearest to 0. Where float32 still rounds the distance of two neighbours by more than one in
-    a thousand, `to` and `Criterion` raise ValueError.
+    one nearest to 0. Where float32 still rounds the distance of two neighbours by more than half of
+    it, `to` and `Criterion` raise ValueError.
 
     >>> lm.Ordinal(["mild", "moderate", "severe"], power=2).expected(torch.tensor([0.5, 0.5, 0.0]))
     tensor([0.5000, 0.5000, 2.5000])
@@ -151,7 +151,7 @@ class Ordinal(CostMatrix):
             return self._range_fault
         line, order = x.sort()
         gaps, kept = line.diff(), self._narrow_positions()[order].double().diff()
-        lost = (kept - gaps).abs() > gaps / 1000
+        lost = (kept - gaps).abs() > gaps / 2  # among thousands of positions some are close
         if not bool(lost.any()):
             return ""
         k = int(lost.int().argmax())
