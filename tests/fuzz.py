@@ -264,7 +264,7 @@ def check(case: Case) -> str | None:
     z, masses, own, denominator = rows_of(case)
     over = denominator if reduction == "mean" else 1.0
     if over == 0.0:  # as PyTorch: 0 / 0
-        return None if value.isnan() else f"{value} where nothing counts"
+        return f"{value} where nothing counts" if bool(value.isfinite()) else None
     above = upstream.double().reshape(-1).tolist()
     above = above * len(z) if len(above) == 1 and reduction != "none" else above
     own_costs = isinstance(case.costs, lm.PerExample)

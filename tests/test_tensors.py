@@ -259,6 +259,17 @@ def test_an_overflowed_logit_is_nan_as_in_pytorch(
         assert gradient.isnan().any(1).tolist() == [False, True]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_masked_class_without_a_share_leaves_every_slope_a_number(engine: str) -> None:
+    logits = torch.tensor([[0.5, -torch.inf, 1.0]], requires_grad=True)
+    shares = torch.tensor([[0.25, 0.0, 0.75]])
+    for loss in (lm.CostFocal(0.5), lm.SoftmaxMargin(), lm.EntropicRisk()):
+        value = loss(logits, shares, COSTS, engine=engine)
+        (gradient,) = torch.autograd.grad(value, logits)
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("gamma", [0.01, 0.1, 0.5, 2.0])
 @every_engine
 def test_a_power_of_what_is_almost_0_has_a_finite_slope(engine: Engine, gamma: float) -> None:

@@ -280,7 +280,10 @@ class Mixture:
     def losses(self, term: Term, softmax: Softmax, sample: Tensor) -> Tensor:
         """The loss of one term, (n,)."""
         if not term.loss.linear_in_truth:
-            truths = (torch.full_like(sample, i) for i in range(self.masses.shape[-1]))
+            # What has no mass may have an infinite loss, whose slope times 0 would be no number.
+            heaviest = self.masses.argmax(-1)
+            each_mass = self.masses.unbind(-1)
+            truths = (torch.where(mass != 0, i, heaviest) for i, mass in enumerate(each_mass))
             each = [Index(truth).losses(term, softmax, sample) for truth in truths]
             return weigh(self.masses, torch.stack(each, -1)).sum(-1)
         if self.signed:  # apart from each other: what sums to 0 has no shares
