@@ -272,7 +272,7 @@ def check(case: Case) -> str | None:
     got = gradient.detach().double()
     slopes = (got.unsqueeze(0) if got.dim() == 1 else got.movedim(1, -1)).reshape(-1, C).tolist()
     values = value.detach().double().reshape(-1).tolist()
-    eps, rounding, least = precision(case.dtype)
+    eps, rounding, least = oracles.precision(case.dtype)
     roundings = ROUNDINGS + len(case.options)
     total, budget = 0.0, 0.0
     for n, (row, mass, weight) in enumerate(zip(z, masses, own, strict=True)):
@@ -283,7 +283,7 @@ def check(case: Case) -> str | None:
         else:
             exact = answer(case.answer_of or case.loss, row, mass, D)
         factor = weight / over
-        more = halves(case.loss, D, sum(mass))
+        more = oracles.halves(case.loss, D, sum(mass))
         spread = roundings * eps * abs(factor) * (exact.value_sensitivity + more)
         if reduction == "none":
             wrong = off(values[n], factor * exact.value, spread, rounding, least, case.dtype)
@@ -313,37 +313,11 @@ def check(case: Case) -> str | None:
 
 
 def answer(loss: lm.Loss, z: Sequence[float], masses: Sequence[float], D: list[list[float]]) -> Any:
-    """Σ_i mass_i ℓ(z; i); what is evaluated truth by truth has the roundings of every truth."""
-    mass = sum(masses)
+    """Σ_i mass_i ℓ(z; i), where the mass of one class is a truth."""
     only = [i for i, share in enumerate(masses) if share]
-    if len(only) == 1 and mass == 1.0:
+    if len(only) == 1 and sum(masses) == 1.0:
         return oracles.answer(loss, z, only[0], D)
-    exact = oracles.answer(loss, z, list(masses), D)
-    if loss.linear_in_truth:
-        return exact
-    each = [(masses[i], oracles.answer(loss, z, i, D)) for i in only]
-    return oracles.Answer(
-        exact.value,
-        exact.gradient,
-        sum(t * at.value_sensitivity for t, at in each),
-        [sum(t * at.gradient_sensitivity[k] for t, at in each) for k in range(len(z))],
-        exact.p,
-    )
-
-
-def precision(dtype: torch.dtype) -> tuple[float, float, float]:
-    """One rounding of the computation, one of the output, and the least number kept in full."""
-    computed = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32)
-    output = torch.finfo(dtype)
-    rounding = 0.0 if output.eps == computed.eps else output.eps / 2
-    return computed.eps, rounding, max(8 * output.smallest_normal, oracles.NOISE)
-
-
-def halves(loss: lm.Loss, D: list[list[float]], mass: float) -> float:
-    """What cancels in a decision score: two halves of the size of the costs."""
-    parts = getattr(loss, "parts", ((1.0, loss),))
-    scale = sum(factor for factor, part in parts if isinstance(part, lm.DecisionScore))
-    return 2 * scale * mass * max(abs(x) for row in D for x in row)
+    return oracles.answer_by_truths(loss, z, masses, D)
 
 
 def off(

@@ -16,6 +16,8 @@ from decimal import MAX_EMAX, MIN_EMIN, Decimal, localcontext
 from functools import cache
 from random import Random
 
+import torch
+
 import lossmatrix as lm
 
 DIGITS = 130
@@ -264,6 +266,38 @@ def _answer(
             ],
             [float(x) for x in row.p],
         )
+
+
+def answer_by_truths(
+    loss: lm.Loss, z: Sequence[float], truth: int | Sequence[float], D: Sequence[Sequence[float]]
+) -> Answer:
+    """The answer; a loss that is evaluated truth by truth has the roundings of every truth."""
+    exact = answer(loss, z, truth, D)
+    if isinstance(truth, int) or loss.linear_in_truth:
+        return exact
+    each = [(t, answer(loss, z, i, D)) for i, t in enumerate(truth) if t]
+    return dataclasses.replace(
+        exact,
+        value_sensitivity=sum(t * at.value_sensitivity for t, at in each),
+        gradient_sensitivity=[
+            sum(t * at.gradient_sensitivity[k] for t, at in each) for k in range(len(z))
+        ],
+    )
+
+
+def precision(dtype: torch.dtype) -> tuple[float, float, float]:
+    """One rounding of the computation, one of the output, and the least number kept in full."""
+    computed = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32)
+    output = torch.finfo(dtype)
+    rounding = 0.0 if output.eps == computed.eps else output.eps / 2
+    return computed.eps, rounding, max(8 * output.smallest_normal, NOISE)
+
+
+def halves(loss: lm.Loss, D: Sequence[Sequence[float]], size: float = 1.0) -> float:
+    """What cancels in a decision score: two halves of size D, their slopes of size p · D."""
+    parts = getattr(loss, "parts", ((1.0, loss),))
+    scale = sum(factor for factor, part in parts if isinstance(part, lm.DecisionScore))
+    return 2 * scale * size * max(abs(x) for row in D for x in row)
 
 
 WAYS = 6  # directions in which inputs are nudged

@@ -7,7 +7,6 @@ answer, plus the one rounding of the output's own dtype, plus what is lost where
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import oracles
@@ -18,7 +17,6 @@ from registry import (
     evaluate,
     every_engine,
     every_loss,
-    parts,
     probabilities,
     smoothed,
     table_for,
@@ -63,43 +61,12 @@ def value_and_gradient(
     return value.detach(), torch.autograd.grad(value.sum(), logits)[0]
 
 
-def precision(dtype: torch.dtype) -> tuple[float, float, float]:
-    """One rounding of the computation, one of the output, and the least number kept in full."""
-    computed = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32)
-    output = torch.finfo(dtype)
-    rounding = 0.0 if output.eps == computed.eps else output.eps / 2
-    return computed.eps, rounding, max(8 * output.smallest_normal, oracles.NOISE)
-
-
 def close(computed: float, exact: float, sensitivity: float, dtype: torch.dtype) -> bool:
-    eps, rounding, least = precision(dtype)
+    eps, rounding, least = oracles.precision(dtype)
     if abs(exact) > torch.finfo(dtype).max:
         return computed == math.copysign(math.inf, exact)  # such as 6 · 10⁴ costs in float16
     budget = ROUNDINGS * eps * sensitivity + rounding * abs(exact) + least
     return abs(computed - exact) <= budget  # false for NaN
-
-
-def halves(loss: lm.Loss, D: Tensor, p: float = 1.0) -> float:
-    """What cancels in a decision score: two halves of size D, their slopes of size p · D."""
-    scores = sum(isinstance(part, lm.DecisionScore) for part in parts(loss))
-    return 2 * scores * p * D.abs().max().item()
-
-
-def exact_answer(
-    loss: lm.Loss, z: list[float], truth: int | list[float], D: Tensor
-) -> oracles.Answer:
-    """The answer; a loss that is evaluated truth by truth has the roundings of every truth."""
-    exact = oracles.answer(loss, z, truth, D.tolist())
-    if isinstance(truth, int) or loss.linear_in_truth:
-        return exact
-    each = [(t, oracles.answer(loss, z, i, D.tolist())) for i, t in enumerate(truth) if t]
-    return dataclasses.replace(
-        exact,
-        value_sensitivity=sum(t * at.value_sensitivity for t, at in each),
-        gradient_sensitivity=[
-            sum(t * at.gradient_sensitivity[k] for t, at in each) for k in range(len(z))
-        ],
-    )
 
 
 def assert_exact(
@@ -120,9 +87,10 @@ def assert_exact(
     if label_smoothing and isinstance(truth, int):
         truth = oracles.smoothed(truth, label_smoothing, len(D))
     assert value.dtype == gradient.dtype == dtype
+    table = D.tolist()
     for i, z in enumerate(rows):
-        exact = exact_answer(loss, z, truth, D)
-        sensitivity = exact.value_sensitivity + halves(loss, D)
+        exact = oracles.answer_by_truths(loss, z, truth, table)
+        sensitivity = exact.value_sensitivity + oracles.halves(loss, table)
         assert close(value[i].item(), exact.value, sensitivity, dtype), (
             f"value {value[i].item()} of logits {z}, exactly {exact.value}"
         )
@@ -131,7 +99,7 @@ def assert_exact(
         for k, (slope, sensitivity) in enumerate(
             zip(exact.gradient, exact.gradient_sensitivity, strict=True)
         ):
-            sensitivity += halves(loss, D, exact.p[k])
+            sensitivity += oracles.halves(loss, table, exact.p[k])
             assert close(gradient[i, k].item(), slope, sensitivity, dtype), (
                 f"slope {gradient[i, k].item()} along {k} of logits {z}, exactly {slope}"
             )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmatrix.costs import CostMatrix, PerExample, as_costs
+from lossmatrix.costs.base import widened
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
 from lossmatrix.nn import Criterion
 from lossmatrix.problem import check_options, check_tensor, output_dtype
@@ -121,7 +122,7 @@ class BinaryCriterion(nn.Module):
             )
         if target.is_floating_point() and self.ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
-        z = _widened(logits)
+        z = widened(logits)
         truth, weight = self._truth(target, sample_weight)
         if self.labels is None or costs is not None:
             value = self._criterion(0)(*_rows(z, truth), sample_weight=_row(weight), costs=costs)
@@ -138,7 +139,7 @@ class BinaryCriterion(nn.Module):
         ``rule`` as in ``Criterion.decide``: "argmax" decides 1 where the logit is above 0, "bayes"
         for the least expected cost. A third decision of the costs, such as abstaining, is 2.
         """
-        z = _widened(logits.detach())
+        z = widened(logits.detach())
         if self.labels is None:
             return self._criterion(0).decide(_pairs(z), rule=rule).reshape(z.shape)
         self._check_labels(z)
@@ -164,7 +165,7 @@ class BinaryCriterion(nn.Module):
         if positive is not None:
             positive = _broadcast("pos_weight", positive, target)
         if target.is_floating_point():
-            share = _widened(target)
+            share = widened(target)
             truth = torch.stack((1 - share, share if positive is None else share * positive))
         else:
             truth = target.byte() if target.dtype == torch.bool else target
@@ -311,11 +312,6 @@ def _dims(costs: object) -> int:
     return getattr(costs, "ndim", 0)
 
 
-def _widened(tensor: Tensor) -> Tensor:
-    """Half precision as float32: what is computed is rounded once, at the end."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
 def _pairs(z: Tensor) -> Tensor:
     """The logits of both classes, (1, 2, n)."""
     return torch.stack((torch.zeros_like(z), z)).reshape(1, 2, -1)
@@ -334,7 +330,7 @@ def _broadcast(name: str, given: Tensor, target: Tensor) -> Tensor:
     """A weight for each target, in full precision."""
     check_tensor(name, given)
     try:
-        return _widened(given).expand(target.shape)
+        return widened(given).expand(target.shape)
     except RuntimeError:
         raise ValueError(
             f"{name} of shape {tuple(given.shape)} does not broadcast to logits of shape "

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, accelerator, as_costs
+from lossmatrix.costs.base import widened
 from lossmatrix.costs.tables import Table
 
 BLOCK_ENTRIES = 2**20  # probabilities at a time: 4 MB in float32, which caches hold
@@ -116,7 +117,7 @@ def decision_threshold(costs: CostMatrix | Table) -> float:
     costs = as_costs(costs)
     if costs.shape != (2, 2):
         raise ValueError(f"a threshold needs costs of shape (2, 2), got {costs.shape}: use decide")
-    costs = costs.square()  # which refuses decisions that are not the classes
+    costs.check_square()
     false_alarm = costs.entry(0, 1) - costs.entry(0, 0)
     miss = costs.entry(1, 0) - costs.entry(1, 1)
     if not (false_alarm > 0 and miss > 0):
@@ -262,9 +263,7 @@ def _check_classes(probs: Tensor, costs: CostMatrix) -> None:
 def _rows(probs: Tensor) -> Tensor:
     """The probabilities with the classes last and in float32 at least, refused if they are none."""
     _check_type(probs)
-    rows = probs.movedim(_class_dim(probs), -1)
-    if probs.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
+    rows = widened(probs.movedim(_class_dim(probs), -1))
     if not torch.compiler.is_compiling() and not _fits(rows.detach()):
         raise _no_probabilities(rows.detach(), _class_dim(probs))
     return rows

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmatrix.costs import CostMatrix, PerExample
+from lossmatrix.costs.base import widened
 from lossmatrix.losses import CostsLike, ExpectedCost, Loss, Term
 from lossmatrix.losses.base import non_negative
 from lossmatrix.nn import Criterion
@@ -73,7 +74,7 @@ class WeightedKappaLoss(nn.Module):
             sample_weight: how much each row counts, in the costs, in the shares and in N.
         """
         check_tensor("logits", logits)
-        z = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        z = widened(logits)
         cost = self.criterion(z, target, sample_weight=sample_weight)
         soft, class_dim = target.is_floating_point(), min(1, z.dim() - 1)
         if z.numel() == 0:

@@ -92,7 +92,7 @@ class CostMeter(Metric):
         if rule not in (None, "argmax", "bayes"):
             raise ValueError(f'rule must be "argmax" or "bayes", got {rule!r}')
         if rule == "argmax":
-            self.costs.square()  # which refuses decisions that are not the classes
+            self.costs.check_square()
         C, K = self.costs.shape
         self.counts_pairs = C * K <= MAX_PAIRS
         empty = torch.zeros((C, K) if self.counts_pairs else (), dtype=torch.float64)

@@ -203,7 +203,7 @@ def counted(
         )
     rows = Counted(torch.arange(len(target), device=target.device), target, decision, weight)
     if not kept.all():
-        rows = _some(rows, kept)
+        rows = Counted(*(each[kept] for each in rows))
     _check_range("target", rows.target, costs.num_classes, "classes")
     _check_range("decision", rows.decision, costs.num_decisions, "decisions")
     return rows
@@ -252,11 +252,6 @@ def _least(rows: Counted, costs: CostMatrix) -> Tensor:
 def _totals(index: Tensor, weight: Tensor, size: int) -> Tensor:
     """Σ w by index: (size,), added up in one order on every device."""
     return weight.new_zeros(size).index_put_((index,), weight, accumulate=True)
-
-
-def _some(rows: Counted, which: Tensor | slice) -> Counted:
-    """Some of the rows."""
-    return Counted(*(each[which] for each in rows))
 
 
 def _check_tensor(name: str, given: object) -> None:

@@ -163,7 +163,7 @@ class Criterion(nn.Module):
         class_dim = 0 if logits.dim() == 1 else 1
         if rule == "argmax" or self.costs is None:
             if self.costs is not None:
-                self.costs.square()  # refuses decisions that are not the classes
+                self.costs.check_square()
             return logits.argmax(class_dim)
         return decide_from_logits(logits, self.costs)
 

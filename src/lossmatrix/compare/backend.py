@@ -6,10 +6,9 @@
 # pyright: reportUntypedBaseClass=false
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from joblib import Parallel, delayed, parallel_config
@@ -38,18 +37,19 @@ def run_trials(
 ) -> None:
     """Train what has no outcome yet, and again what a killed worker took along."""
     unique = {trial.path: trial for trial in trials}
-    warn_of_damage(unfinished(unique))
+    left = unfinished([*unique.values()])
+    warn_of_damage(left)
     with workers(jobs, backend, cluster) as killed:
         for _ in range(ATTEMPTS):
-            left = unfinished(unique)
             done = len(unique) - len(left)
             report(done, len(unique))
             try:
                 pool = ProgressParallel(lambda n, done=done: report(done + n, len(unique)))
                 pool(calls(task, schedule, left))
             except killed:
+                left = unfinished(left)
                 continue
-            if lost := unfinished(unique):
+            if lost := unfinished(left):
                 raise UserInputError(
                     f"The workers wrote {len(lost)} outcomes where this machine cannot read them: "
                     "name a folder with --keep that all machines of the cluster share."
@@ -61,9 +61,9 @@ def run_trials(
     )
 
 
-def unfinished(trials: Mapping[Path, Trial]) -> list[Trial]:
+def unfinished(trials: Sequence[Trial]) -> list[Trial]:
     """The trials that have no outcome, or none that can be read."""
-    return [trial for trial in trials.values() if read_outcome(trial) is None]
+    return [trial for trial in trials if read_outcome(trial) is None]
 
 
 def warn_of_damage(trials: Sequence[Trial]) -> None:

@@ -359,10 +359,10 @@ class CostMatrix:
         decisions = extend_labels(self.decisions, name)
         return self._adjust({"extra": costs.expand(count).clone()}, decisions)
 
-    def square(self) -> CostMatrix:
-        """The first C columns, the decisions that are classes.
+    def check_square(self) -> None:
+        """Refuse decisions that are not the classes, with a ValueError.
 
-        Raises ValueError where some class has no decision of its name, or K < C.
+        That is where some class has no decision of its name, or K < C.
         """
         if self.num_decisions < self.num_classes:
             raise ValueError(
@@ -370,6 +370,10 @@ class CostMatrix:
                 f"decision for each class; decide and average_cost take this matrix as it is."
             )
         self._check_pairs()
+
+    def square(self) -> CostMatrix:
+        """The first C columns, the decisions that are classes; ValueError as ``check_square``."""
+        self.check_square()
         return self if self.num_decisions == self.num_classes else self._square()
 
     def map_rows(self, fn: RowMap) -> CostMatrix:
@@ -593,6 +597,14 @@ class Product(torch.autograd.Function):
 def multiply(weights: Tensor, costs: CostMatrix, transposed: bool) -> Tensor:
     """`Product`, with its types."""
     return cast(Tensor, Product.apply(weights, costs, transposed))  # pyright: ignore
+
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Half precision as float32: what is computed is rounded once, at the end."""
+    return tensor.float() if tensor.dtype in HALVES else tensor
 
 
 def full_precision(device: torch.device) -> torch.autocast | nullcontext[None]:

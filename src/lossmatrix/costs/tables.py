@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lossmatrix.costs.base import CostMatrix, RowMap
+from lossmatrix.costs.base import CostMatrix, RowMap, widened
 from lossmatrix.costs.frames import Frame, is_frame, read_frame
 from lossmatrix.costs.labels import Names, abbreviate, pair_labels
 from lossmatrix.costs.transformed import softmax_of
@@ -53,9 +53,8 @@ def read_numbers(table: Table) -> Tensor:
         given = table if isinstance(table, Tensor) else torch.tensor(table, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f"costs must be rows of numbers, all of one length: {error}.") from error
-    if given.dtype in (torch.float16, torch.bfloat16):
-        given = given.float()
-    elif given.dtype not in (torch.float32, torch.float64):
+    given = widened(given)
+    if given.dtype not in (torch.float32, torch.float64):
         given = given.double()
     if given.dim() < 2 or given.numel() == 0:
         raise ValueError(f"costs must be a table with entries, got shape {tuple(given.shape)}.")

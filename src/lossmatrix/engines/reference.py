@@ -11,6 +11,7 @@ a gradient) they are run on all rows at once.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
@@ -82,7 +83,7 @@ def run(problem: Problem, whole: bool = False) -> Tensor:
         if not problem.soft:
             check_range(problem)
             factors = class_weights(problem)
-        rows = LossesOfRows(problem)
+        rows = LossesOfRows(problem, factors)
         if whole or rows.needs_formulas:
             losses = rows.whole(problem.logits)
         elif problem.wants_gradient:
@@ -162,27 +163,30 @@ class _Blocks(torch.autograd.Function):
         return (slopes * by_position).to(logits.dtype), None
 
 
-def _counts(problem: Problem) -> Tensor | None:
-    """Which rows count, (B, P): the others are ignored, or weigh nothing; None for all of them."""
+def _counts(problem: Problem, factors: Tensor | None) -> Tensor | None:
+    """Which rows count, (B, P): the others are ignored, or weigh nothing; None for all of them.
+
+    ``factors`` are the class weights of the rows, for class indices.
+    """
     target, options = problem.target, problem.options
     marks: list[Tensor] = []
     weight, sample_weight = options.weight, problem.sample_weight
     if not problem.soft:
         marks.append(target != options.ignore_index)
     if weight is not None and not weight.requires_grad:
-        if problem.soft:
+        if factors is None:
             marks.append((weight.reshape(-1, 1) * target != 0).any(1))
         elif options.label_smoothing == 0:
-            marks.append(class_weights(problem).reshape(target.shape) != 0)
+            marks.append(factors.reshape(target.shape) != 0)
     if sample_weight is not None and not sample_weight.requires_grad:
         marks.append(sample_weight != 0)
-    return torch.stack(marks).all(0) if marks else None
+    return functools.reduce(torch.logical_and, marks) if marks else None
 
 
 class LossesOfRows:
     """The rows of a problem, sample by sample and position by position, and their losses."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, factors: Tensor | None) -> None:
         device = problem.given.device
         self.problem, self.dtype = problem, problem.compute_dtype
         self.needs_formulas = _needs_formulas(problem)
@@ -197,7 +201,7 @@ class LossesOfRows:
         weight = problem.options.weight
         self.weight = None if weight is None else weight.to(self.dtype)
         self.signed = weight is not None and (unseen or bool((weight < 0).any()))
-        counts = _counts(problem)
+        counts = _counts(problem, factors)
         self.counts = counts if counts is None or unseen or not bool(counts.all()) else None
 
     def of(self, tensor: Tensor, part: Part) -> Tensor:

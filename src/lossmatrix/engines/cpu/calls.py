@@ -27,7 +27,7 @@ from lossmatrix.codegen.derive import (
     structure,
 )
 from lossmatrix.costs import CostMatrix, Dense, PerExample
-from lossmatrix.costs.base import multiply
+from lossmatrix.costs.base import HALVES, multiply
 from lossmatrix.engines.cpu import products
 from lossmatrix.engines.cpu.compile import (
     ROWS,
@@ -59,7 +59,6 @@ BLOCK_RISK = 2**21  # numbers of a block of rows between kernels and products: h
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 TARGET_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
-HALVES = (torch.float16, torch.bfloat16)
 
 
 # --- made ready once -----------------------------------------------------------------------------

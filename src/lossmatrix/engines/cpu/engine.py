@@ -15,15 +15,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lossmatrix.costs.base import HALVES
 from lossmatrix.engines import plan as plans
 from lossmatrix.engines import reference
-from lossmatrix.engines.cpu.calls import (
-    HALVES,
-    Visit,
-    compute_dtype,
-    prepared_calls,
-    run_visits,
-)
+from lossmatrix.engines.cpu.calls import Visit, compute_dtype, prepared_calls, run_visits
 from lossmatrix.engines.plan import NoKernelError, cast_output, plan_of
 from lossmatrix.problem import Problem, check_versions, numbered
 

@@ -27,6 +27,7 @@ from lossmatrix.codegen.derive import (
     structure,
 )
 from lossmatrix.codegen.triton import print_triton
+from lossmatrix.costs.base import HALVES
 from lossmatrix.engines import plan as plans
 from lossmatrix.engines import reference
 from lossmatrix.engines.plan import (
@@ -144,8 +145,7 @@ def gradient_in_forward(problem: Problem) -> Tensor | None:
     large = logits.numel() * logits.element_size() >= launch.MIN_BYTES_GRADIENT_IN_FORWARD
     if problem.options.reduction == "none" or not rows.fits_on_chip or not large:
         return None
-    half = logits.dtype in (torch.float16, torch.bfloat16)
-    if half and len(calls(problem.bound, logits, problem.compute_dtype)) > 1:
+    if logits.dtype in HALVES and len(calls(problem.bound, logits, problem.compute_dtype)) > 1:
         return None  # a sum of gradients is rounded once
     return torch.empty_like(logits)
 
