@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 
 from lossmatrix.codegen.cpp import Formula
-from lossmatrix.codegen.derive import DECISIONS, Arithmetic
-from lossmatrix.codegen.symbols import Symbol, python
+from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic
+from lossmatrix.codegen.symbols import Symbol, number, python
 
 
 def print_triton(formula: Arithmetic) -> Formula:
@@ -25,12 +25,15 @@ def _body(formula: Arithmetic) -> str:
     words = _words(formula)
     of_row = any(each.startswith(("k.tc[", "k.lz", "k.r")) for each in formula.names)
     flags = {
-        "tilted": formula.has_margin,
+        "has_margin": formula.has_margin,
+        "hard": formula.kind is HARD,
         "decisions": formula.kind is DECISIONS,
-        "one_phase": formula.linear and formula.linear_in_p and not of_row,
-        "linear": formula.linear,
+        "one_visit": formula.one_visit,
+        "linear_in_p": formula.linear_in_p and not of_row,
+        "only_target": formula.only_target,
         "sums": len(formula.terms),
     }
+    grad_class = formula.grad_class if formula.one_visit else number(0.0)
     return "\n\n".join(
         [
             "".join(f"{flag} = {value}\n" for flag, value in flags.items()),
@@ -38,8 +41,10 @@ def _body(formula: Arithmetic) -> str:
             _jitted("margin_truth(c, a)", formula.margin_truth, words),
             _jitted("terms(k, a)", formula.terms, words),
             _jitted("terms_truth(k, a)", formula.terms_truth, words),
-            _jitted("pull(k, a, f)", formula.grad_term, words),
-            _jitted("pull_truth(k, a, f)", formula.grad_term_truth, words),
+            _jitted("grad_term(k, a, f)", formula.grad_term, words),
+            _jitted("grad_term_truth(k, a, f)", formula.grad_term_truth, words),
+            _jitted("grad_class(k, a)", grad_class, words),
+            _jitted("row_factor(f)", formula.row_factor or number(1.0), words),
             _jitted("slope(k, a, f)", formula.slope, words),
             _jitted("slope_truth(k, a, f)", formula.slope_truth, words),
             _jitted("loss(t, a)", formula.loss, words),
@@ -56,7 +61,8 @@ def _words(formula: Arithmetic) -> dict[str, str]:
     """
     excess = f"k.c[{formula.streams}]"
     last = formula.streams + ("k.x" in formula.names)
-    return {
+    error = {"k.err": "(k.p * (1.0 - k.t) - k.q * k.t)"} if formula.kind is SOFT else {}
+    return error | {
         "k.x": excess,
         "k.risk": f"(k.c[0] + {excess})",
         "k.r": f"(k.c[{last}] - k.tc[{last}])",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from lossmatrix.codegen.derive import (
     DECISIONS,
     HARD,
+    SOFT,
     CellKind,
     derive,
     parameters,
@@ -43,8 +44,8 @@ from lossmatrix.losses import Term
 from lossmatrix.problem import Bound, Problem, check_range, check_versions, numbered
 
 if TYPE_CHECKING:
-    from lossmatrix.engines.gpu.launch import ForwardOutput, LaunchCall, RowBatch
-    from lossmatrix.engines.gpu.risk import Calls, RiskLaunches
+    from lossmatrix.engines.gpu.launch import LaunchCall, RowBatch
+    from lossmatrix.engines.gpu.risk import Calls, RiskLaunches, Visits
     from lossmatrix.engines.gpu.softmax import KernelFormula
 
 INSTALLED = find_spec("triton") is not None
@@ -61,13 +62,12 @@ def prepare(problem: Problem) -> GpuKernels | str:
     reason = plans.refuses(problem)
     if reason is not None:
         return reason
-    if problem.soft or problem.options.label_smoothing > 0:
-        return "class probabilities and label smoothing have no kernel"
     try:
+        soft = _is_soft(problem)
         if torch.compiler.is_compiling():
-            plan_of(problem.bound)
+            _kinds(problem.bound, soft)
             return GpuKernels()
-        calls(problem.bound, problem.logits, problem.compute_dtype)
+        calls(problem.bound, problem.logits, problem.compute_dtype, soft)
     except NoKernelError as error:
         return str(error)
     return GpuKernels()
@@ -79,7 +79,7 @@ class GpuKernels:
     def loss(self, problem: Problem) -> Tensor:
         """The reduced loss; backward makes its gradient, unless it was cheaper to make it now."""
         if torch.compiler.is_compiling():
-            value, *_ = traced(problem.logits, *arguments(problem), problem.bound.number)
+            value, *_ = traced(problem.logits, *_arguments(problem), problem.bound.number)
             return cast_output(problem, value)
         check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
         if problem.wants_gradient:
@@ -91,12 +91,14 @@ class GpuKernels:
     ) -> tuple[Tensor, Tensor]:
         """The reduced loss and its gradient."""
         check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
-        forward = compute(problem, risk_grad=True)
-        one = forward.value.new_ones(())
-        if problem.options.reduction == "none":
-            one = one.expand(problem.row_shape).reshape(-1)
-        kept = (*forward[1:], None)
-        gradient = _gradient(problem.bound, one, *kept, problem.logits, *arguments(problem))
+        gradient = gradient_in_forward(problem, always=True)
+        forward = compute(problem, gradient, risk_grad=True)
+        if gradient is None:
+            one = forward.value.new_ones(())
+            if problem.options.reduction == "none":
+                one = one.expand(problem.row_shape).reshape(-1)
+            kept = (*forward[1:], None)
+            gradient = _gradient(problem.bound, one, *kept, problem.logits, *_arguments(problem))
         gradient = gradient.reshape(problem.given.shape)
         return cast_output(problem, forward.value), gradient if out is None else out.copy_(gradient)
 
@@ -125,73 +127,113 @@ class Recomputed(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
             return reference.gradient(replace(problem, given=given), upstream), None
         inputs = (upstream, *kept, gradient, given.reshape(problem.shape))
-        slopes = _gradient(problem.bound, *inputs, *arguments(problem))
+        slopes = _gradient(problem.bound, *inputs, *_arguments(problem))
         return slopes.reshape(given.shape), None
+
+
+def _arguments(problem: Problem) -> tuple[Tensor, Tensor | None, Tensor | None, int, str, float]:
+    return (*arguments(problem), problem.options.label_smoothing)
+
+
+def _is_soft(problem: Problem) -> bool:
+    return problem.soft or problem.options.label_smoothing > 0
 
 
 def compute(
     problem: Problem, gradient: Tensor | None = None, risk_grad: bool = False
 ) -> ForwardOutput:
     """The loss, and with ``risk_grad`` all that its gradient needs; ``gradient``, if any."""
-    return _losses(problem.bound, gradient, risk_grad, problem.logits, *arguments(problem))
+    return _losses(problem.bound, gradient, risk_grad, problem.logits, *_arguments(problem))
 
 
-def gradient_in_forward(problem: Problem) -> Tensor | None:
+MIN_BYTES_GRADIENT_IN_FORWARD = 2**22  # of logits; below that the denominator takes a launch more
+
+
+def gradient_in_forward(problem: Problem, always: bool = False) -> Tensor | None:
     """Memory for the gradient where it is made in the same visit as the loss."""
-    from lossmatrix.engines.gpu import launch
-
     logits = problem.logits
-    rows = launch.tiling(logits.shape[1], launch.channels_first(logits), problem.compute_dtype)
-    large = logits.numel() * logits.element_size() >= launch.MIN_BYTES_GRADIENT_IN_FORWARD
-    if problem.options.reduction == "none" or not rows.fits_on_chip or not large:
+    large = logits.numel() * logits.element_size() >= MIN_BYTES_GRADIENT_IN_FORWARD
+    if problem.options.reduction == "none" or not (large or always):
         return None
-    if logits.dtype in HALVES and len(calls(problem.bound, logits, problem.compute_dtype)) > 1:
+    known = calls(problem.bound, logits, problem.compute_dtype, _is_soft(problem))
+    if logits.dtype in HALVES and len(known) > 1:
         return None  # a sum of gradients is rounded once
     return torch.empty_like(logits)
 
 
+class ForwardOutput(NamedTuple):
+    """What forward finds: the losses (B·P,) or their reduction (), and what backward needs."""
+
+    value: Tensor
+    denominator: Tensor  # of the mean
+    made: Tensor  # (…, B·P, C), what was made between kernels
+
+
 def _losses(
-    bound: Bound,
-    gradient: Tensor | None,
-    risk_grad: bool,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    sample_weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
+    bound: Bound, gradient: Tensor | None, risk_grad: bool, logits: Tensor, *options: Any
 ) -> ForwardOutput:
     from lossmatrix.engines.gpu import launch, risk
 
-    batch = _batch(logits, target, weight, sample_weight, ignore_index)
-    known = calls(bound, batch.logits, batch.dtype)
-    outcome = launch.blank(batch.logits, known, batch.dtype, reduction)
-    further = risk.make(batch, known, outcome.made, risk_grad)
-    over_classes = risk.with_made(known, outcome.made)
-    return launch.losses(batch, over_classes, outcome, further, reduction, gradient)
+    reduction = options[4]
+    reduced = reduction != "none"
+    batch = _batch(logits, *options)
+    known = _visits(bound, batch, *options)
+    outcome = _blank(batch, [call for _, call in known], reduction)
+    further = risk.make(known, outcome.made, risk_grad)
+    above = launch.ONE
+    if gradient is not None and reduction == "mean":
+        above = launch.GradOutput(None, 0, launch.denominator(batch))
+    if further is not None and not reduced:
+        outcome.value.copy_(further)
+    for i, (each, call) in enumerate(risk.with_made(known, outcome.made)):
+        more = further.sum() if i == 0 and reduced and further is not None else None
+        rows, value = (None, outcome.value) if reduced else (outcome.value, None)
+        results = launch.Results(rows, value, outcome.denominator, reduction == "mean", more)
+        add = i > 0 or (further is not None and not reduced)
+        launch.visit(each, call, results, gradient, above, add=add)
+    return outcome
 
 
 def _gradient(
     bound: Bound,
     upstream: Tensor,
     denominator: Tensor,
-    kept: Tensor,
-    tops: Tensor,
     made: Tensor,
     gradient: Tensor | None,
     logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    sample_weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
+    *options: Any,
 ) -> Tensor:
+    """The gradient (B, C, P) in the logits' dtype, made from the logits again.
+
+    A ``gradient`` that was made in forward is right for an upstream of 1, and made again for any
+    other; the device decides, so that nobody waits for it.
+    """
     from lossmatrix.engines.gpu import launch, risk
 
-    batch = _batch(logits, target, weight, sample_weight, ignore_index)
-    over = denominator if reduction == "mean" else None
-    known = risk.with_made(calls(bound, batch.logits, batch.dtype), made)
-    return launch.gradients(batch, known, upstream, over, kept, tops, gradient)
+    batch = _batch(logits, *options)
+    known = _visits(bound, batch, *options)
+    over = denominator if options[4] == "mean" else None
+    dtype = batch.dtype if len(known) > 1 else logits.dtype  # a sum is rounded once
+    slopes = torch.empty_like(batch.logits, dtype=dtype) if gradient is None else gradient
+    above, skip = launch.grad_output(upstream, over), gradient is not None
+    for i, (each, call) in enumerate(risk.with_made(known, made)):
+        launch.visit(each, call, None, slopes, above, add=i > 0, skip=skip)
+    return slopes.to(logits.dtype)
+
+
+def _blank(batch: RowBatch, calls: Calls, reduction: str) -> ForwardOutput:
+    """Tensors for an outcome, with nothing in them yet."""
+    items, classes, positions = batch.logits.shape
+    rows, blank = items * positions, batch.logits.new_empty
+    made = sum(call.num_made for call in calls)
+    return ForwardOutput(
+        blank((rows,) if reduction == "none" else (), dtype=batch.dtype),
+        blank((), dtype=batch.dtype),
+        blank((made, rows, classes) if made else (0,), dtype=batch.dtype),
+    )
+
+
+# --- what a call gives the kernels ---------------------------------------------------------------
 
 
 def _batch(
@@ -200,51 +242,98 @@ def _batch(
     weight: Tensor | None,
     sample_weight: Tensor | None,
     ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
 ) -> RowBatch:
+    """The rows of a call, with class indices or class probabilities and smoothing."""
     from lossmatrix.engines.gpu.launch import RowBatch
 
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     if weight is not None:
         weight = weight.detach().to(dtype).contiguous()
     if sample_weight is not None:
-        sample_weight = sample_weight.detach().to(dtype).expand(target.shape).contiguous()
-    return RowBatch(logits.detach(), target, weight, sample_weight, ignore_index, dtype)
+        rows = (logits.shape[0], logits.shape[2])
+        sample_weight = sample_weight.detach().to(dtype).expand(rows).contiguous()
+    soft = target.dim() == 3
+    keep, base = weight if soft else None, None
+    if label_smoothing > 0:
+        unit = logits.new_ones(logits.shape[1], dtype=dtype) if weight is None else weight
+        keep, base = (1.0 - label_smoothing) * unit, (label_smoothing / logits.shape[1]) * unit
+    return RowBatch(
+        logits.detach(),
+        None if soft else target,
+        None if soft else weight,
+        sample_weight,
+        ignore_index,
+        dtype,
+        shares=target.detach() if soft else None,
+        keep=keep,
+        base=base,
+    )
+
+
+def _visits(bound: Bound, batch: RowBatch, *options: Any) -> Visits:
+    """The calls of a plan, each with the rows that it is given."""
+    from lossmatrix.engines.gpu import shares
+
+    soft = batch.shares is not None or batch.base is not None
+    known = calls(bound, batch.logits, batch.dtype, soft)
+    if not soft:
+        return [(batch, call) for call in known]
+    return shares.visits(batch, known)
 
 
 # --- what is made once for a plan ----------------------------------------------------------------
 
 
-def calls(bound: Bound, logits: Tensor, dtype: torch.dtype) -> Calls:
-    """The calls of a plan for one device, dtype of the computation and order in memory."""
-    from lossmatrix.engines.gpu.launch import channels_first
-
-    key = ("gpu", logits.device, dtype, channels_first(logits))
+def calls(bound: Bound, logits: Tensor, dtype: torch.dtype, soft: bool) -> Calls:
+    """The calls of a plan for one device, dtype of the computation and kind of targets."""
+    turned = logits.stride(1) != 1
+    key = ("gpu", logits.device, dtype, turned, soft)
     known: Calls | None = bound.cache.get(key)
     if known is None:
-        known = [_call_of(group, *key[1:]) for group in plan_of(bound)]
+        groups = zip(plan_of(bound), _kinds(bound, soft), strict=True)
+        known = [_call_of(group, kind, *key[1:4]) for group, kind in groups]
         bound.cache[key] = known
     return known
 
 
+def _kinds(bound: Bound, soft: bool) -> list[CellKind]:
+    """What the cells of every group are; NoKernelError where one has no kernel."""
+    kinds: list[CellKind] = []
+    for group in plan_of(bound):
+        terms = (*group.terms, *([group.risk] if group.risk else []))
+        costs = [term.costs for term in terms if term.costs is not None]
+        of_samples = any(each.num_samples is not None for each in costs)
+        if soft and of_samples:
+            raise NoKernelError("class probabilities are not read with costs of samples")
+        if group.risk is not None and of_samples:
+            raise NoKernelError("it reads risks of costs that every sample has of its own")
+        if soft and not group.linear_in_truth:
+            raise NoKernelError(
+                "class probabilities and label smoothing have no kernel where a loss is not "
+                "linear in the truth"
+            )
+        kinds.append(SOFT if soft else HARD)
+    return kinds
+
+
 def _call_of(
-    group: TermGroup, device: torch.device, dtype: torch.dtype, planes: bool
+    group: TermGroup, kind: CellKind, device: torch.device, dtype: torch.dtype, turned: bool
 ) -> LaunchCall | RiskLaunches:
     """The kernel of a group; or its kernels, with products of a matrix in between."""
-    if group.risk is None:
-        return _call(group.terms, HARD, device, dtype, planes)
+    if group.risk is None or group.risk.costs is None:
+        return _call(group.terms, kind, device, dtype, turned)
     from lossmatrix.engines.gpu.risk import RiskLaunches
 
-    costs, by_row = group.risk.costs, (group.risk, *group.terms)
-    if costs is None or any(t.costs is not None and t.costs.num_samples for t in by_row):
-        raise NoKernelError("it reads risks of costs that every sample has of its own")
     over = group.decisions
-    classes = _call(group.terms, HARD, device, dtype, planes, risk=True)
+    classes = _call(group.terms, kind, device, dtype, turned, risk=True)
     return RiskLaunches(
-        costs.to(device, dtype),
-        _call(ERROR, HARD, device, dtype, planes),
+        group.risk.costs.to(device, dtype),
+        _call(ERROR, kind, device, dtype, turned),
         None if over is None else _call((over,), DECISIONS, device, dtype, False),
         classes,
-        "k.x" in derive(group.terms, HARD, risk=True).names,
+        "k.x" in derive(group.terms, kind, risk=True).names,
         risk_factor(group),
     )
 
@@ -254,26 +343,29 @@ def _call(
     kind: CellKind,
     device: torch.device,
     dtype: torch.dtype,
-    planes: bool,
+    turned: bool,
     risk: bool = False,
 ) -> LaunchCall:
-    from lossmatrix.engines.gpu.launch import LaunchCall, placed
+    from lossmatrix.engines.gpu.launch import LaunchCall
+    from lossmatrix.engines.gpu.placed import placed
 
     matrices = {
-        stream: placed(term.costs, device, dtype, planes)
+        stream: term.costs
         for stream, term in zip(streams(terms), terms, strict=True)
         if stream is not None and term.costs is not None
     }
-    costs = tuple(matrices[i] for i in range(len(matrices)))
+    ordered = tuple(matrices[i] for i in range(len(matrices)))
+    costs = tuple(placed(each, device, dtype, turned) for each in ordered)
     values = torch.tensor(parameters(terms), device=device, dtype=dtype)
-    return LaunchCall(_formula(terms, kind, risk), costs, values)
+    shares_of_one = kind is SOFT and derive(terms, kind, risk).shares
+    return LaunchCall(_formula(terms, kind, risk), costs, values, ordered, shares_of_one)
 
 
 _formulas: dict[tuple[object, ...], KernelFormula] = {}
 
 
 def _formula(terms: tuple[Term, ...], kind: CellKind = HARD, risk: bool = False) -> KernelFormula:
-    from lossmatrix.engines.gpu.launch import formula
+    from lossmatrix.engines.gpu.placed import formula
 
     key = (structure(terms), kind, risk)
     if key not in _formulas:
@@ -293,10 +385,11 @@ def traced(
     sample_weight: Tensor | None,
     ignore_index: int,
     reduction: str,
+    label_smoothing: float,
     bound_number: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """The loss, and what its gradient needs."""
-    chosen = (target, weight, sample_weight, ignore_index, reduction)
+    chosen = (target, weight, sample_weight, ignore_index, reduction, label_smoothing)
     return _losses(numbered[bound_number], None, True, logits, *chosen)
 
 
@@ -304,8 +397,6 @@ def traced(
 def traced_gradient(
     upstream: Tensor,
     denominator: Tensor,
-    kept: Tensor,
-    tops: Tensor,
     made: Tensor,
     logits: Tensor,
     target: Tensor,
@@ -313,45 +404,29 @@ def traced_gradient(
     sample_weight: Tensor | None,
     ignore_index: int,
     reduction: str,
+    label_smoothing: float,
     bound_number: int,
 ) -> Tensor:
     """The gradient of the loss."""
-    chosen = (target, weight, sample_weight, ignore_index, reduction)
-    found = (denominator, kept, tops, made, None)
+    chosen = (target, weight, sample_weight, ignore_index, reduction, label_smoothing)
+    found = (denominator, made, None)
     return _gradient(numbered[bound_number], upstream, *found, logits, *chosen)
 
 
 @traced.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
 def _(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    sample_weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    bound_number: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    from lossmatrix.engines.gpu.launch import blank
-
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    logits: Tensor, target: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    *given, bound_number = options
+    batch = _batch(logits, target, *given)
     with _disable_current_modes():  # the calls that are made ready here are kept and run later
-        known = calls(numbered[bound_number], logits, dtype)
-    outcome = blank(logits, known, dtype, reduction)
-    if reduction == "none":
-        outcome = outcome._replace(value=logits.new_empty(target.numel(), dtype=dtype))
-    return outcome
+        soft = target.dim() == 3 or given[4] > 0
+        known = calls(numbered[bound_number], logits, batch.dtype, soft)
+    return _blank(batch, known, given[3])
 
 
 @traced_gradient.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]
-def _(
-    upstream: Tensor,
-    denominator: Tensor,
-    kept: Tensor,
-    tops: Tensor,
-    made: Tensor,
-    logits: Tensor,
-    *_: Any,
-) -> Tensor:
+def _(upstream: Tensor, denominator: Tensor, made: Tensor, logits: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(logits)
 
 
@@ -362,7 +437,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 def _backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    return traced_gradient(upstream, *ctx.saved_tensors, *ctx.options), *[None] * 6
+    return traced_gradient(upstream, *ctx.saved_tensors, *ctx.options), *[None] * 7
 
 
 traced.register_autograd(  # pyright: ignore[reportUnknownMemberType]

@@ -19,7 +19,7 @@ from torch import Tensor
 from lossmatrix.costs import CostMatrix, Dense
 from lossmatrix.costs.base import full_precision, multiply
 from lossmatrix.engines.gpu import costs as kinds
-from lossmatrix.engines.gpu.launch import ONE, LaunchCall, RowBatch, backward, blank, forward
+from lossmatrix.engines.gpu.launch import LaunchCall, Results, RowBatch, visit
 from lossmatrix.engines.gpu.softmax import Costs, KernelFormula
 from lossmatrix.problem import blocks
 
@@ -53,42 +53,58 @@ class RiskLaunches:
         for b, p in blocks((size, width, positions), BLOCK_RISK):
             part = batch.sliced(b, p)
             start = (b.start or 0) * positions + (p.start or 0)
-            rows = slice(start, start + part.target.numel())
+            rows = slice(start, start + part.logits.shape[0] * part.logits.shape[2])
             self._run(part, losses[rows], [each[rows] for each in made], risk_grad)
 
     def _run(
         self, batch: RowBatch, losses: Tensor, made: Sequence[Tensor], risk_grad: bool
     ) -> None:
-        slopes, own = torch.empty_like(batch.logits, dtype=batch.dtype), torch.empty_like(losses)
-        _visit(batch, self.error, own, slopes)
-        classes = batch.logits.shape[1]
-        along = error = slopes.movedim(1, 2).reshape(-1, classes)
+        items, classes, positions = batch.logits.shape
+        error = batch.logits.new_empty(items, positions, classes, dtype=batch.dtype)
+        visit(batch, self.error, None, error.movedim(1, 2), weighed=False)
+        along = error = error.view(-1, classes)
         excess = product(error, self.costs, False)
         if self.reads_excess:
             made[0].copy_(excess[:, :classes])
         if self.decisions is not None:
-            logits = excess.new_zeros(1, excess.shape[1], 1).expand(*excess.shape, 1)
-            target = batch.target.reshape(-1, 1)
-            over = replace(batch, logits=logits, target=target, num_truths=classes)
-            call = replace(self.decisions, costs=(*self.decisions.costs, _of_rows(excess)))
-            along = torch.empty_like(excess)
-            _visit(over, call, own, along.unsqueeze(2) if risk_grad else None)
+            over, call = self._over_decisions(batch, self.decisions, excess)
+            along = torch.empty_like(excess) if risk_grad else None
+            own, slopes = torch.empty_like(losses), None if along is None else along.unsqueeze(2)
+            visit(over, call, Results(own, None, None), slopes, weighed=False)
             losses += own
-        if risk_grad:
+        if along is not None:
             costs, same = self.costs, self.decisions is None and isinstance(self.costs, Dense)
             turned = excess if same and costs.is_symmetric else product(along, costs, True)
             torch.mul(turned, self.factor, out=made[-1])
 
+    def _over_decisions(
+        self, batch: RowBatch, call: LaunchCall, excess: Tensor
+    ) -> tuple[RowBatch, LaunchCall]:
+        """The rows as the kernel over decisions sees them: its logits are made of the excess."""
+        costs, target = call.costs, batch.target
+        if batch.shares is not None:
+            shares = batch.shares.movedim(1, 2).reshape(len(excess), -1)
+            costs = (of_rows(product(shares, self.costs, False)),)
+        over = replace(
+            batch,
+            logits=excess.unsqueeze(2),
+            target=None if target is None else target.reshape(-1, 1),
+            num_truths=batch.logits.shape[1],
+            shares=None,
+        )
+        return over, replace(call, costs=(*costs, of_rows(excess)))
+
 
 Calls = Sequence["LaunchCall | RiskLaunches"]
+Visits = list[tuple[RowBatch, "LaunchCall | RiskLaunches"]]
 
 
-def make(batch: RowBatch, calls: Calls, made: Tensor, risk_grad: bool = True) -> Tensor | None:
+def make(visits: Visits, made: Tensor, risk_grad: bool = True) -> Tensor | None:
     """Fill ``made``; the losses (rows,) over decisions, or None where no risk is read."""
     if len(made) == 0:
         return None
     losses, at = made.new_zeros(made.shape[1]), 0
-    for call in calls:
+    for batch, call in visits:
         if isinstance(call, RiskLaunches):
             mine = made[at : at + call.num_made]
             at += call.num_made
@@ -96,14 +112,14 @@ def make(batch: RowBatch, calls: Calls, made: Tensor, risk_grad: bool = True) ->
     return losses
 
 
-def with_made(calls: Calls, made: Tensor) -> list[LaunchCall]:
+def with_made(visits: Visits, made: Tensor) -> list[tuple[RowBatch, LaunchCall]]:
     """The calls over classes, each with the rows that were made for it as further costs."""
-    rows, found = iter(made), list[LaunchCall]()
-    for call in calls:
+    rows, found = iter(made), list[tuple[RowBatch, LaunchCall]]()
+    for batch, call in visits:
         if isinstance(call, RiskLaunches):
-            further = [_of_rows(next(rows)) for _ in range(call.num_made)]
+            further = [of_rows(next(rows)) for _ in range(call.num_made)]
             call = replace(call.classes, costs=(*call.classes.costs, *further))
-        found.append(call)
+        found.append((batch, call))
     return found
 
 
@@ -127,15 +143,6 @@ def _no_tf32() -> Iterator[None]:
         matmul.fp32_precision = before
 
 
-def _of_rows(table: Tensor) -> Costs:
+def of_rows(table: Tensor) -> Costs:
     """Rows (rows, numbers) as costs of samples."""
-    return Costs(kinds.per_sample, (table, table.stride(0), 0))
-
-
-def _visit(batch: RowBatch, call: LaunchCall, losses: Tensor, gradient: Tensor | None) -> None:
-    """The weighted losses of a call, and its gradient for an upstream of 1 and no weights."""
-    blanks = blank(batch.logits, [call], batch.dtype, "none")
-    stats = blanks.row_stats[0], blanks.argmax[0]
-    forward(batch, call, losses, None, stats, False, gradient, weighed=False)
-    if gradient is not None and not batch.tiling.fits_on_chip:
-        backward(batch, call, gradient, ONE, stats, False, weighed=False)
+    return Costs(kinds.per_sample, (table, table.stride(0), 0), 1)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The algebra of a row, on tiles of rows × classes; no loss and no kind of costs is known here.
-
-What belongs to a row has shape (R, 1), to a class (1, K), to both (R, K).
+"""The algebra of a row; no loss, no kind of costs and no loop is known here.
 
 With the top class m and the second largest logit z_s, let e_j = exp(z_j − z_s) ≤ 1 for j ≠ m, rest
 their sum, and odds = exp(z_s − z_m) · rest the odds against the top class. Then
@@ -10,13 +8,13 @@ their sum, and odds = exp(z_s − z_m) · rest the odds against the top class. T
     p_j = e_j · share           share = exp(z_s − z_m) / (1 + odds)
 
 to full precision at any gap: rest is at least 1, so where the odds themselves underflow their
-logarithm (z_s − z_m) + log rest does not. With h the slope of a term along log(p/q), pull = h / q,
-R = Σ_{j≠m} pull_j, the gradient is
+logarithm (z_s − z_m) + log rest does not. With h the slope of a term along log(p/q),
+grad_term = h / q and R = Σ_{j≠m} grad_term_j, the gradient is
 
-    g_m = h_m − p_m R           g_j = pull_j − e_j · steepness,   steepness = share · R + h_m / rest
+    g_m = h_m − p_m R     g_j = grad_term_j − e_j · steepness     steepness = share · R + h_m / rest
 
-One exponential per element serves it all. Truth and top class are set apart: the formula has other
-words for the truth, and 1 − p is exact for all classes but the top.
+One exponential per logit serves it all. The top class is set apart, because 1 − p is exact for all
+others; and so is a truth that is a class, for which the formula has other words.
 """
 
 from __future__ import annotations
@@ -26,13 +24,14 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from lossmatrix.engines.gpu.math import INF, log1p, log_one_minus
+from lossmatrix.engines.gpu.math import INF, exp, log1p, log_one_minus
 
 
 class Cell(NamedTuple):
     """What a formula sees of a class: its costs, p, 1 − p and their logarithms; and of its row."""
 
     c: Any
+    t: Any  # the probability that it is the truth, where that is no class
     p: Any
     q: Any
     lp: Any
@@ -48,16 +47,20 @@ class KernelFormula(NamedTuple):
     margin_truth: Any
     terms: Any
     terms_truth: Any
-    pull: Any
-    pull_truth: Any
+    grad_term: Any
+    grad_term_truth: Any
+    grad_class: Any  # grad_term without the factor of the row, if that is alike for all classes
+    row_factor: Any
     slope: Any
     slope_truth: Any
     loss: Any
     partials: Any
-    tilted: Any
+    has_margin: Any
+    hard: Any  # whether the truth is a class
     decisions: Any
-    linear: Any
-    one_phase: Any
+    one_visit: Any  # whether grad_class is known before the sums are
+    linear_in_p: Any  # whether terms and grad_class are multiples of p
+    only_target: Any  # whether classes other than top and truth contribute nothing
     sums: Any
 
 
@@ -66,6 +69,7 @@ class Costs(NamedTuple):
 
     at: Any
     tables: Any
+    made: Any = 0  # 1 where the rows were made for this call
 
 
 class TopTwo(NamedTuple):
@@ -80,7 +84,8 @@ class TopTwo(NamedTuple):
 class SoftmaxStats(NamedTuple):
     """How far the top class is ahead: what turns another logit into log p, and e into p."""
 
-    origin: Any  # z_m
+    top: Any
+    shift: Any  # the origin of e
     log_sum: Any  # log(1 + odds)
     share: Any
     c: Any  # the costs of the top class
@@ -90,7 +95,7 @@ class BackwardStats(NamedTuple):
     """What the gradient needs to know of a row besides."""
 
     steepness: Any
-    pull_truth: Any
+    grad_term_truth: Any
     gradient_top: Any
 
 
@@ -101,12 +106,6 @@ def costs_at(costs, truth, sample, j, inside):
     for i in tl.static_range(len(costs)):
         found = found + (costs[i].at(costs[i].tables, truth, sample, j, inside),)
     return found
-
-
-@triton.jit
-def set_apart(truth, F):
-    """The class that the formula has other words for: any will do where cells are decisions."""
-    return truth * 0 if F.decisions else truth
 
 
 @triton.jit
@@ -125,71 +124,113 @@ def finite(second):
 
 
 @triton.jit
-def top_two(z, j, first):
-    """The lead in a tile of logits of classes j, from ``first`` on; and e, 0 at the top."""
-    top, place = tl.max(z, 1, return_indices=True, keep_dims=True)
-    index = first + place
-    others = tl.where(j == index, -INF, z)
-    second = tl.max(others, 1, keep_dims=True)
-    e = tl.exp(others - finite(second))
-    return TopTwo(top, index, second, tl.sum(e, 1, keep_dims=True)), e
+def larger(top, second, index, other_top, other_second, other_index):
+    """The two largest of two leads; of equal ones the first."""
+    first = (top > other_top) | ((top == other_top) & (index < other_index))
+    loser = tl.minimum(top, other_top)
+    second = tl.maximum(tl.maximum(second, other_second), loser)
+    return tl.maximum(top, other_top), second, tl.where(first, index, other_index)
 
 
 @triton.jit
-def sums_where(counts, values):
-    """The sum over the classes that count, of each value."""
+def combine(found, more):
+    """Two leads as one; and what the logits of either, and the lesser top, are scaled with."""
+    top, second, index = larger(
+        found.top, found.second, found.index, more.top, more.second, more.index
+    )
+    shift = finite(second)
+    before, after = exp(found.second - shift), exp(more.second - shift)
+    e = exp(tl.minimum(found.top, more.top) - shift)  # the lesser top is an other now
+    rest = found.rest * before + more.rest * after + e
+    return TopTwo(top, index, second, rest), before, after, e
+
+
+@triton.jit
+def added(some, more):
+    """Sums and sums."""
     found = ()
-    for i in tl.static_range(len(values)):
-        found = found + (tl.sum(tl.where(counts, values[i], 0.0), 1, keep_dims=True),)
+    for i in tl.static_range(len(some)):
+        found = found + (some[i] + more[i],)
     return found
 
 
 @triton.jit
-def make_cell(c, e, z, ahead):
-    """Classes other than the top one as the formula sees them; all of them have p ≤ ½."""
-    p = e * ahead.share
-    log_p = (z - ahead.origin) - ahead.log_sum
-    return Cell(c, p, 1.0 - p, log_p, log_one_minus(p), ahead.c, ahead.origin + ahead.log_sum)
+def scaled(sums, factor):
+    """Each of the sums times a factor."""
+    found = ()
+    for i in tl.static_range(len(sums)):
+        found = found + (sums[i] * factor,)
+    return found
 
 
 @triton.jit
-def softmax_stats(c, found):
+def kept_where(counts, values):
+    """The values where they count, and 0."""
+    found = ()
+    for i in tl.static_range(len(values)):
+        found = found + (tl.where(counts, values[i], 0.0),)
+    return found
+
+
+@triton.jit
+def contributions(F, cell, a):
+    """What a class adds to the sums, and to that of grad_class where it is known so early."""
+    if F.one_visit:
+        return F.terms(cell, a) + (F.grad_class(cell, a),)
+    else:
+        return F.terms(cell, a)
+
+
+@triton.jit
+def multiple_of_p(c, t, e):
+    """A cell for a formula that is a multiple of p, with e in the place of p."""
+    return Cell(c, t, e, e, e, e, c, e)
+
+
+@triton.jit
+def make_cell(c, t, p, z, ahead):
+    """Classes other than the top one as the formula sees them; all of them have p ≤ ½."""
+    log_p = (z - ahead.top) - ahead.log_sum
+    return Cell(c, t, p, 1.0 - p, log_p, log_one_minus(p), ahead.c, ahead.top + ahead.log_sum)
+
+
+@triton.jit
+def softmax_stats(c, t, found):
     """The top class as the formula sees it, and what the others need of it."""
     # an infinite top is a logit that has overflowed, and makes NaN of all, as in PyTorch
     gap = (found.second - found.top) + (found.top - found.top)
-    ahead = tl.exp(gap)
+    ahead = exp(gap)
     odds = ahead * found.rest
     p = 1.0 / (1.0 + odds)
     log_sum = log1p(odds)
     log_odds = gap + tl.log(found.rest)
     log_q = tl.where(odds >= 1.0, log_one_minus(tl.minimum(p, 0.5)), log_odds - log_sum)
-    at_top = Cell(c, p, odds * p, -log_sum, log_q, c, found.top + log_sum)
-    return at_top, SoftmaxStats(found.top, log_sum, ahead * p, c)
+    at_top = Cell(c, t, p, odds * p, -log_sum, log_q, c, found.top + log_sum)
+    return at_top, SoftmaxStats(found.top, finite(found.second), log_sum, ahead * p, c)
 
 
 @triton.jit
 def all_terms(F, bulk, at_top, at_truth, same, a):
     """The sums of the bulk with the terms of the top class and of the truth added."""
-    plain, truth, both = F.terms(at_top, a), F.terms_truth(at_truth, a), F.terms_truth(at_top, a)
-    found = ()
-    for i in tl.static_range(F.sums):
-        found = found + (bulk[i] + tl.where(same, both[i], plain[i] + truth[i]),)
+    found, plain = (), F.terms(at_top, a)
+    if F.hard:
+        truth, both = F.terms_truth(at_truth, a), F.terms_truth(at_top, a)
+        for i in tl.static_range(F.sums):
+            found = found + (bulk[i] + tl.where(same, both[i], plain[i] + truth[i]),)
+    else:
+        for i in tl.static_range(F.sums):
+            found = found + (bulk[i] + plain[i],)
     return found
 
 
 @triton.jit
-def finalize(F, found, ahead, at_top, at_truth, same, pulls, a, f):
-    """The row, from the sum of the bulk's pulls."""
-    pull_truth = tl.where(same, 0.0, F.pull_truth(at_truth, a, f))
-    h = tl.where(same, F.slope_truth(at_top, a, f), F.slope(at_top, a, f))
-    total = pulls + pull_truth
+def finalize(F, found, ahead, at_top, at_truth, same, total, a, f):
+    """The row, from the sum of the bulk's grad_terms."""
+    h, of_truth = F.slope(at_top, a, f), 0.0 * total
+    if F.hard:
+        of_truth = tl.where(same, 0.0, F.grad_term_truth(at_truth, a, f))
+        h = tl.where(same, F.slope_truth(at_top, a, f), h)
+        total += of_truth
     alone = found.rest == 0.0
     steepness = ahead.share * total + tl.where(alone, 0.0, h / tl.where(alone, 1.0, found.rest))
-    return BackwardStats(steepness, pull_truth, h - at_top.p * total)
-
-
-@triton.jit
-def gradient(F, row, cell, e, is_top, is_truth, a, f):
-    """The gradient of a tile of classes, of whose ``cell`` only the bulk is looked at."""
-    pull = tl.where(is_truth, row.pull_truth, F.pull(cell, a, f))
-    return tl.where(is_top, row.gradient_top, pull - e * row.steepness)
+    return BackwardStats(steepness, of_truth, h - at_top.p * total)

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which rows a program works on: ``ROWS`` neighbouring positions of one item of the batch."""
+"""How rows are cut into tiles of lanes × classes, and how tiles are read and written.
+
+Either all lanes share a row, and each has ``width`` neighbouring classes of a tile: rows of many
+classes. Or each lane has a row of its own, and a tile is one class: rows of few classes, and
+planes, whose positions lie side by side. A step is so many tiles; one that holds the whole row
+stays in registers, and else a row is read again for every visit, from the cache.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,8 @@ from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
+
+from lossmatrix.engines.gpu.math import INF
 
 
 class Grid(NamedTuple):
@@ -21,13 +29,22 @@ class Grid(NamedTuple):
 class Truth(NamedTuple):
     """Class indices (batch, positions) with their strides, and what each row counts."""
 
-    data: Any
+    data: Any  # None where probabilities take their place
     batch: Any
     positions: Any
     ignore_index: Any
     weight: Any  # (C,), or None
     sample_weight: Any  # (B · P,), or None
     classes: Any  # how many classes there are; decisions may be more, or fewer
+
+
+class Shares(NamedTuple):
+    """Probabilities that classes are the truth: probability · keep + base, or keep at the truth."""
+
+    probabilities: Any  # Grid, or None
+    keep: Any  # (C,), or None for 1
+    base: Any  # (C,), or None for 0
+    costs: Any  # base · D for each stream, or None
 
 
 class GradOutput(NamedTuple):
@@ -38,8 +55,22 @@ class GradOutput(NamedTuple):
     denominator: Any  # or None
 
 
+class Cut(NamedTuple):
+    """How rows are cut; all of it constants of the kernel."""
+
+    lanes: Any
+    width: Any
+    tiles: Any  # of a step
+    across: Any  # whether all lanes share a row
+    held: Any  # whether a step holds the row
+    whole: Any  # how many tiles of a step that holds the row are full
+    column: Any  # tiles of a row, a power of 2
+    unit: Any  # of what number all lines in memory are a multiple
+    shifted: Any  # whether lines begin before their rows, so that loads are aligned
+
+
 class Rows(NamedTuple):
-    """The rows of a program; all but ``batch`` are (R, 1)."""
+    """The rows of a program: (lanes, 1), or (1, 1) where the lanes share one."""
 
     batch: Any
     position: Any
@@ -51,13 +82,6 @@ class Rows(NamedTuple):
     weight: Any  # factor · sample weight; NaN for a truth that is no class
 
 
-class RowStats(NamedTuple):
-    """What is kept of every row from forward to backward: numbers (rows, stride)."""
-
-    data: Any
-    stride: Any
-
-
 @triton.jit
 def multiple(x, UNIT: tl.constexpr):
     """x itself, which is a multiple of UNIT: now the compiler knows, and loads are wide."""
@@ -65,36 +89,49 @@ def multiple(x, UNIT: tl.constexpr):
 
 
 @triton.jit
-def aligned(classes, positions, grid, UNIT: tl.constexpr, PLANES: tl.constexpr):
+def aligned(classes, positions, grid, CUT):
     """The sizes and strides of a tensor in which lines begin at multiples of UNIT numbers."""
-    if PLANES:  # positions lie side by side, in lines of their own for each class
-        along = multiple(grid.classes, UNIT)
-        grid = Grid(grid.data, multiple(grid.batch, UNIT), along, grid.positions)
-        return classes, multiple(positions, UNIT), grid
+    if CUT.across:
+        if CUT.shifted:
+            return classes, positions, grid
+        else:
+            batch, along = multiple(grid.batch, CUT.unit), multiple(grid.positions, CUT.unit)
+            return (
+                multiple(classes, CUT.unit),
+                positions,
+                Grid(grid.data, batch, grid.classes, along),
+            )
     else:
-        along = multiple(grid.positions, UNIT)
-        grid = Grid(grid.data, multiple(grid.batch, UNIT), grid.classes, along)
-        return multiple(classes, UNIT), positions, grid
+        batch, along = multiple(grid.batch, CUT.unit), multiple(grid.classes, CUT.unit)
+        grid = Grid(grid.data, batch, along, grid.positions)
+        return classes, multiple(positions, CUT.unit), grid
 
 
 @triton.jit
-def rows_of(block, truth, positions, number_type: tl.constexpr, ROWS: tl.constexpr):
+def rows_of(block, truth, positions, NUMBER: tl.constexpr, SHARED: tl.constexpr, CUT):
     """The rows of block number ``block``."""
-    blocks = tl.cdiv(positions, ROWS)
+    count: tl.constexpr = 1 if CUT.across else CUT.lanes
+    blocks = tl.cdiv(positions, count)
     batch = (block // blocks).to(tl.int64)
-    position = (block % blocks) * ROWS + tl.arange(0, ROWS)[:, None]
+    position = (block % blocks) * count + tl.arange(0, count)[:, None]
     real = position < positions
-    where = batch * truth.batch + position.to(tl.int64) * truth.positions
-    y = tl.load(truth.data + where, mask=real, other=0).to(tl.int64)
-    counts = real & (y != truth.ignore_index)
-    is_class = (y >= 0) & (y < truth.classes)
-    y = tl.where(is_class & counts, y, 0).to(tl.int32)
     number = batch * positions + position
-    factor = tl.where(counts, 1.0, 0.0).to(number_type)
-    if truth.weight is not None:
-        factor = factor * tl.load(truth.weight + y)
-    factor = tl.where(is_class | (counts == 0), factor, float("nan"))
+    factor = tl.where(real, 1.0, 0.0).to(NUMBER)
+    if truth.data is None:
+        y, counts = tl.zeros_like(position), real
+    else:
+        where = batch * truth.batch + position.to(tl.int64) * truth.positions
+        given = tl.load(truth.data + where, mask=real, other=0).to(tl.int64)
+        counts = real & (given != truth.ignore_index)
+        is_class = (given >= 0) & (given < truth.classes)
+        y = tl.where(is_class & counts, given, 0).to(tl.int32)
+        factor = tl.where(counts, factor, 0.0)
+        if truth.weight is not None:
+            factor = factor * tl.load(truth.weight + y)
+        factor = tl.where(is_class | (counts == 0), factor, float("nan"))
     weight = factor
+    if SHARED:  # class weights are in the shares
+        weight = tl.where(factor == factor, tl.where(counts, 1.0, 0.0), factor)
     if truth.sample_weight is not None:
         weight = weight * tl.load(truth.sample_weight + number, mask=real, other=0.0)
     counts = counts & (weight != 0)
@@ -110,62 +147,203 @@ def scale_of(rows, upstream, WEIGHED: tl.constexpr):
         scale = scale * tl.load(place, mask=rows.real, other=0.0).to(scale.dtype)
     if upstream.denominator is not None:
         scale = scale / tl.load(upstream.denominator)
-    return scale
+    return tl.where(rows.counts, scale, 0.0)
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+@triton.jit
+def lines_of(CUT):
+    """The first class of every lane in a tile, (lanes, 1); or (1, 1) where a tile is one class."""
+    if CUT.across:
+        return tl.arange(0, CUT.lanes)[:, None] * CUT.width
+    else:
+        return tl.zeros((1, 1), tl.int32)
+
+
+@triton.jit
+def shift_of(grid, rows, CUT):
+    """How many numbers the line of a row begins before it."""
+    if CUT.across and CUT.shifted:
+        offset = rows.batch * grid.batch + rows.position.to(tl.int64) * grid.positions
+        return (offset % CUT.width).to(tl.int32)
+    else:
+        return tl.zeros((1, 1), tl.int32)
 
 
 @triton.jit
 def place_of(grid, rows, j):
-    """Pointers to classes ``j``, (1, K) or (R, 1), of all rows: 64-bit, tensors can be large."""
+    """Pointers to classes ``j`` of all rows: 64-bit, tensors can be large."""
     base = grid.data + rows.batch * grid.batch
     along = rows.position.to(tl.int64) * grid.positions
     return base + along + j.to(tl.int64) * grid.classes
 
 
 @triton.jit
-def write_losses(losses, factors, rows, loss, block, REDUCED: tl.constexpr, ADD: tl.constexpr):
-    """The loss of every row, or their sum and that of the factors for each program."""
-    loss = tl.where(rows.counts, loss * rows.weight, 0.0)
-    if REDUCED:
-        total = tl.sum(loss)
-        if ADD:
-            total += tl.load(losses + block)
-        tl.store(losses + block, total)
-        tl.store(factors + block, tl.sum(rows.factor))
+def line_of(grid, rows, shift, CUT):
+    """Pointers to where the lines of all rows begin."""
+    offset = rows.batch * grid.batch + rows.position.to(tl.int64) * grid.positions
+    if CUT.across and CUT.shifted:
+        offset = multiple(offset - shift, CUT.width)
+    return grid.data + offset
+
+
+@triton.jit
+def classes_of(lines, start, u: tl.constexpr, shift, CUT):
+    """The classes of tile ``u`` of a step."""
+    if CUT.across:
+        first = start + u * (CUT.lanes * CUT.width) - shift
+        return lines + first + tl.arange(0, CUT.width)[None, :]
     else:
+        return lines + (start + u)
+
+
+@triton.constexpr_function
+def is_edge(u, held, whole, edge):
+    """Whether tile ``u`` of a step may reach beyond the classes."""
+    return u >= whole if held else edge
+
+
+@triton.jit
+def inside_of(lines, j, start, u: tl.constexpr, classes, CUT):
+    """Which classes of a tile there are: whole lines at once, where they are in or out."""
+    if CUT.across and CUT.unit % CUT.width == 0 and not CUT.shifted:
+        return lines + (start + u * (CUT.lanes * CUT.width)) < classes
+    else:
+        return (j >= 0) & (j < classes)
+
+
+@triton.jit
+def places_of(grid, line, lines, j, start, u: tl.constexpr, CUT):
+    """Pointers to the classes of a tile."""
+    if CUT.across:
+        place = line + (lines + (start + u * (CUT.lanes * CUT.width)))
+        return place + tl.arange(0, CUT.width)[None, :]
+    else:
+        return line + j.to(tl.int64) * grid.classes
+
+
+@triton.jit
+def read(V, start, u: tl.constexpr, CUT, EDGE: tl.constexpr):
+    """The logits of tile ``u``, −∞ outside; rows that do not count are rows of zeros."""
+    j = classes_of(V.lines, start, u, V.shift, CUT)
+    place = places_of(V.logits, V.line, V.lines, j, start, u, CUT)
+    if CUT.across:
+        if EDGE:
+            inside = inside_of(V.lines, j, start, u, V.classes, CUT)
+            if CUT.shifted:  # a line that begins before its row is read whole
+                first = V.lines + (start + u * (CUT.lanes * CUT.width)) - V.shift
+                z = tl.load(place, mask=first < V.classes, other=-INF)
+                return tl.where(inside, z, -INF)
+            else:
+                return tl.load(place, mask=inside, other=-INF)
+        else:
+            return tl.load(place)
+    else:
+        z = tl.load(place, mask=V.rows.real, other=0.0)
+        z = tl.where(V.rows.counts, z, 0.0)
+        return tl.where(j < V.classes, z, -INF) if EDGE else z
+
+
+@triton.jit
+def write(V, grid, line, start, u: tl.constexpr, value, ADD: tl.constexpr, CUT,
+          EDGE: tl.constexpr):  # fmt: skip
+    """Write a tile; of a shifted line whole pieces at once, and the ends of the row singly."""
+    j = classes_of(V.lines, start, u, V.shift, CUT)
+    place = places_of(grid, line, V.lines, j, start, u, CUT)
+    if CUT.across:
+        inside = inside_of(V.lines, j, start, u, V.classes, CUT) if EDGE else None
         if ADD:
-            loss += tl.load(losses + rows.number, mask=rows.real, other=0.0)
-        tl.store(losses + rows.number, loss, mask=rows.real)
+            value += tl.load(place, mask=inside, other=None if inside is None else 0.0)
+        value = value.to(grid.data.dtype.element_ty)
+        if EDGE and CUT.shifted:
+            first = V.lines + (start + u * (CUT.lanes * CUT.width)) - V.shift
+            whole = (first >= 0) & (first + CUT.width <= V.classes)
+            tl.store(place, value, mask=whole)
+            tl.store(place, value, mask=inside & (whole == 0))
+        else:
+            tl.store(place, value, mask=inside)
+    else:
+        inside = V.rows.real & (j < V.classes) if EDGE else V.rows.real
+        if ADD:
+            value += tl.load(place, mask=inside, other=0.0)
+        tl.store(place, value.to(grid.data.dtype.element_ty), mask=inside)
+
+
+# --- lanes meet ----------------------------------------------------------------------------------
 
 
 @triton.jit
-def write_gradient(grid, rows, j, inside, slopes, scale, ADD: tl.constexpr):
-    """The gradient of a tile, scaled before its one rounding; 0 for ignored rows."""
-    slopes = tl.where(rows.counts, slopes * scale, 0.0)
-    place = place_of(grid, rows, j)
-    if ADD:
-        slopes += tl.load(place, mask=inside, other=0.0).to(slopes.dtype)
-    tl.store(place, slopes.to(grid.data.dtype.element_ty), mask=inside)
+def total_of(values, CUT):
+    """Sums over all lanes of a row."""
+    if CUT.across:
+        found = ()
+        for i in tl.static_range(len(values)):
+            found = found + (tl.sum(values[i], 0, keep_dims=True),)
+        return found
+    else:
+        return values
 
 
 @triton.jit
-def total(
-    losses, factors, more, value, denominator, count, MEAN: tl.constexpr, BLOCK: tl.constexpr
-):
-    """The sum of the programs' sums and of ``more``, over the denominator for a mean.
+def largest_of(value, CUT):
+    """The largest over all lanes of a row."""
+    return tl.max(value, 0, keep_dims=True) if CUT.across else value
 
-    One program, and so one order.
-    """
-    j = tl.arange(0, BLOCK)
-    loss = tl.zeros((BLOCK,), losses.dtype.element_ty)
-    factor = tl.zeros((BLOCK,), losses.dtype.element_ty)
-    for start in range(0, count, BLOCK):
-        loss += tl.load(losses + start + j, mask=start + j < count, other=0.0)
+
+# --- results -------------------------------------------------------------------------------------
+
+
+class Output(NamedTuple):
+    """Where losses go: those of rows, or the sums of programs and what becomes of them."""
+
+    losses: Any  # (rows,), or the sums (2, programs) of losses and factors
+    counter: Any  # of programs that have arrived; 0 before and after
+    value: Any
+    denominator: Any
+    more: Any  # a sum to be added, or None
+
+
+@triton.jit
+def finish(out, loss, factor, MEAN: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr):
+    """The last program to arrive adds up what all have found, in their order."""
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    tl.store(out.losses + program, loss)
+    tl.store(out.losses + programs + program, factor)
+    tl.debug_barrier()
+    if tl.atomic_add(out.counter, 1) == programs - 1:
+        j = tl.arange(0, BLOCK)
+        losses = tl.zeros((BLOCK,), loss.dtype)
+        factors = tl.zeros((BLOCK,), loss.dtype)
+        for start in range(0, programs, BLOCK):
+            there = start + j < programs
+            place = out.losses + start + j
+            losses += tl.load(place, mask=there, other=0.0, cache_modifier=".cg")
+            factors += tl.load(place + programs, mask=there, other=0.0, cache_modifier=".cg")
+        found = tl.sum(losses, 0)
+        if out.more is not None:
+            found += tl.load(out.more)
         if MEAN:
-            factor += tl.load(factors + start + j, mask=start + j < count, other=0.0)
-    found = tl.sum(loss, 0)
-    if more is not None:
-        found += tl.load(more)
-    if MEAN:
-        tl.store(denominator, tl.sum(factor, 0))
-        found = found / tl.sum(factor, 0)
-    tl.store(value, found)
+            tl.store(out.denominator, tl.sum(factors, 0))
+            found = found / tl.sum(factors, 0)
+        if ADD:
+            found += tl.load(out.value)
+        tl.store(out.value, found)
+        tl.store(out.counter, 0)
+
+
+@triton.jit
+def count_kernel(
+    truth,
+    positions,
+    blocks,
+    out,
+    CUT,
+    NUMBER: tl.constexpr,
+):
+    """What a mean divides by, where gradients are made in the same visit as the losses."""
+    counted = tl.zeros((CUT.lanes, 1), NUMBER)
+    for block in range(tl.program_id(0), blocks, tl.num_programs(0)):
+        counted += rows_of(block, truth, positions, NUMBER, False, CUT).factor
+    finish(out, tl.sum(counted), tl.sum(counted), False, False, 256)
