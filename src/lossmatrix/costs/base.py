@@ -459,6 +459,16 @@ class CostMatrix:
         """The least and the greatest entry of every row, for kinds whose totals take longer."""
         return self.row_facts.minimum, self.row_facts.maximum
 
+    def _highest(self) -> Tensor:
+        """The greatest entry of every row, to the last digit as `row` makes it in this dtype.
+
+        A pass over all entries, unless the kind knows rows whose greatest entry is one number of
+        its tables.
+        """
+        if type(self).row_facts is CostMatrix.row_facts:
+            return torch.cat([rows.amax(-1) for rows, _ in self._row_blocks()])
+        return self._number(self._row_range[1])
+
     def _geometry(self) -> tuple[bool | None, bool | None]:
         """Whether symmetric, whether conditionally negative definite, where the kind knows."""
         return None, None

@@ -211,6 +211,15 @@ class Adjusted(Wrapper, transformation="adjust"):
             highest = torch.maximum(highest, own["extra"])
         return least, highest
 
+    def _highest(self) -> Tensor:
+        """From that of the base."""
+        highest = self.base._highest()
+        i = self._number(torch.arange(len(highest), device=highest.device))
+        highest = self.change(highest, i, i, self._load)
+        if "extra" not in self._tables:
+            return highest
+        return torch.maximum(highest, self._tables["extra"])
+
     def _geometry(self) -> tuple[bool | None, bool | None]:
         if "offset" in self._tables:
             return None, None
@@ -218,10 +227,18 @@ class Adjusted(Wrapper, transformation="adjust"):
 
 
 class Savings(Wrapper, transformation="savings"):
-    """The largest cost of a row less the base."""
+    """The largest cost of a row less the base; the costliest decision saves 0, and no rounding."""
 
     def __init__(self, base: CostMatrix) -> None:
-        super().__init__(base, {"highest": base._row_range[1]}, base.decisions)
+        super().__init__(base, {"highest": base._highest()}, base.decisions)
+
+    def _moved(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> dict[str, Tensor]:
+        tables = super()._moved(device, dtype)
+        if tables["highest"].dtype != self._tables["highest"].dtype:  # entries are rounded anew
+            tables["highest"] = self.with_tables(tables).base._highest()
+        return tables
 
     def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
         """highest_i − entry."""
