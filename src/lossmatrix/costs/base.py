@@ -29,6 +29,7 @@ from lossmatrix.costs.labels import abbreviate, decisions_of_classes, extend_lab
 from lossmatrix.costs.language import Load
 
 RowMap = Callable[[Tensor, Tensor], Tensor]
+FEW_ENTRIES = 2**14  # of D whose rows are as soon multiplied as a product is made without them
 BLOCK_ENTRIES = 2**21  # entries of D in memory at a time where D is walked in blocks of rows
 DENSE_LIMIT = 2**28  # entries `to_dense` agrees to build: 2 GiB in float64
 
@@ -276,6 +277,11 @@ class CostMatrix:
 
     def _expected(self, weights: Tensor) -> Tensor:
         return multiply(weights, self, False)
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether a product that is a difference is made of the rows instead: none cancels then."""
+        return self.num_samples is None and math.prod(self.shape) <= FEW_ENTRIES
 
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         """weights·D, or weights·Dᵀ, (…, C) → (…, K) through blocks of rows: never C×C at once."""

@@ -82,14 +82,14 @@ class Wrapper(CostMatrix):
         self.base.check_values()
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        rows = self.base.row(target, sample)
+        rows = self._number(self.base.row(target, sample))  # a base without tables has float64
         j = torch.arange(rows.shape[-1], device=target.device)
         return self.change(rows, self._number(target.unsqueeze(-1)), self._number(j), self._load)
 
     def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
         if type(self).change is Wrapper.change:
             return super()._entries(i, j, sample)
-        entry = self.base._entries(i, j, sample)
+        entry = self._number(self.base._entries(i, j, sample))
         return self.change(entry, self._number(i), self._number(j), self._load)
 
     def _settings(self) -> dict[str, object]:
@@ -158,6 +158,8 @@ class Adjusted(Wrapper, transformation="adjust"):
         return torch.minimum(least, self._tables["extra"][truth])
 
     def _expected(self, weights: Tensor) -> Tensor:
+        if "offset" in self._tables and self._is_small:
+            return self._product(weights, False)
         costs, own = self.base.expected(weights), self._tables
         if "factor" in own:
             costs = own["factor"].to(weights.dtype) * costs
@@ -213,7 +215,7 @@ class Adjusted(Wrapper, transformation="adjust"):
 
     def _highest(self) -> Tensor:
         """From that of the base."""
-        highest = self.base._highest()
+        highest = self._number(self.base._highest())
         i = self._number(torch.arange(len(highest), device=highest.device))
         highest = self.change(highest, i, i, self._load)
         if "extra" not in self._tables:
@@ -237,7 +239,7 @@ class Savings(Wrapper, transformation="savings"):
     ) -> dict[str, Tensor]:
         tables = super()._moved(device, dtype)
         if tables["highest"].dtype != self._tables["highest"].dtype:  # entries are rounded anew
-            tables["highest"] = self.with_tables(tables).base._highest()
+            tables["highest"] = self.with_tables(tables).base._highest().to(tables["highest"])
         return tables
 
     def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
@@ -250,6 +252,8 @@ class Savings(Wrapper, transformation="savings"):
         return self.base.has_product
 
     def _expected(self, weights: Tensor) -> Tensor:
+        if self._is_small:
+            return self._product(weights, False)
         most = weights @ self._tables["highest"].to(weights.dtype)
         return most.unsqueeze(-1) - self.base.expected(weights)
 
