@@ -161,6 +161,16 @@ def test_the_default_compiler_gives_the_same_numbers_at_any_gap() -> None:
 
 
 @compiles
+def test_a_table_is_not_read_in_a_program_that_is_exported() -> None:
+    class Decides(nn.Module):
+        def forward(self, probs: Tensor) -> Tensor:
+            return lm.decide(probs, lm.Dense(torch.eye(4)))
+
+    with pytest.raises(ValueError, match="make the matrix before, in __init__ of the module"):
+        torch.export.export(Decides(), (batch()[0].softmax(1),))
+
+
+@compiles
 def test_a_criterion_is_exported_as_a_program() -> None:
     criterion = made("decision", weight=torch.tensor([1.0, 2.0, 0.5, 1.5]))
     logits, target = batch()
