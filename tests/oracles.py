@@ -53,8 +53,11 @@ def row_of(z: Vector, y: int, D: Table, undisturbed: Row | None = None) -> Row:
     weight = [exp(x) for x in z]
     total = sum(weight)
     p = [w / total for w in weight]
-    q = [sum(p[:j] + p[j + 1 :], ZERO) for j in range(len(p))]
-    return Row(z, y, D, p, q, undisturbed)
+    return Row(z, y, D, p, others(p), undisturbed)
+
+
+def others(p: Vector) -> Vector:
+    return [sum(p[:j] + p[j + 1 :], ZERO) for j in range(len(p))]
 
 
 def dot(a: Vector, b: Vector) -> Decimal:
@@ -174,16 +177,22 @@ FORMULAS: dict[str, Callable[..., Decimal]] = {
 
 def value_of(loss: lm.Loss, row: Row) -> Decimal:
     """The loss of one row, a sum being the sum of its parts."""
-    parts = getattr(loss, "parts", ((1.0, loss),))
-    total = ZERO
-    for scale, part in parts:
-        fields = {
-            name: x if isinstance(x, bool) else Decimal(x)
-            for name, x in vars(part).items()
-            if name in {field.name for field in dataclasses.fields(part)}
-        }
-        total += Decimal(scale) * FORMULAS[type(part).__name__](row, **fields)
-    return total
+    return sum((Decimal(scale) * summand(part, row) for scale, part in parts_of(loss)), ZERO)
+
+
+def parts_of(loss: lm.Loss) -> Sequence[tuple[float, lm.Loss]]:
+    """The losses that are added, and what multiplies each."""
+    return getattr(loss, "parts", ((1.0, loss),))
+
+
+def summand(loss: lm.Loss, row: Row) -> Decimal:
+    """A loss that is no sum, of one row."""
+    fields = {
+        name: x if isinstance(x, bool) else Decimal(x)
+        for name, x in vars(loss).items()
+        if name in {field.name for field in dataclasses.fields(loss)}
+    }
+    return FORMULAS[type(loss).__name__](row, **fields)
 
 
 # --- answers and their error budgets -------------------------------------------------------------
@@ -194,13 +203,14 @@ class Answer:
     """Exact value and gradient of one row, and how far one rounding of the inputs moves each.
 
     The sensitivities are per unit of relative error: an input error of eps moves the value by
-    eps · value_sensitivity.
+    eps · value_sensitivity. ``gradient_parts`` are the sizes of what each slope is a sum of.
     """
 
     value: float
     gradient: list[float]
     value_sensitivity: float
     gradient_sensitivity: list[float]
+    gradient_parts: list[float]
     p: list[float]
 
 
@@ -241,7 +251,7 @@ def _answer(
         row = row_of(logits, 0, table)
         if mixture(loss, logits, target, table).is_infinite():  # a masked class that it asks for
             none = [math.nan] * len(z)
-            return Answer(math.inf, none, math.inf, none, [float(x) for x in row.p])
+            return Answer(math.inf, none, math.inf, none, none, [float(x) for x in row.p])
         value, gradient = _value_and_gradient(loss, logits, target, table)
         nudge = Decimal("1e-12")
         moved = [
@@ -264,6 +274,7 @@ def _answer(
                 float(abs(g) + max(abs(other[k] - g) for _, other in moved) / nudge)
                 for k, g in enumerate(gradient)
             ],
+            [float(x) for x in _gradient_parts(loss, logits, target, table)],
             [float(x) for x in row.p],
         )
 
@@ -295,8 +306,7 @@ def precision(dtype: torch.dtype) -> tuple[float, float, float]:
 
 def halves(loss: lm.Loss, D: Sequence[Sequence[float]], size: float = 1.0) -> float:
     """What cancels in a decision score: two halves of size D, their slopes of size p · D."""
-    parts = getattr(loss, "parts", ((1.0, loss),))
-    scale = sum(factor for factor, part in parts if isinstance(part, lm.DecisionScore))
+    scale = sum(factor for factor, part in parts_of(loss) if isinstance(part, lm.DecisionScore))
     return 2 * scale * size * max(abs(x) for row in D for x in row)
 
 
@@ -333,3 +343,34 @@ def _value_and_gradient(
         for k, x in enumerate(z)
     ]
     return mixture(loss, z, target, D), gradient
+
+
+def _gradient_parts(loss: lm.Loss, z: Vector, target: Vector, D: Table) -> Vector:
+    """What the slopes are sums of, without the signs: nothing of it may cancel.
+
+    ℓ depends on the logits through p, and dp_j = p_j ([j = k] − p_k) dz_k. So the slope along z_k
+    is a sum over the truths, the losses that are added, and the classes j, with a part
+
+        p_j ∂ℓ/∂p_j (1 − p_k) for j = k,    −p_j ∂ℓ/∂p_j p_k for j ≠ k
+
+    from each. A computation rounds the parts one by one, and equal ones may leave nothing else.
+    """
+    sizes = [ZERO for _ in z]
+    for y, share in enumerate(target):
+        row = row_of(z, y, D)
+        for scale, part in parts_of(loss) if share else ():
+            for j in row.classes:
+                along = abs(_along(part, row, j))
+                for k in row.classes:
+                    sizes[k] += Decimal(scale) * share * along * (row.q if j == k else row.p)[k]
+    return sizes
+
+
+def _along(loss: lm.Loss, row: Row, j: int) -> Decimal:
+    """p_j ∂ℓ/∂p_j, where the p of no other class changes."""
+
+    def at(step: Decimal) -> Decimal:
+        p = [x * (1 + step) if i == j else x for i, x in enumerate(row.p)]
+        return summand(loss, dataclasses.replace(row, p=p, q=others(p), undisturbed=row))
+
+    return (at(STEP) - at(-STEP)) / (2 * STEP)

@@ -101,7 +101,7 @@ def test_positions_far_from_0_keep_their_distances(positions: list[float], power
         exact = matrix.to_dense()
         kept = matrix.to(dtype=torch.float32)
         torch.testing.assert_close(kept.to_dense().double(), exact, rtol=1e-6, atol=0)
-        probs = torch.tensor([[0.1, 0.5, 0.4]], dtype=torch.float64)
+        probs = torch.tensor([[0.1, 0.6, 0.3]], dtype=torch.float64)
         z, y = probs.log(), torch.tensor([0])
         for engine in ("native", "reference"):
             loss = lm.Criterion(lm.ExpectedCost(), matrix, engine=engine)

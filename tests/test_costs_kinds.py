@@ -107,6 +107,20 @@ every_change = pytest.mark.parametrize("change", CHANGES)
 NATIVE = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="compiled kernels")
 
 
+@every_kind
+@pytest.mark.parametrize("change", ["as it is", "scaled", "regret of more", "mistakes"])
+def test_the_costliest_decision_saves_nothing_in_either_precision(kind: str, change: str) -> None:
+    costs = CHANGES[change](KINDS[kind](12))
+    narrow = costs.to(dtype=torch.float32)
+    for saved in (
+        costs.savings(),
+        costs.savings().to(dtype=torch.float32),
+        narrow.savings(),
+        narrow.savings().to(dtype=torch.float64),
+    ):
+        assert (saved.to_dense().amin(1) == 0).all()
+
+
 @NATIVE
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @every_change

@@ -485,10 +485,11 @@ def test_no_loss_falls_below_its_bound(
 def test_without_knowledge_the_gradient_never_rewards_the_costliest_class(
     loss: lm.Loss, engine: Engine, draw: Draw
 ) -> None:
-    scores = any(isinstance(part, lm.DecisionScore) for part in parts(loss))
+    scores = any(isinstance(part, lm.DecisionScore | lm.EnergyScore) for part in parts(loss))
     if loss.reads == "gains" or scores:
         # The decision score rewards a decision, whatever class brings it about: for some matrices
-        # by more than what cross-entropy takes from the costliest class.
+        # by more than what cross-entropy takes from the costliest class. The energy score does so
+        # with a class that is far from all others, and even dearer for most other truths.
         return
     D = draw.table(loss)
     z = torch.zeros(draw.num_classes, draw.num_classes, dtype=torch.float64)

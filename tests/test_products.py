@@ -259,7 +259,7 @@ def test_a_matrix_that_is_gone_leaves_nothing_behind() -> None:
 def test_matrices_ask_for_the_kernel_and_do_without(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    costs, w = kinds(33)[name], weights(5, 33, torch.float64, True)
+    costs, w = kinds(150)[name], weights(5, 150, torch.float64, True)  # no small ones
     assert accelerator.installed is products
     asked: list[str] = []
     genuine = products.multiply

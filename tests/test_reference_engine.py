@@ -38,6 +38,16 @@ def test_p_and_q_and_their_logarithms_have_full_relative_precision(
     assert softmax.log_p[0, 0].item() == pytest.approx(-gap + log_p, rel=tolerance)
 
 
+@pytest.mark.parametrize("gap", [0.0, 1.0, 17.0, 30.0])
+def test_the_slope_of_p_along_another_logit_has_full_relative_precision(gap: float) -> None:
+    z = torch.tensor([1.0, gap, -2.0, -5.0])
+    slopes = torch.autograd.functional.jacobian(lambda z: Softmax(z[None]).p[0], z)
+    p = z.double().softmax(0)
+    expected = p.diag() - p[:, None] * p
+    others = ~torch.eye(4, dtype=torch.bool)
+    torch.testing.assert_close(slopes.double()[others], expected[others], rtol=4e-6, atol=0)
+
+
 def test_probabilities_and_their_complements_sum_to_one() -> None:
     softmax = Softmax(5.0 * torch.randn(50, 6, dtype=torch.float64))
     torch.testing.assert_close(softmax.p.sum(1), torch.ones(50, dtype=torch.float64))

@@ -76,23 +76,23 @@ def quick(costs: Any = None, **options: Any) -> CostSensitiveClassifier:
 # --- scikit-learn's own checks -------------------------------------------------------------------
 
 
-def expected_failures(estimator: Any) -> dict[str, str]:
-    """Checks that cannot hold, each with the reason."""
-    if isinstance(estimator, BayesDecisionClassifier):
-        return {}
-    name = "check_sample_weight_equivalence_on_dense_data"
-    return {name: "asks for 7 digits of two sums in float32, in which rows stand in another order"}
-
-
 @parametrize_with_checks(
     [
         CostSensitiveClassifier(max_epochs=30, lr=0.03),
         BayesDecisionClassifier(LogisticRegression()),
-    ],
-    expected_failed_checks=expected_failures,
+    ]
 )
 def test_scikit_learns_checks_pass(estimator: Any, check: Any) -> None:
     check(estimator)
+
+
+@pytest.mark.parametrize("dtype", [numpy.float64, numpy.float32, numpy.int64])
+def test_a_network_is_trained_in_the_precision_of_its_rows(dtype: Any) -> None:
+    X, y = data(60)
+    classifier = quick(COSTS, max_epochs=2).fit(X.astype(dtype), y)
+    expected = numpy.float32 if dtype == numpy.float32 else numpy.float64
+    assert classifier.predict_proba(X.astype(numpy.float16)).dtype == expected
+    assert next(classifier.net_.module_.parameters()).dtype == getattr(torch, expected.__name__)
 
 
 # --- labels and costs ----------------------------------------------------------------------------
@@ -560,7 +560,7 @@ def test_the_temperature_is_fitted_on_rows_held_out() -> None:
     assert temperature > 2  # it learns 48 rows by heart, whose best temperature would be 0
     assert raw.score(few, labels) == 0
     with torch.no_grad():
-        logits = classifier.net_.module_(torch.tensor(few, dtype=torch.float32))
+        logits = classifier.net_.module_(torch.tensor(few))
     probs = (logits / temperature).softmax(1)[:, [1, 2, 0]].numpy()  # logits as GRADES
     numpy.testing.assert_allclose(classifier.predict_proba(few), probs, rtol=1e-4, atol=1e-6)
     assert classifier.predict(few).tolist() == least_cost(probs, COSTS)

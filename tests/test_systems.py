@@ -102,6 +102,39 @@ def test_soft_targets_weights_and_decisions_compile_too() -> None:
 
 
 @compiles
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_kappa_loss_compiles_in_one_graph(soft: bool) -> None:
+    torch._dynamo.reset()
+    criterion = lm.WeightedKappaLoss(table_for(lm.ExpectedCost()))
+    logits, target = batch()
+    target = logits.flip(0).softmax(1) if soft else target
+
+    def call(logits: Tensor) -> Tensor:
+        share = torch.linspace(0.5, 1.0, 6)
+        return criterion(logits, target) + criterion(logits, target, sample_weight=share)
+
+    compiled = torch.compile(call, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(
+        value_and_gradient(compiled, logits), value_and_gradient(call, logits)
+    )
+
+
+@compiles
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool])
+@pytest.mark.parametrize("loss", [lm.CrossEntropy() + lm.ExpectedCost(), lm.CostFocal()])
+def test_costs_of_labels_compile_in_one_graph(loss: lm.Loss, dtype: torch.dtype) -> None:
+    torch._dynamo.reset()
+    costs = torch.tensor([[[0, 1], [5, 0]], [[0, 2], [3, 0]], [[0, 1], [5, 0]], [[0, 1], [1, 0]]])
+    factor = torch.tensor([1.0, 2.0, 0.5, 1.5])
+    criterion = lm.BinaryCriterion(loss, costs, weight=factor, pos_weight=factor.flip(0))
+    logits, _ = batch()
+    target = (logits.flip(1) > 0).to(dtype)
+    compiled = torch.compile(criterion, backend="aot_eager", fullgraph=True)
+    got = value_and_gradient(compiled, logits, target)
+    torch.testing.assert_close(got, value_and_gradient(criterion, logits, target))
+
+
+@compiles
 def test_a_compiled_criterion_takes_batches_of_any_size() -> None:
     torch._dynamo.reset()
     criterion = made("unlikelihood")
@@ -125,6 +158,16 @@ def test_the_default_compiler_gives_the_same_numbers_at_any_gap() -> None:
     got = value_and_gradient(compiled, logits, target)
     expected = value_and_gradient(criterion, logits, target)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@compiles
+def test_a_table_is_not_read_in_a_program_that_is_exported() -> None:
+    class Decides(nn.Module):
+        def forward(self, probs: Tensor) -> Tensor:
+            return lm.decide(probs, lm.Dense(torch.eye(4)))
+
+    with pytest.raises(ValueError, match="make the matrix before, in __init__ of the module"):
+        torch.export.export(Decides(), (batch()[0].softmax(1),))
 
 
 @compiles

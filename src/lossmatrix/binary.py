@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from lossmatrix.codegen.derive import reads_risk
 from lossmatrix.costs import CostMatrix, PerExample, as_costs
 from lossmatrix.costs.base import widened
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
@@ -188,6 +189,8 @@ class BinaryCriterion(nn.Module):
     def _by_label(self, z: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
         """The losses of all logits, each by the matrix of its label."""
         self._check_labels(z)
+        if len(self.groups) == 1:  # all labels, in their order
+            return self._of_group(self.groups[0], z, truth, weight)
         parts = [
             self._of_group(
                 group,
@@ -216,7 +219,7 @@ class BinaryCriterion(nn.Module):
             )
             return zero + one
         losses = Loss.evaluate(
-            group.terms(z),
+            group.terms(z, truth),
             *_rows(z, truth),
             self.engine,
             sample_weight=_row(weight),
@@ -246,11 +249,11 @@ class BinaryCriterion(nn.Module):
         """The labels of some of the matrices."""
         assert self.labels is not None
         bound = [self._criterion(k).bound.terms for k in some]
-        labels = torch.cat([self.labels[k] for k in some])
+        labels, order = torch.cat([self.labels[k] for k in some]).sort()
         if len(some) == 1:
             return _LabelGroup(labels, bound[0], (), self._criterion(some[0]))
         counts = torch.tensor([len(self.labels[k]) for k in some])
-        matrix = torch.arange(len(some)).repeat_interleave(counts)
+        matrix = torch.arange(len(some)).repeat_interleave(counts)[order]
         each = zip(*bound, strict=True)
         tables = [[t.costs.to_dense() for t in terms if t.costs is not None] for terms in each]
         stacked = (torch.stack(some)[matrix] if some else None for some in tables)
@@ -273,17 +276,20 @@ class _LabelGroup:
     tables: tuple[Tensor | None, ...]  # (G, 2, K) for each term that reads costs
     criterion: Criterion | None = None  # where one matrix is that of all of them
 
-    def terms(self, z: Tensor) -> tuple[Term, ...]:
-        """The terms for logits (…, G), each with the matrix of its label."""
+    def terms(self, z: Tensor, truth: Tensor) -> tuple[Term, ...]:
+        """The terms for logits (…, G) and their classes, each with the costs of its label."""
+
+        def costs_of(loss: Loss, table: Tensor) -> CostMatrix:
+            if not reads_risk(loss):  # the row of the truth is all that it looks at
+                row = 2 * torch.arange(len(table), device=z.device) + (truth == 1)
+                return PerExample(table.flatten(0, 1).index_select(0, row.flatten()))
+            matrices = table.expand(*z.shape, *table.shape[1:])
+            return PerExample.matrices(matrices.reshape(-1, *table.shape[1:]))
+
         return tuple(
-            term if table is None else replace(term, costs=PerExample.matrices(_repeated(table, z)))
+            term if table is None else replace(term, costs=costs_of(term.loss, table))
             for term, table in zip(self.bound, self.tables, strict=True)
         )
-
-
-def _repeated(table: Tensor, z: Tensor) -> Tensor:
-    """The matrices of labels (G, 2, K) for each of the logits (…, G), (n, 2, K)."""
-    return table.expand(*z.shape, *table.shape[1:]).reshape(-1, *table.shape[1:])
 
 
 def _read(costs: CostsOfLabels | None) -> tuple[list[CostsLike | None], list[Tensor] | None]:

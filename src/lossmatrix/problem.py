@@ -42,7 +42,8 @@ class Options:
 class Bound:
     """The terms of a criterion, and what engines have made ready for them.
 
-    ``number`` names them inside a traced graph.
+    ``number`` names them inside a traced graph. Terms that are bound while it is traced are gone
+    when it runs: they have no number, and ``reference`` writes their formulas into the graph.
     """
 
     def __init__(self, terms: tuple[Term, ...]) -> None:
@@ -52,8 +53,9 @@ class Bound:
             m is not None and m.num_samples is not None for m in matrices
         )
         self.cache: dict[object, Any] = {}
-        self.number = next(_numbers)
-        numbered[self.number] = self
+        if not torch.compiler.is_compiling():
+            self.number = next(_numbers)
+            numbered[self.number] = self
 
     def __reduce__(self) -> tuple[type[Bound], tuple[tuple[Term, ...]]]:
         return Bound, (self.terms,)  # kernels are not copied or pickled

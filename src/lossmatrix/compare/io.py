@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Files of tables, probabilities and costs; what cannot be read is one sentence with the remedy."""
+"""Files of tables, probabilities and costs; what cannot be read is one sentence with the remedy.
+
+pandas is imported where a table of rows is read: a table of costs needs none.
+"""
 # pandas carries no types:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+from __future__ import annotations
+
 import gzip
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy
-import pandas
 
 from lossmatrix.compare.task import Numbers, UserInputError, quoted
 from lossmatrix.costs import Dense
 from lossmatrix.decide import remedies, sum_tolerance
+
+if TYPE_CHECKING:
+    import pandas
 
 Content = TypeVar("Content")
 
@@ -48,6 +55,8 @@ def log_probs(array: Numbers, path: Path) -> Numbers:
 
 def to_numbers(columns: Any) -> Numbers:
     """Columns as numbers (n, k); what is none becomes NaN, for the checks that follow."""
+    import pandas
+
     return columns.apply(pandas.to_numeric, errors="coerce").to_numpy(float)
 
 
@@ -78,6 +87,8 @@ def read_frame(path: Path, text: Sequence[str]) -> pandas.DataFrame:
     A Parquet file, or a CSV file in UTF-8 with commas, semicolons or tabs between its cells and
     points in its decimals.
     """
+    import pandas
+
     kinds = dict.fromkeys(text, "str")
     if path.suffix == ".parquet":
         rows = read(path, pandas.read_parquet)

@@ -29,6 +29,7 @@ from lossmatrix.costs.labels import abbreviate, decisions_of_classes, extend_lab
 from lossmatrix.costs.language import Load
 
 RowMap = Callable[[Tensor, Tensor], Tensor]
+FEW_ENTRIES = 2**14  # of D whose rows are as soon multiplied as a product is made without them
 BLOCK_ENTRIES = 2**21  # entries of D in memory at a time where D is walked in blocks of rows
 DENSE_LIMIT = 2**28  # entries `to_dense` agrees to build: 2 GiB in float64
 
@@ -277,6 +278,11 @@ class CostMatrix:
     def _expected(self, weights: Tensor) -> Tensor:
         return multiply(weights, self, False)
 
+    @property
+    def _is_small(self) -> bool:
+        """Whether a product that is a difference is made of the rows instead: none cancels then."""
+        return self.num_samples is None and math.prod(self.shape) <= FEW_ENTRIES
+
     def _product(self, weights: Tensor, transposed: bool) -> Tensor:
         """weights·D, or weights·Dᵀ, (…, C) → (…, K) through blocks of rows: never C×C at once."""
         blocks = (rows.to(weights.dtype) for rows, _ in self._row_blocks())
@@ -458,6 +464,16 @@ class CostMatrix:
     def _row_range(self) -> tuple[Tensor, Tensor]:
         """The least and the greatest entry of every row, for kinds whose totals take longer."""
         return self.row_facts.minimum, self.row_facts.maximum
+
+    def _highest(self) -> Tensor:
+        """The greatest entry of every row, to the last digit as `row` makes it in this dtype.
+
+        A pass over all entries, unless the kind knows rows whose greatest entry is one number of
+        its tables.
+        """
+        if type(self).row_facts is CostMatrix.row_facts:
+            return torch.cat([rows.amax(-1) for rows, _ in self._row_blocks()])
+        return self._number(self._row_range[1])
 
     def _geometry(self) -> tuple[bool | None, bool | None]:
         """Whether symmetric, whether conditionally negative definite, where the kind knows."""

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,7 +27,7 @@ class CsvTable(NamedTuple):
 
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?inf(inity)?", re.ASCII | re.IGNORECASE)
-NUMBERS = re.compile(rf"(?:(?:{NUMBER.pattern})\n)*", re.ASCII | re.IGNORECASE)
+SIGNS = b"0123456789.+-eEinftyINFTY"  # of these Python reads the numbers above, and -inf
 SEPARATORS = {";": "semicolons between its cells", "\t": "tabs between its cells"}
 
 
@@ -59,8 +59,7 @@ def read_table(path: str | os.PathLike[str]) -> CsvTable:
             )
         table.rows.append(name)
         # The whole line at once, which is fast; what is looked at is what may be no such number.
-        whole = NUMBERS.fullmatch("\n".join([*cells, ""])) is not None
-        costs = [*map(float, cells)] if whole else [math.nan] * len(cells)
+        costs = _numbers(cells)
         for decision, cell, cost in zip(table.columns, cells, costs, strict=True):
             fault = "" if cost and math.isfinite(cost) else _fault(cell)
             if fault:
@@ -70,6 +69,14 @@ def read_table(path: str | os.PathLike[str]) -> CsvTable:
                 )
         table.numbers.append(costs)
     return table
+
+
+def _numbers(cells: list[str]) -> list[float]:
+    """Cells as numbers; NaN for all of them where one is none."""
+    if not "".join(cells).encode().translate(None, SIGNS):
+        with suppress(ValueError):
+            return [*map(float, cells)]
+    return [math.nan] * len(cells)
 
 
 def _fault(cell: str) -> str:

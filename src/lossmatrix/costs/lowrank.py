@@ -139,6 +139,8 @@ class Distances(CostMatrix):
         return True
 
     def _expected(self, weights: Tensor) -> Tensor:
+        if self._is_small:
+            return self._product(weights, False)
         # Σ p ‖u − v‖² = Σ p ‖u‖² − 2 (Σ p u)·v + (Σ p) ‖v‖²
         U, V = (table.double() for table in self._tables.values())
         p = weights.double()

@@ -115,6 +115,13 @@ class Ordinal(CostMatrix):
         x = self._tables["positions"].double()
         return torch.zeros_like(x), torch.maximum(x - x.min(), x.max() - x) ** self.power
 
+    def _highest(self) -> Tensor:
+        """The farther end of the line."""
+        x = self._tables["positions"]
+        i = self._number(torch.arange(len(x), device=x.device))
+        ends = (self.formula(i, self._number(end), self._load) for end in (x.argmin(), x.argmax()))
+        return torch.maximum(*ends)
+
     _remedy = "give positions in a unit that brings distances nearer to 1, or a smaller power"
 
     def _magnitudes(self) -> tuple[float, float]:

@@ -63,6 +63,11 @@ def read_numbers(table: Table) -> Tensor:
 
 def check_values(table: Tensor) -> None:
     """Refuse a table with NaN, −∞ or a row in which every decision is forbidden."""
+    if torch.compiler.is_exporting():
+        raise ValueError(
+            "a table of costs is read when its matrix is made, and a program that is exported has "
+            "no numbers yet: make the matrix before, in __init__ of the module."
+        )
     if bool((table.isnan() | (table == -torch.inf)).any()):
         raise ValueError("costs must be numbers, or inf for a forbidden decision: got NaN or -inf.")
     if bool(table.isinf().all(-1).any()):

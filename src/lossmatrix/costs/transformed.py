@@ -82,14 +82,14 @@ class Wrapper(CostMatrix):
         self.base.check_values()
 
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
-        rows = self.base.row(target, sample)
+        rows = self._number(self.base.row(target, sample))  # a base without tables has float64
         j = torch.arange(rows.shape[-1], device=target.device)
         return self.change(rows, self._number(target.unsqueeze(-1)), self._number(j), self._load)
 
     def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
         if type(self).change is Wrapper.change:
             return super()._entries(i, j, sample)
-        entry = self.base._entries(i, j, sample)
+        entry = self._number(self.base._entries(i, j, sample))
         return self.change(entry, self._number(i), self._number(j), self._load)
 
     def _settings(self) -> dict[str, object]:
@@ -158,6 +158,8 @@ class Adjusted(Wrapper, transformation="adjust"):
         return torch.minimum(least, self._tables["extra"][truth])
 
     def _expected(self, weights: Tensor) -> Tensor:
+        if "offset" in self._tables and self._is_small:
+            return self._product(weights, False)
         costs, own = self.base.expected(weights), self._tables
         if "factor" in own:
             costs = own["factor"].to(weights.dtype) * costs
@@ -211,6 +213,15 @@ class Adjusted(Wrapper, transformation="adjust"):
             highest = torch.maximum(highest, own["extra"])
         return least, highest
 
+    def _highest(self) -> Tensor:
+        """From that of the base."""
+        highest = self._number(self.base._highest())
+        i = self._number(torch.arange(len(highest), device=highest.device))
+        highest = self.change(highest, i, i, self._load)
+        if "extra" not in self._tables:
+            return highest
+        return torch.maximum(highest, self._tables["extra"])
+
     def _geometry(self) -> tuple[bool | None, bool | None]:
         if "offset" in self._tables:
             return None, None
@@ -218,10 +229,18 @@ class Adjusted(Wrapper, transformation="adjust"):
 
 
 class Savings(Wrapper, transformation="savings"):
-    """The largest cost of a row less the base."""
+    """The largest cost of a row less the base; the costliest decision saves 0, and no rounding."""
 
     def __init__(self, base: CostMatrix) -> None:
-        super().__init__(base, {"highest": base._row_range[1]}, base.decisions)
+        super().__init__(base, {"highest": base._highest()}, base.decisions)
+
+    def _moved(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> dict[str, Tensor]:
+        tables = super()._moved(device, dtype)
+        if tables["highest"].dtype != self._tables["highest"].dtype:  # entries are rounded anew
+            tables["highest"] = self.with_tables(tables).base._highest().to(tables["highest"])
+        return tables
 
     def change(self, entry: Tensor, i: Tensor, j: Tensor, load: Load) -> Tensor:
         """highest_i − entry."""
@@ -233,6 +252,8 @@ class Savings(Wrapper, transformation="savings"):
         return self.base.has_product
 
     def _expected(self, weights: Tensor) -> Tensor:
+        if self._is_small:
+            return self._product(weights, False)
         most = weights @ self._tables["highest"].to(weights.dtype)
         return most.unsqueeze(-1) - self.base.expected(weights)
 

@@ -424,11 +424,11 @@ class Softmax:
     top leads by g ≥ 0, and S = Σ_{j≠m} exp u_j ≥ 1 neither overflows nor underflows. With the log
     odds o = log S − g of the others against the top
 
-        log p_m = log sigmoid(−o)    log q_m = log sigmoid(o)    p_j = q_m · exp(u_j) / S,
+        log p_m = log sigmoid(−o)    log q_m = log sigmoid(o)    log p_j = u_j − log(exp g + S),
 
-    where log sigmoid loses no digits at either end. Any class j ≠ m has p_j ≤ ½, so that q_j and
-    log q_j are 1 − p_j and its logarithm as they stand. And log p_j = u_j − log(exp g + S), which
-    is −g + log p_m, or −log S + log q_m: the one whose slope does not cancel is taken.
+    where log sigmoid loses no digits at either end. The last logarithm is g − log p_m, and also
+    log S − log q_m: the one whose slope does not cancel is taken, for p_j as for log p_j. Any class
+    j ≠ m has p_j ≤ ½, so that q_j and log q_j are 1 − p_j and its logarithm as they stand.
     ``−log(1 − softmax)`` would be ∞ from a gap of 17 on.
     """
 
@@ -437,14 +437,15 @@ class Softmax:
         self.made: dict[str, Tensor] = {}
         self.top = logits.detach().argmax(-1, keepdim=True)
         others = logits.scatter(-1, self.top, -torch.inf)
+        top = logits.gather(-1, self.top)
         second = others.detach().amax(-1, keepdim=True)
-        self.second = second.masked_fill(second == -torch.inf, 0.0)  # C = 1, or all are masked
+        # One class has no other, and where all others are masked there is none either.
+        self.second = torch.where(second == -torch.inf, top.detach(), second)
         self.others = (others - self.second).exp()  # exp(u) of the others and 0 for the top
         total = self.others.sum(-1, keepdim=True)
         alone = total == 0
         self.total = total.masked_fill(alone, 1.0)  # S
         self.log_total = self.total.log()
-        top = logits.gather(-1, self.top)
         self.lead = top - self.second  # g
         odds = (self.log_total - self.lead).masked_fill(alone, -torch.inf)
         # An infinite top is a logit that has overflowed, and makes NaN of all, as in PyTorch.
@@ -458,9 +459,16 @@ class Softmax:
         return self.logits - self.second
 
     @Made
+    def common(self) -> Tensor:
+        """What log p of the others has in common beside u, −log(exp g + S)."""
+        return torch.where(
+            self.odds < 0, self.log_p_top - self.lead, self.log_q_top - self.log_total
+        )
+
+    @Made
     def p_others(self) -> Tensor:
         """p of the others and 0 for the top."""
-        return self.others * (self.log_q_top.exp() / self.total)
+        return self.others * self.common.exp()
 
     @Made
     def p(self) -> Tensor:
@@ -475,10 +483,7 @@ class Softmax:
     @Made
     def log_p(self) -> Tensor:
         """log p."""
-        common = torch.where(
-            self.odds < 0, self.log_p_top - self.lead, self.log_q_top - self.log_total
-        )
-        return (self.centred + common).scatter(-1, self.top, self.log_p_top)
+        return (self.centred + self.common).scatter(-1, self.top, self.log_p_top)
 
     @Made
     def log_q(self) -> Tensor:

@@ -30,6 +30,8 @@ from lossmatrix.sklearn.labels import Array, align
 from lossmatrix.sklearn.scoring import average_cost_scorer
 
 LOG_SCORE = CrossEntropy()  # losses are immutable
+PRECISIONS = (numpy.float64, numpy.float32)  # of rows; others become the first
+ROWS: dict[str, Any] = {"allow_nd": True, "force_writeable": True}  # PyTorch warns of others
 
 
 def perceptron(num_features: int, num_classes: int, hidden: int = 64) -> nn.Module:
@@ -84,8 +86,9 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
             array is of dtype object.
         loss: a loss or a sum of losses that reads costs.
         module: ``module(num_features, num_classes)`` makes a network from (N, num_features, …)
-            float32 to logits (N, num_classes), such as ``torch.nn.Linear``; by default two hidden
-            layers of 64 ReLU.
+            to logits (N, num_classes), such as ``torch.nn.Linear``; by default two hidden layers of
+            64 ReLU. It is trained in the precision of the rows in ``fit``: in float32 where they
+            are float32, else in float64.
         rule: "argmax" or "bayes", for a loss without a decision rule of its own.
         calibration: "temperature" keeps ``validation_fraction`` of the rows from training and
             fits ``TemperatureScaling`` on them, without regard to their weights.
@@ -99,6 +102,7 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
         net_: the fitted ``skorch.NeuralNetClassifier``, in terms of rows of the costs.
         classes_: the labels, (C,), sorted; the columns of ``predict_proba``.
         calibration_: the fitted ``TemperatureScaling``, or None.
+        dtype_: the precision of the network, as NumPy has it.
 
     Raises ValueError or TypeError in ``fit`` where costs and labels do not match, where the loss
     refuses the costs, and for a loss without decision rule if none is given.
@@ -155,13 +159,15 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Train a new network on rows X (N, num_features, …), labels y (N,) and their weights."""
         self._check_parameters()
-        valid: Any = validate_data(self, X, y, dtype=numpy.float32, allow_nd=True)
-        rows, y = valid
+        given: Any = validate_data(self, X, y, dtype=PRECISIONS, **ROWS)
+        rows, y = given
         check_classification_targets(y)
         self.classes_: Array = numpy.unique(y)
         self.labels_ = align(self.costs, self.classes_)
         self.criterion_ = Criterion(self.loss, self.labels_.costs)
-        target, weight = self.labels_.target(y).numpy(), _weights(sample_weight, len(y))
+        self.dtype_ = rows.dtype
+        target = self.labels_.target(y).numpy()
+        weight = _weights(sample_weight, len(y)).astype(self.dtype_)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         training, held_out = slice(None), slice(0)
         if self.calibration is not None:
@@ -185,7 +191,7 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
     def _make_net(self, num_features: int) -> Any:
         made: Any = WeightedNet  # skorch's hints are narrower than what it takes
         return made(
-            partial(self.module, num_features, len(self.classes_)),
+            partial(_module, self.module, self.dtype_, num_features, len(self.classes_)),
             criterion=partial(Criterion, self.loss, self.labels_.costs),
             optimizer=self.optimizer,
             lr=self.lr,
@@ -220,7 +226,7 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> Tensor:
         """Calibrated logits, (N, C), in the order of the costs."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, dtype=numpy.float32, allow_nd=True)
+        rows = validate_data(self, X, reset=False, dtype=self.dtype_, **ROWS)
         logits: Tensor = self.net_.forward(rows)
         return logits if self.calibration_ is None else self.calibration_(logits)
 
@@ -250,11 +256,16 @@ class CostSensitiveClassifier(ClassifierMixin, BaseEstimator):
         return average_cost_scorer(self.costs)(self, X, y, sample_weight)
 
 
+def _module(make: Callable[..., nn.Module], dtype: Any, *sizes: int, **options: Any) -> nn.Module:
+    """A network in the precision of the rows."""
+    return make(*sizes, **options).to(getattr(torch, dtype.name))
+
+
 def _weights(given: ArrayLike | None, count: int) -> numpy.ndarray[Any, Any]:
     """A weight for each row, 1 on average: more of the same data is no larger step."""
-    weight = numpy.ones(count, numpy.float32) if given is None else numpy.asarray(given, float)
+    weight = numpy.ones(count) if given is None else numpy.asarray(given, float)
     if weight.shape != (count,):
         raise ValueError(f"sample_weight must be of shape ({count},), got {weight.shape}.")
     if not (numpy.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
         raise ValueError("sample_weight must be finite and at least 0, and not all of it zero.")
-    return (weight / weight.mean()).astype(numpy.float32)
+    return weight / weight.mean()
