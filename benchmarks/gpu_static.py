@@ -26,7 +26,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
 
 import lossmatrix as lm
 from lossmatrix.engines.gpu import engine, launch
@@ -173,28 +172,31 @@ def instructions(kernel: Kernel) -> tuple[list[str], list[tuple[int, int]], dict
             if found[1].startswith("BRA") and (to := re.search(r"\.L_x_\d+", found[2])):
                 jumps.append((len(operations), to[0]))
             operations.append(found[1])
-    loops = [(labels[to], at) for at, to in jumps if to in labels and 1 < at - labels[to]]
+    loops = [(labels[to], at) for at, to in jumps if to in labels and at - labels[to] > 1]
     return operations, loops, resources
 
 
 def per_logit(kernel: Kernel) -> dict[str, float]:
     """Instructions a logit in all and by unit, registers, spills and widths.
 
-    Of a row that is held all instructions but those before the first row; else those of the
-    innermost loops, once each.
+    Of a row that is held those of the loop over rows; else those of the loops over its classes.
+    What writes zeros for an ignored row is neither.
     """
     operations, loops, resources = instructions(kernel)
     cut = kernel.cut
     inner = [
-        loop for loop in loops if not any(a != loop and loop[0] <= a[0] <= a[1] <= loop[1] for a in loops)
+        (begin, end)
+        for begin, end in loops
+        if not any((a, b) != (begin, end) and begin <= a <= b <= end for a, b in loops)
     ]
+    visits = [(a, b) for a, b in inner if any(op.startswith("MUFU.EX2") for op in operations[a:b])]
     if cut.held:
-        longest = max(loops, key=lambda loop: loop[1] - loop[0], default=(0, len(operations) - 1))
-        parts = [longest]
+        first, last = max(loops, key=lambda loop: loop[1] - loop[0])
+        others = [loop for loop in inner if loop not in visits and loop != (first, last)]
+        places = [at for at in range(first, last + 1) if not any(a <= at <= b for a, b in others)]
     else:
-        wide = max(b - a for a, b in inner)
-        parts = [(a, b) for a, b in inner if b - a > wide // 8]
-    counted = [operation for a, b in parts for operation in operations[a : b + 1]]
+        places = [at for a, b in visits for at in range(a, b + 1)]
+    counted = [operations[at] for at in places]
     threads_logits = cut.tiles * cut.width if cut.across else cut.tiles * cut.lanes // 128
     by_unit = Counter(
         next((name for name, pattern in UNITS.items() if re.match(pattern, each)), "other")

@@ -23,7 +23,7 @@ from lossmatrix.codegen.derive import HARD, derive
 from lossmatrix.codegen.triton import print_triton
 from lossmatrix.engines import choose
 from lossmatrix.engines.gpu import engine as triton
-from lossmatrix.engines.gpu import launch, risk
+from lossmatrix.engines.gpu import kernels, launch, placed, risk
 from lossmatrix.problem import Bound, Options, read
 
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's about itself
@@ -39,7 +39,7 @@ DISTINCT: list[lm.Loss] = [  # one for each way through the kernels
     WITH_RISK,  # products between kernels
     lm.EnergyScore(),  # and an excess in every cell
 ]
-ROADS = ["whole", "blocks", "at once"]
+ROADS = ["whole", "shared", "blocks", "at once"]
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +55,14 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def take(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lead rows of more than two classes over one of the roads."""
+    """Lead rows of more than two classes over one of the roads; warps are small here."""
+    if road in ("shared", "blocks"):
+        monkeypatch.setattr(launch, "MAX_OWN", 2)
     if road == "blocks":
-        for name, size in (("ONE_PASS_ROWS", 1), ("ONE_PASS_PLANES", 1), ("BLOCK_ROWS", 16)):
+        for name, size in (("WARP", 2), ("MAX_HELD", 0), ("MAX_OWN_HELD", 2)):
             monkeypatch.setattr(launch, name, size)
-        monkeypatch.setattr(launch, "BLOCK_PLANES", 8)
     if road == "at once":
-        monkeypatch.setattr(launch, "MIN_BYTES_GRADIENT_IN_FORWARD", 0)
+        monkeypatch.setattr(kernels, "MIN_BYTES_GRADIENT_IN_FORWARD", 0)
 
 
 @pytest.mark.parametrize("loss", DISTINCT, ids=repr)
@@ -72,6 +73,8 @@ def take(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("whole", torch.float32),
         ("whole", torch.bfloat16),
         ("whole", torch.float16),
+        ("shared", torch.float64),
+        ("shared", torch.bfloat16),
         ("blocks", torch.float64),
         ("blocks", torch.bfloat16),
     ],
@@ -81,8 +84,12 @@ def test_its_error_is_at_most_twice_the_references(
 ) -> None:
     take(road, monkeypatch)
     layouts, scales = ["rows", "sliced", "columns", "planes"], [1.0, 12.0, 300.0, 3.0]
+    if road in ("shared", "blocks"):
+        layouts = ["planes", "columns", "sliced", "rows"]
     for num_classes, layout, scale in zip((1, 2, 47, 17), layouts, scales, strict=True):
         exact_logits, target = problem(num_classes, layout, scale)
+        if layout != "planes":
+            exact_logits, target = exact_logits[:11], target[:11]
         made = metric if isinstance(loss, lm.EnergyScore) else table
         logits, D = exact_logits.to(dtype), made(num_classes).float().double()
         upstream = 0.5 + torch.rand(target.shape, generator=torch.Generator().manual_seed(1))
@@ -147,14 +154,17 @@ KINDS: dict[str, lm.CostMatrix] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layout", ["rows", "planes"])
-@pytest.mark.parametrize("road", ["whole", "blocks"])
+@pytest.mark.parametrize(
+    ("road", "layout"),
+    [("whole", "rows"), ("whole", "planes"), ("shared", "rows"), ("blocks", "rows")],
+)
 def test_costs_of_every_kind_come_from_the_kind(
     road: str, layout: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(road, monkeypatch)
-    monkeypatch.setattr(launch, "MAX_TABLE_CLASSES", 0)
+    monkeypatch.setattr(placed, "MAX_TABLE_CLASSES", 0)
     logits, target = problem(23, layout, 2.0)
+    logits, target = logits[:9], target[:9]
     losses = (SUM, lm.Unlikelihood(), lm.CostSensitiveCrossEntropy())
     for loss in losses if (road, layout) == ("whole", "rows") else losses[1:2]:
         arguments = (target, KINDS[kind])
@@ -181,7 +191,7 @@ RISKS: dict[str, lm.CostMatrix] = {
     [
         *(("whole", "rows", kind) for kind in RISKS),
         *(("whole", "planes", kind) for kind in ("dense", "more decisions")),
-        ("blocks", "planes", "fewer decisions"),
+        ("shared", "rows", "fewer decisions"),
         ("blocks", "rows", "tree"),
     ],
 )
@@ -258,6 +268,7 @@ def test_weights_and_reductions_are_the_references(
 ) -> None:
     take(road, monkeypatch)
     logits, target = problem(5, layout, 2.0)
+    logits, target = logits[:9], target[:9]
     options = {
         "weight": torch.tensor([0.5, 2.0, 1.0, 0.0, 3.0], dtype=torch.float64),
         "sample_weight": torch.rand(target.shape, generator=torch.Generator().manual_seed(4)),
@@ -278,6 +289,37 @@ def test_weights_and_reductions_are_the_references(
         torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("loss", [SUM, *DISTINCT[2:]], ids=repr)
+@pytest.mark.parametrize(
+    ("road", "layout"), [("whole", "planes"), ("shared", "rows"), ("blocks", "rows")]
+)
+def test_shares_are_the_references(
+    road: str, layout: str, loss: lm.Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(road, monkeypatch)
+    logits, target = problem(5, layout, 2.0)
+    logits, target = logits[:5], target[:5]
+    generator = torch.Generator().manual_seed(4)
+    options = {
+        "weight": torch.tensor([0.5, 2.0, 1.0, 0.25, 3.0], dtype=torch.float64),
+        "sample_weight": torch.rand(target.shape, generator=generator, dtype=torch.float64),
+    }
+    shares = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
+    D = metric(5) if isinstance(loss, lm.EnergyScore) else table(5)
+    for truth, more in (
+        (shares, {"reduction": "mean"}),
+        (shares, {"reduction": "none", "label_smoothing": 0.2}),
+        (target, {"reduction": "mean", "label_smoothing": 0.2, "ignore_index": 2}),
+        (target, {"reduction": "sum", "label_smoothing": 1.0}),
+    ):
+        found = []
+        for engine in ("triton", "reference"):
+            z = logits.clone().requires_grad_()
+            value = loss(z, truth, D, engine=engine, **options, **more)
+            found.append((value, *torch.autograd.grad(value, z, torch.full_like(value, 3.0))))
+        torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("loss", [lm.ExpectedCost(), WITH_RISK], ids=repr)
 @pytest.mark.parametrize("rows", [0, 1])
 def test_batches_of_nothing_and_batches_that_are_ignored(rows: int, loss: lm.Loss) -> None:
@@ -291,21 +333,23 @@ def test_batches_of_nothing_and_batches_that_are_ignored(rows: int, loss: lm.Los
 
 
 @pytest.mark.parametrize("loss", [lm.ExpectedCost(), lm.DecisionScore()], ids=repr)
-@pytest.mark.parametrize("road", ["whole", "blocks"])
+@pytest.mark.parametrize("road", ["whole", "shared", "blocks"])
 def test_a_target_that_is_no_class_gives_nan_and_an_error_where_it_is_checked(
     road: str, loss: lm.Loss, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(road, monkeypatch)
     logits, target = torch.zeros(3, 5), torch.tensor([1, 5, -1])
     bound = Bound(loss.bind(lm.Dense(table(5))))
-    found = triton.compute(read(bound, logits, target, Options(reduction="none"))).value
-    assert found.isnan().tolist() == [False, True, True]
-    assert triton.compute(read(bound, logits, target, Options(reduction="mean"))).value.isnan()
+    for reduction, wrong in (("none", [False, True, True]), ("mean", True)):
+        asked = read(bound, logits, target, Options(reduction=reduction))
+        known = kernels.calls(bound, logits, torch.float32, False)
+        value = kernels.losses(kernels.step_of(asked, known), None, False).value
+        assert value.isnan().tolist() == wrong
     with pytest.raises(IndexError, match="Target 5 is out of bounds"):
         loss(logits, target, table(5), engine="triton")
 
 
-@pytest.mark.parametrize("road", ["whole", "blocks"])
+@pytest.mark.parametrize("road", ["whole", "shared", "blocks"])
 def test_masked_classes_ties_and_infinite_gaps(road: str, monkeypatch: pytest.MonkeyPatch) -> None:
     take(road, monkeypatch)
     low = -torch.inf
@@ -377,7 +421,7 @@ def test_a_traced_graph_holds_one_operator_and_another_for_the_gradient(
 
 
 @pytest.mark.parametrize("loss", [SUM, WITH_RISK + lm.EntropicRisk()], ids=repr)
-@pytest.mark.parametrize("road", ["whole", "blocks"])
+@pytest.mark.parametrize("road", ["whole", "shared", "blocks"])
 def test_the_operators_meet_pytorchs_checks(
     road: str, loss: lm.Loss, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,7 +431,8 @@ def test_the_operators_meet_pytorchs_checks(
     logits, target = problem(5, "planes", 1.0)
     z = logits.float().reshape(3, 5, 35).requires_grad_()
     for reduction in ("mean", "none"):
-        arguments = (z, target.reshape(3, 35), None, None, -100, reduction, criterion.bound.number)
+        options = (None, None, -100, reduction, 0.1, criterion.bound.number)
+        arguments = (z, target.reshape(3, 35), *options)
         torch.library.opcheck(
             triton.traced, arguments, test_utils=("test_schema", "test_faketensor")
         )
@@ -412,8 +457,8 @@ def test_autocast_and_its_scale_act_before_the_gradient_is_rounded() -> None:
 def test_one_changed_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = print_triton(derive(lm.ExpectedCost().bind(lm.Dense(table(3))), HARD))
     text = printed.structs[""].replace("a[0]", "1.001 * a[0]")
-    wrong = launch.formula("formula_wrong", text)
-    monkeypatch.setattr(triton, "_formula", lambda *asked: wrong)
+    wrong = placed.formula("formula_wrong", text)
+    monkeypatch.setattr(kernels, "_formula", lambda *asked: wrong)
     with pytest.raises(AssertionError):
         test_its_error_is_at_most_twice_the_references(
             "whole", torch.float32, lm.ExpectedCost(), monkeypatch

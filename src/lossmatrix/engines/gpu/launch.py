@@ -29,11 +29,14 @@ from lossmatrix.engines.gpu.tiles import (
     count_kernel,
 )
 
-MAX_OWN = 64  # classes up to which lanes have rows of their own, and hold them
+WARP = 32  # threads
+MAX_OWN = 64  # classes up to which lanes have rows of their own, if classes lie side by side
+MAX_OWN_HELD = 24  # classes that they hold: Triton compiles more and more slowly for more
 MAX_HELD = 64  # numbers that a lane holds of a row that all lanes share
-HELD_NUMBERS = 80  # that a lane holds of rows of its own, with as many positions side by side
-STEP_BYTES = 64  # of the numbers in float32 that a lane has of a step, else
-WARPS = ((2**15, 4), (3 * 2**15, 8))  # of rows of so many bytes; 16 beyond
+STEP_NUMBERS = 16  # that it has of a step of a longer row
+OWN_NUMBERS = 80  # that a lane has of rows of its own: up to four positions side by side
+OWN_WARPS = 4
+WARPS, MAX_WARPS = ((2**15, 4), (3 * 2**15, 8)), 16  # of rows of up to so many bytes, and beyond
 ONE = GradOutput(None, 0, None)  # the gradient of a sum of losses
 
 
@@ -52,34 +55,57 @@ class Tiling:
 
 @dataclass(frozen=True)
 class RowBatch:
-    """The tensors of a call as the kernel sees them."""
+    """The tensors of a call as the kernel sees them: logits (B, C) or (B, C, P)."""
 
-    logits: Tensor  # (B, C, P)
-    target: Tensor | None  # (B, P) class indices, or None
+    logits: Tensor
+    target: Tensor | None  # (B,) or (B, P) class indices, or None
     weight: Tensor | None
-    sample_weight: Tensor | None  # (B, P)
+    sample_weight: Tensor | None  # (B,) or (B, P)
     ignore_index: int
     dtype: torch.dtype
     num_truths: int | None = None  # where logits are of decisions: how many classes there are
-    shares: Tensor | None = None  # (B, C, P) class probabilities
+    shares: Tensor | None = None  # class probabilities, shaped as the logits
     keep: Tensor | None = None  # (C,) what shares are multiplied with; set for smoothed indices
     base: Tensor | None = None  # (C,) what is added to them
+    divided: bool = False  # whether the mean's denominator is in the weights
+
+    @property
+    def wide(self) -> RowBatch:
+        """The same with logits (B, C, P)."""
+        if self.logits.dim() == 3:
+            return self
+        y, s, t = self.target, self.sample_weight, self.shares
+        return replace(
+            self,
+            logits=self.logits.unsqueeze(2),
+            target=None if y is None else y.unsqueeze(1),
+            sample_weight=None if s is None else s.unsqueeze(1),
+            shares=None if t is None else t.unsqueeze(2),
+        )
 
     @property
     def swapped(self) -> bool:
         """Whether the batch takes the place of the positions, which there is one of."""
-        return self.logits.shape[2] == 1
+        return self.logits.dim() == 2 or self.logits.shape[2] == 1
 
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Batch, classes and positions as the kernel counts them."""
-        batch, classes, positions = self.logits.shape
-        return (1, classes, batch) if self.swapped else (batch, classes, positions)
+        shape = self.logits.shape
+        return (1, shape[1], shape[0]) if self.swapped else (shape[0], shape[1], shape[2])
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return self.sizes[0] * self.sizes[2]
 
     def strides(self, tensor: Tensor) -> tuple[int, int, int]:
         """The strides of a tensor of the logits' shape."""
-        b, c, p = tensor.stride()
-        return (0, c, b) if self.swapped else (b, c, p)
+        strides = tensor.stride()
+        if self.swapped:
+            return 0, strides[1], strides[0]
+        b, c, p = strides
+        return b, c, p
 
     def grid(self, tensor: Tensor | None) -> Grid | None:
         """A tensor of the logits' shape."""
@@ -88,13 +114,13 @@ class RowBatch:
     @property
     def truth(self) -> Truth:
         """The targets, and what their rows count."""
-        strides = (0, 0)
+        b = p = 0
         if self.target is not None:
-            b, p = self.target.stride()
-            strides = (0, b) if self.swapped else (b, p)
+            strides = self.target.stride()
+            b, p = (0, strides[0]) if self.swapped else strides
         classes = self.logits.shape[1] if self.num_truths is None else self.num_truths
         weights = (self.weight, self.sample_weight)
-        return Truth(self.target, *strides, self.ignore_index, *weights, classes)
+        return Truth(self.target, b, p, self.ignore_index, *weights, classes)
 
     def shared(self, smooth: tuple[Tensor, ...] | None) -> Shares | None:
         """The probabilities of the truths, if these are no classes."""
@@ -102,8 +128,16 @@ class RowBatch:
             return None
         return Shares(self.grid(self.shares), self.keep, self.base, smooth)
 
+    @functools.cached_property
+    def key(self) -> tuple[object, ...]:
+        """What a kernel is compiled for, and how the tensors are laid out."""
+        tensors = (self.logits, self.target, self.shares, self.weight, self.sample_weight)
+        facts = [None if tensor is None else _facts(tensor) for tensor in tensors]
+        shares = (self.keep is None, self.base is None)
+        return (*facts, self.ignore_index, self.num_truths, *shares)
+
     def sliced(self, b: slice, p: slice) -> RowBatch:
-        """The rows of some items and positions."""
+        """The rows of some items and positions, of logits (B, C, P)."""
         sample, y, t = self.sample_weight, self.target, self.shares
         return replace(
             self,
@@ -122,37 +156,55 @@ def is_across(batch: RowBatch, gradient: Tensor | None) -> bool:
 
 def tiling(batch: RowBatch, gradient: Tensor | None, formula: KernelFormula) -> Tiling:
     """Rows cut so that a lane holds what its registers do, and reads 16 bytes at once."""
-    items, classes, positions = batch.sizes
-    tensors = [each for each in (batch.logits, gradient, batch.shares) if each is not None]
-    strides = [batch.strides(each) for each in tensors]
-    across = is_across(batch, gradient)
-    size = batch.logits.element_size()
+    items, _, positions = batch.sizes
     one_pass = formula.one_visit.value and formula.linear_in_p.value
-    outer = [(b, p) if across else (b, c) for b, c, p in strides]
-    unit = math.gcd(16, classes if across else positions, *(n for pair in outer for n in pair))
-    if across:
-        width = min(16 // size, triton.next_power_of_2(-(-classes // 32)))
-        alike = all((a - b) % width == 0 for pair in outer for a, b in zip(pair, outer[0]))
-        shifted = unit % width != 0 and alike
-        ends = classes + (width - 1 if shifted else 0)
-        held = -(-ends // (32 * width)) * width <= MAX_HELD
-        row = classes * size
-        warps = 1 if held else next((w for most, w in WARPS if row <= most), 16)
-        tiles = -(-ends // (32 * width)) if held else STEP_BYTES // (width * 4 * (1 if one_pass else 2))
-        column = triton.next_power_of_2(-(-ends // (32 * warps * width)))
-        whole = 0 if shifted else classes // (32 * warps * width)
-        cut = Cut(32 * warps, width, tiles, True, held, whole, column, unit, shifted)
+    if is_across(batch, gradient):
+        cut, warps = _across(batch, gradient, one_pass)
         blocks = items * positions
     else:
-        held, warps = classes <= MAX_OWN, 4
-        tiles = classes if held else 8
-        together = HELD_NUMBERS * 4 // (tiles * batch.dtype.itemsize * (1 if one_pass else 2))
-        side = 1 if min(abs(p) for _, _, p in strides) > 1 else min(4, max(1, together))
-        lanes = 32 * warps * triton.next_power_of_2(side + 1) // 2
-        cut = Cut(lanes, 1, tiles, False, held, classes, 1, unit, False)
-        blocks = items * -(-positions // lanes)
+        cut, warps = _own(batch, gradient, one_pass)
+        blocks = items * -(-positions // cut.lanes)
     most = processors(batch.logits.device) * (32 // warps)
     return Tiling(Cut(*map(tl.constexpr, cut)), warps, blocks, min(blocks, most))
+
+
+def _strides(batch: RowBatch, gradient: Tensor | None) -> list[tuple[int, int, int]]:
+    tensors = (batch.logits, gradient, batch.shares)
+    return [batch.strides(each) for each in tensors if each is not None]
+
+
+def _across(batch: RowBatch, gradient: Tensor | None, one_pass: bool) -> tuple[Cut, int]:
+    """A row to all lanes; the warps that they are."""
+    classes, size = batch.logits.shape[1], batch.logits.element_size()
+    outer = [(b, p) for b, _, p in _strides(batch, gradient)]
+    unit = math.gcd(16, classes, *(n for pair in outer for n in pair))
+    width = min(16 // size, triton.next_power_of_2(-(-classes // WARP)))
+    alike = all((a - b) % width == 0 for pair in outer for a, b in zip(pair, outer[0], strict=True))
+    shifted = unit % width != 0 and alike
+    ends = classes + (width - 1 if shifted else 0)
+    held = -(-ends // (WARP * width)) * width <= MAX_HELD
+    warps = 1 if held else next((w for most, w in WARPS if classes * size <= most), MAX_WARPS)
+    lanes = WARP * warps
+    tiles = -(-ends // (lanes * width))
+    if not held:
+        tiles = STEP_NUMBERS // (width if one_pass else 2 * width)
+    last = classes % (tiles * lanes * width) or tiles * lanes * width
+    whole = 0 if shifted else last // (lanes * width)
+    column = triton.next_power_of_2(-(-ends // (lanes * width)))
+    return Cut(lanes, width, tiles, True, held, whole, column, unit, shifted), warps
+
+
+def _own(batch: RowBatch, gradient: Tensor | None, one_pass: bool) -> tuple[Cut, int]:
+    """A row to each lane; the warps of a program."""
+    classes, positions, strides = batch.logits.shape[1], batch.sizes[2], _strides(batch, gradient)
+    held = classes <= (MAX_OWN_HELD if one_pass else MAX_OWN_HELD // 2)
+    tiles = classes if held else min(range(10, 5, -1), key=lambda n: -classes % n)
+    room = OWN_NUMBERS * 4 // (tiles * batch.dtype.itemsize * (1 if one_pass else 2))
+    side_by_side = all(p == 1 for _, _, p in strides)
+    rows = 2 ** (min(4, room).bit_length() - 1) if side_by_side and room > 0 else 1
+    unit = math.gcd(16, positions, *(n for b, c, _ in strides for n in (b, c)))
+    lanes = WARP * OWN_WARPS * rows
+    return Cut(lanes, 1, tiles, False, held, classes % tiles or tiles, 1, unit, False), OWN_WARPS
 
 
 @functools.cache
@@ -252,15 +304,14 @@ def visit(
     where the gradient above is 1.
     """
     z, device = batch.logits, batch.logits.device
-    tensors = (z, gradient, batch.target, batch.shares, batch.weight, batch.sample_weight)
     reduced = results is not None and results.rows is None
     key = (
-        tuple([None if t is None else _facts(t) for t in tensors]),
+        batch.key,
+        None if gradient is None else _facts(gradient),
         None if above.data is None else (above.data.dtype, above.stride),
         above.denominator is None,
         (reduced, results is None, results is not None and results.mean, add, weighed, skip),
         results is None or results.more is None,
-        (batch.ignore_index, batch.num_truths, batch.keep is None, batch.base is None),
         tuple([_facts(costs.tables[0]) for costs in call.costs if costs.made]),
     )
     found = call.launches.get(key)

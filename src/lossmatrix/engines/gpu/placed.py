@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Formulas and costs as kernels read them: functions in Triton's language, and tables on a device."""
+"""Formulas and costs as kernels read them: functions in Triton's language, and tables."""
 
 from __future__ import annotations
 

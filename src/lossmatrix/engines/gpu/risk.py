@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -99,22 +100,26 @@ Calls = Sequence["LaunchCall | RiskLaunches"]
 Visits = list[tuple[RowBatch, "LaunchCall | RiskLaunches"]]
 
 
-def make(visits: Visits, made: Tensor, risk_grad: bool = True) -> Tensor | None:
-    """Fill ``made``; the losses (rows,) over decisions, or None where no risk is read."""
-    if len(made) == 0:
-        return None
-    losses, at = made.new_zeros(made.shape[1]), 0
+def made(
+    visits: Visits, memory: Tensor, risk_grad: bool
+) -> tuple[Tensor | None, list[tuple[RowBatch, LaunchCall]]]:
+    """The losses (rows,) over decisions, if any; and the visits with what was made for them."""
+    if len(memory) == 0:
+        return None, cast(list[tuple[RowBatch, LaunchCall]], visits)
+    losses, at = memory.new_zeros(memory.shape[1]), 0
     for batch, call in visits:
         if isinstance(call, RiskLaunches):
-            mine = made[at : at + call.num_made]
+            mine = memory[at : at + call.num_made]
             at += call.num_made
-            call.run(batch, losses, list(mine), risk_grad)
-    return losses
+            call.run(batch.wide, losses, list(mine), risk_grad)
+    return losses, with_made(visits, memory)
 
 
-def with_made(visits: Visits, made: Tensor) -> list[tuple[RowBatch, LaunchCall]]:
+def with_made(visits: Visits, memory: Tensor) -> list[tuple[RowBatch, LaunchCall]]:
     """The calls over classes, each with the rows that were made for it as further costs."""
-    rows, found = iter(made), list[tuple[RowBatch, LaunchCall]]()
+    if len(memory) == 0:
+        return cast(list[tuple[RowBatch, LaunchCall]], visits)
+    rows, found = iter(memory), list[tuple[RowBatch, LaunchCall]]()
     for batch, call in visits:
         if isinstance(call, RiskLaunches):
             further = [of_rows(next(rows)) for _ in range(call.num_made)]

@@ -290,8 +290,9 @@ def own_stats(V, F, D, CUT, SUMS: tl.constexpr, NUMBER: tl.constexpr):
     sums = zeros(SUMS, blank)
     for start in range(0, V.whole, CUT.tiles):
         found, sums = joined_by_own(V, found, sums, start, F, D, CUT, SUMS, NUMBER, False)
-    if V.whole < V.classes:
-        found, sums = joined_by_own(V, found, sums, V.whole, F, D, CUT, SUMS, NUMBER, True)
+    if CUT.whole < CUT.tiles:
+        if V.whole < V.classes:
+            found, sums = joined_by_own(V, found, sums, V.whole, F, D, CUT, SUMS, NUMBER, True)
     return found, sums
 
 
@@ -336,10 +337,11 @@ def shared_stats(V, F, D, CUT, SUMS: tl.constexpr, NUMBER: tl.constexpr):
             high, rest, sums = joined_by_shared(
                 V, high, rest, sums, start, F, D, CUT, SUMS, NUMBER, False
             )
-        if V.whole < V.classes:
-            high, rest, sums = joined_by_shared(
-                V, high, rest, sums, V.whole, F, D, CUT, SUMS, NUMBER, True
-            )
+        if CUT.whole < CUT.tiles:
+            if V.whole < V.classes:
+                high, rest, sums = joined_by_shared(
+                    V, high, rest, sums, V.whole, F, D, CUT, SUMS, NUMBER, True
+                )
     lane = tl.arange(0, CUT.lanes)[:, None]
     top, owner = tl.reduce((high, lane), 0, first_of_larger, keep_dims=True)
 
@@ -395,10 +397,7 @@ def bulk_step(V, logits, sums, start, apart, f, ahead, F, D, CUT, NUMBER: tl.con
     for u in tl.static_range(CUT.tiles):
         j = classes_of(V.lines, start, u, V.shift, CUT)
         cell = bulk_cell(V, F, D, CUT, ahead, logits[u], start, u, EDGE)
-        if f is None:
-            values = contributions(F, cell, V.a)
-        else:
-            values = (F.grad_term(cell, V.a, f),)
+        values = contributions(F, cell, V.a) if f is None else (F.grad_term(cell, V.a, f),)
         counts = j != apart
         if F.hard:
             counts = counts & (j != V.truth)
@@ -421,8 +420,9 @@ def bulk_sums(V, zs, F, D, CUT, ahead, apart, f, COUNT: tl.constexpr, NUMBER: tl
     else:
         for start in range(0, V.whole, size):
             sums = bulk_step(V, zs, sums, start, apart, f, ahead, F, D, CUT, NUMBER, False)
-        if V.whole < V.classes:
-            sums = bulk_step(V, zs, sums, V.whole, apart, f, ahead, F, D, CUT, NUMBER, True)
+        if CUT.whole < CUT.tiles:
+            if V.whole < V.classes:
+                sums = bulk_step(V, zs, sums, V.whole, apart, f, ahead, F, D, CUT, NUMBER, True)
     return total_of(sums, CUT)
 
 
@@ -447,10 +447,8 @@ def gradient_step(V, logits, es, grid, line, start, ahead, steepness, scale, sin
         logits = step_logits(V, start, F, D, CUT, NUMBER, EDGE, False)
     made = ()
     for u in tl.static_range(CUT.tiles):
-        if CUT.held and F.one_visit and F.linear_in_p:
-            e = es[u]
-        else:
-            e = exp(logits[u] - ahead.shift)
+        is_kept: tl.constexpr = CUT.held and F.one_visit and F.linear_in_p
+        e = es[u] if is_kept else exp(logits[u] - ahead.shift)
         if F.only_target:
             g = -e * (steepness * scale)
         elif F.one_visit and F.linear_in_p:
@@ -497,16 +495,19 @@ def write_gradient(V, zs, es, grid, ahead, steepness, scale, singles, f, F, D, C
                 V, zs, es, grid, line, start, ahead, steepness, scale, singles, f, F, D, CUT,
                 NUMBER, ADD, False,
             )  # fmt: skip
-        if V.whole < V.classes:
-            gradient_step(
-                V, zs, es, grid, line, V.whole, ahead, steepness, scale, singles, f, F, D, CUT,
-                NUMBER, ADD, True,
-            )  # fmt: skip
+        if CUT.whole < CUT.tiles:
+            if V.whole < V.classes:
+                gradient_step(
+                    V, zs, es, grid, line, V.whole, ahead, steepness, scale, singles, f, F, D, CUT,
+                    NUMBER, ADD, True,
+                )  # fmt: skip
     if CUT.across:
         tl.debug_barrier()  # other threads have written these two places
-        tl.store(place_of(grid, V.rows, singles[0]), (singles[1] + before[0]).to(grid.data.dtype.element_ty))
+        at_apart, at_truth = singles[1] + before[0], singles[2] + before[1]
+        tl.store(place_of(grid, V.rows, singles[0]), at_apart.to(grid.data.dtype.element_ty))
         if F.hard:
-            tl.store(place_of(grid, V.rows, V.rows.truth), (singles[2] + before[1]).to(grid.data.dtype.element_ty))
+            truth = place_of(grid, V.rows, V.rows.truth)
+            tl.store(truth, at_truth.to(grid.data.dtype.element_ty))
 
 
 @triton.jit
@@ -545,7 +546,7 @@ def chosen(which, some, others):
 @triton.jit
 def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl.constexpr,
             WEIGHED: tl.constexpr, ADD: tl.constexpr):  # fmt: skip
-    """The losses of a block of rows, without their weights; and their gradient, which is written."""
+    """The losses of a block of rows, without their weights; their gradient is written."""
     ONE_PASS: tl.constexpr = F.one_visit and F.linear_in_p
     SUMS: tl.constexpr = F.sums + 1 if F.one_visit else F.sums
     EARLY: tl.constexpr = SUMS if ONE_PASS and not F.only_target else 0
@@ -572,7 +573,7 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
         margin = F.margin_truth(c_truth, a) if F.has_margin else nothing
         z_truth = logit_at(V, F, rows.truth, margin, NUMBER)
         alone = TopTwo(z_truth, rows.truth, tl.full(nothing.shape, -INF, NUMBER), nothing)
-        both, before, after, e = combine(found, alone)
+        both, before, _after, e = combine(found, alone)
         rest = tl.where(z_truth == z_truth, both.rest, z_truth)  # a NaN is no top
         lead = TopTwo(both.top, both.index, both.second, rest)
         same = lead.index == rows.truth

@@ -63,7 +63,7 @@ class Cut(NamedTuple):
     tiles: Any  # of a step
     across: Any  # whether all lanes share a row
     held: Any  # whether a step holds the row
-    whole: Any  # how many tiles of a step that holds the row are full
+    whole: Any  # how many tiles of the last step are full in every row
     column: Any  # tiles of a row, a power of 2
     unit: Any  # of what number all lines in memory are a multiple
     shifted: Any  # whether lines begin before their rows, so that loads are aligned
