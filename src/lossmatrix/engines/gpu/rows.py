@@ -185,7 +185,8 @@ def step_logits(V, start, F, D, CUT, NUMBER: tl.constexpr, EDGE: tl.constexpr,
             z = tl.zeros(classes_of(V.lines, start, u, V.shift, CUT).shape, NUMBER)
             z = tl.where(inside_tile(V, start, u, CUT, EDGE), z, -INF)
         else:
-            z = read(V, start, u, CUT, is_edge(u, CUT.held, CUT.whole, EDGE)).to(NUMBER)
+            edge: tl.constexpr = is_edge(u, CUT.held, CUT.whole, EDGE)
+            z = read(V, start, u, CUT, edge, HIDE is None or (HIDE and not CUT.held)).to(NUMBER)
         found = found + (z,)
     if HIDE is not None and F.has_margin:
         tilted = ()

@@ -225,8 +225,12 @@ def places_of(grid, line, lines, j, start, u: tl.constexpr, CUT):
 
 
 @triton.jit
-def read(V, start, u: tl.constexpr, CUT, EDGE: tl.constexpr):
-    """The logits of tile ``u``, −∞ outside; rows that do not count are rows of zeros."""
+def read(V, start, u: tl.constexpr, CUT, EDGE: tl.constexpr, AGAIN: tl.constexpr):
+    """The logits of tile ``u``, −∞ outside; rows that do not count are rows of zeros.
+
+    A row that is read AGAIN stays in the cache until then.
+    """
+    policy: tl.constexpr = "evict_last" if AGAIN else "evict_first"
     j = classes_of(V.lines, start, u, V.shift, CUT)
     place = places_of(V.logits, V.line, V.lines, j, start, u, CUT)
     if CUT.across:
@@ -234,12 +238,12 @@ def read(V, start, u: tl.constexpr, CUT, EDGE: tl.constexpr):
             inside = inside_of(V.lines, j, start, u, V.classes, CUT)
             if CUT.shifted:  # a line that begins before its row is read whole
                 first = V.lines + (start + u * (CUT.lanes * CUT.width)) - V.shift
-                z = tl.load(place, mask=first < V.classes, other=-INF)
+                z = tl.load(place, mask=first < V.classes, other=-INF, eviction_policy=policy)
                 return tl.where(inside, z, -INF)
             else:
-                return tl.load(place, mask=inside, other=-INF)
+                return tl.load(place, mask=inside, other=-INF, eviction_policy=policy)
         else:
-            return tl.load(place)
+            return tl.load(place, eviction_policy=policy)
     else:
         z = tl.load(place, mask=V.rows.real, other=0.0)
         z = tl.where(V.rows.counts, z, 0.0)
@@ -260,10 +264,10 @@ def write(V, grid, line, start, u: tl.constexpr, value, ADD: tl.constexpr, CUT,
         if EDGE and CUT.shifted:
             first = V.lines + (start + u * (CUT.lanes * CUT.width)) - V.shift
             whole = (first >= 0) & (first + CUT.width <= V.classes)
-            tl.store(place, value, mask=whole)
+            tl.store(place, value, mask=whole, cache_modifier=".cs")
             tl.store(place, value, mask=inside & (whole == 0))
         else:
-            tl.store(place, value, mask=inside)
+            tl.store(place, value, mask=inside, cache_modifier=".cs")
     else:
         inside = V.rows.real & (j < V.classes) if EDGE else V.rows.real
         if ADD:
