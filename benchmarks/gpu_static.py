@@ -28,7 +28,7 @@ from unittest import mock
 import torch
 
 import lossmatrix as lm
-from lossmatrix.engines.gpu import engine, launch
+from lossmatrix.engines.gpu import kernels, launch
 from lossmatrix.problem import Bound, Options, read
 
 RESULT = Path(__file__).parent / "results" / "gpu_static.csv"
@@ -123,8 +123,7 @@ def compiled(case: Case, loss: lm.Loss, architecture: int, gradient: bool = True
     found: list[Kernel] = []
 
     def start(self: launch.Launch, device: torch.device, *arguments: Any) -> None:
-        options = {"num_warps": self.warps, "enable_fp_fusion": True}
-        made = self.kernel.warmup(*arguments, grid=(1,), **self.constants, **options)
+        made = self.kernel.warmup(*arguments, grid=(1,), **self.constants, **self.options)
         cut = launch.Cut(*(each.value for each in arguments[-3]))
         found.append(Kernel(made, cut))
 
@@ -134,7 +133,9 @@ def compiled(case: Case, loss: lm.Loss, architecture: int, gradient: bool = True
     problem = read(bound, logits, target, Options(reduction="sum"))
     triton.runtime.driver.set_active(Absent(architecture))
     with mock.patch.object(launch.Launch, "__call__", start):
-        engine.compute(problem, torch.empty_like(problem.logits) if gradient else None)
+        known = kernels.calls(bound, logits, problem.compute_dtype, False)
+        step = kernels.step_of(problem, known)
+        kernels.losses(step, torch.empty_like(step.rows.logits) if gradient else None, True)
     (kernel,) = found
     return kernel
 

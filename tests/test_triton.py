@@ -115,8 +115,7 @@ def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     found: list[tuple[str, Any]] = []
 
     def compile_only(self: launch.Launch, device: torch.device, *arguments: Any) -> None:
-        options = {"num_warps": self.warps, "enable_fp_fusion": True}
-        made = self.kernel.warmup(*arguments, grid=(1,), **self.constants, **options)
+        made = self.kernel.warmup(*arguments, grid=(1,), **self.constants, **self.options)
         found.append((self.kernel.__name__, made))
 
     monkeypatch.setattr(launch.Launch, "__call__", compile_only)

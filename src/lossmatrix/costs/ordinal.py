@@ -59,10 +59,12 @@ class Ordinal(CostMatrix):
             tables |= {"order": order, "rank": order.argsort()}
         super().__init__(names, names, tables)
         self.power = power
+        self._is_counted = positions is None  # then a position is the number of its class
 
     def formula(self, i: Tensor, j: Tensor, load: Load) -> Tensor:
-        """|x_i − x_j|^power."""
-        distance = abs(load("positions", i) - load("positions", j))
+        """|x_i − x_j|^power; a table that is not read leaves the caches to the logits."""
+        here, there = (i, j) if self._is_counted else (load("positions", i), load("positions", j))
+        distance = abs(here - there)
         if self.power in (1, 2):
             return distance if self.power == 1 else distance * distance
         return power(distance, self.power)

@@ -68,6 +68,7 @@ SHIPPED_COSTS: tuple[CostMatrix, ...] = (
     Ordinal(3),
     Ordinal(3, power=2),
     Ordinal(3, power=1.5),
+    *(Ordinal(3, power=power, positions=[0, 1, 3]) for power in (1, 2, 1.5)),
     Ordinal(3).scaled(3.0),
     Sparse(3, [(0, 0, 5.0)]).regret(),
     Ordinal(3).savings(),
@@ -76,8 +77,13 @@ SHIPPED_COSTS: tuple[CostMatrix, ...] = (
 
 
 def matrices() -> dict[str, CostFormula]:
-    """The shipped formulas of matrices by what they were printed from."""
-    return {repr(costs): print_costs(costs) for costs in SHIPPED_COSTS}
+    """The shipped formulas of matrices by what they were printed from, and read."""
+    printed = [(costs, print_costs(costs)) for costs in SHIPPED_COSTS]
+    return {f"{costs!r}{_reads(formula)}": formula for costs, formula in printed}
+
+
+def _reads(formula: CostFormula) -> str:
+    return f", reads {' and '.join(formula.tables)}" if formula.tables else ""
 
 
 def curvatures() -> dict[str, CurvatureFormula]:

@@ -20,7 +20,7 @@ from lossmatrix.engines.plan import NoKernelError, arguments, cast_output
 from lossmatrix.problem import Problem, numbered
 
 if TYPE_CHECKING:
-    from lossmatrix.engines.gpu.kernels import GpuKernels, Step
+    from lossmatrix.engines.gpu.kernels import ForwardOutput, GpuKernels, Step
 
 INSTALLED = find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # then kernels run on the CPU, for tests
@@ -28,9 +28,9 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # then kernels run on t
 
 def prepare(problem: Problem) -> GpuKernels | Traced | str:
     """The kernels of a problem, or why this engine cannot run it."""
-    device = problem.given.device
-    if device.type != "cuda" and not (device.type == "cpu" and INTERPRETED):
-        return f"the logits are on {device}, and its kernels run on CUDA devices"
+    given = problem.given
+    if not (given.is_cuda or (INTERPRETED and given.is_cpu)):
+        return f"the logits are on {given.device}, and its kernels run on CUDA devices"
     if not INSTALLED:
         return "triton is not installed (pip install triton)"
     reason = plans.refuses(problem)
@@ -88,7 +88,7 @@ def traced(
     from lossmatrix.engines.gpu import kernels
 
     given = (target, weight, sample_weight, ignore_index, reduction, label_smoothing)
-    return kernels.losses(_step(bound_number, logits, *given), None, True)
+    return _filled(kernels.losses(_step(bound_number, logits, *given), None, True))
 
 
 @torch.library.custom_op("lossmatrix::triton_gradient", mutates_args=())
@@ -110,7 +110,19 @@ def traced_gradient(
 
     given = (target, weight, sample_weight, ignore_index, reduction, label_smoothing)
     step = _step(bound_number, logits, *given)
-    return kernels.gradient_of(step, upstream, denominator, made, None)
+    between = made if made.dim() == 3 else None
+    return kernels.gradient_of(step, upstream, denominator, between, None)
+
+
+def _filled(output: ForwardOutput) -> tuple[Tensor, Tensor, Tensor]:
+    """An outcome with empty tensors for what it does not have: an operator gives all of them."""
+    value, denominator, made = output
+    empty = value.new_empty
+    return (
+        value,
+        empty(0) if denominator is None else denominator,
+        empty(0) if made is None else made,
+    )
 
 
 def _step(
@@ -144,7 +156,7 @@ def _(logits: Tensor, target: Tensor, *options: Any) -> tuple[Tensor, Tensor, Te
     with _disable_current_modes():  # the calls that are made ready here are kept and run later
         bound = numbered[bound_number]
         known = kernels.calls(bound, logits, rows.dtype, soft or label_smoothing > 0)
-    return kernels.blank_output(rows, known, reduction)
+    return _filled(kernels.blank_output(rows, known, reduction))
 
 
 @traced_gradient.register_fake  # pyright: ignore[reportUnknownMemberType, reportUntypedFunctionDecorator]

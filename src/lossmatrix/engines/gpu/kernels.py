@@ -122,8 +122,8 @@ class ForwardOutput(NamedTuple):
     """What forward finds: the losses (B·P,) or their reduction (), and what backward needs."""
 
     value: Tensor
-    denominator: Tensor  # of the mean
-    made: Tensor  # (…, B·P, C), what was made between kernels
+    denominator: Tensor | None  # of the mean
+    made: Tensor | None  # (…, B·P, C), what was made between kernels
 
 
 def step_of(problem: Problem, known: Calls) -> Step:
@@ -213,7 +213,11 @@ def losses(step: Step, gradient: Tensor | None, risk_grad: bool) -> ForwardOutpu
 
 
 def gradient_of(
-    step: Step, upstream: Tensor, denominator: Tensor, made: Tensor, gradient: Tensor | None
+    step: Step,
+    upstream: Tensor,
+    denominator: Tensor | None,
+    made: Tensor | None,
+    gradient: Tensor | None,
 ) -> Tensor:
     """The gradient in the logits' dtype, made from the logits again.
 
@@ -233,12 +237,11 @@ def gradient_of(
 
 def blank_output(rows: RowBatch, known: Calls, reduction: str) -> ForwardOutput:
     """Tensors for an outcome, with nothing in them yet."""
-    blank, dtype = rows.logits.new_empty, rows.dtype
-    shape = (rows.count,) if reduction == "none" else ()
-    made = sum([call.num_made for call in known])
-    width = (made, rows.count, rows.logits.shape[1]) if made else (0,)
+    blank, dtype, made = rows.logits.new_empty, rows.dtype, sum([call.num_made for call in known])
     return ForwardOutput(
-        blank(shape, dtype=dtype), blank((), dtype=dtype), blank(width, dtype=dtype)
+        blank((rows.count,) if reduction == "none" else (), dtype=dtype),
+        blank((), dtype=dtype) if reduction == "mean" else None,
+        blank((made, rows.count, rows.logits.shape[1]), dtype=dtype) if made else None,
     )
 
 

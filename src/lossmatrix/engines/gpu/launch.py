@@ -33,10 +33,13 @@ WARP = 32  # threads
 MAX_OWN = 64  # classes up to which lanes have rows of their own, if classes lie side by side
 MAX_OWN_HELD = 24  # classes that they hold: Triton compiles more and more slowly for more
 MAX_HELD = 64  # numbers that a lane holds of a row that all lanes share
-STEP_NUMBERS = 16  # that it has of a step of a longer row
+STEP_TILES = 2  # of a step of a longer row
 OWN_NUMBERS = 80  # that a lane has of rows of its own: up to four positions side by side
 OWN_WARPS = 4
-WARPS, MAX_WARPS = ((2**15, 4), (3 * 2**15, 8)), 16  # of rows of up to so many bytes, and beyond
+MAX_PROGRAMS = 32  # of a multiprocessor, if they are warps
+WARPS = ((2**15, 4), (3 * 2**15, 8), (3 * 2**16, 16))  # of longer rows of up to so many bytes
+MAX_WARPS = 32  # beyond; what the rows in flight take is then about what the L2 cache holds
+STREAM_REGISTERS = 64  # of a lane: 32 warps have room on a multiprocessor, to wait for memory
 ONE = GradOutput(None, 0, None)  # the gradient of a sum of losses
 
 
@@ -51,9 +54,10 @@ class Tiling:
     warps: int
     blocks: int
     programs: int
+    registers: int | None  # of a lane, if they are bounded
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class RowBatch:
     """The tensors of a call as the kernel sees them: logits (B, C) or (B, C, P)."""
 
@@ -68,6 +72,7 @@ class RowBatch:
     keep: Tensor | None = None  # (C,) what shares are multiplied with; set for smoothed indices
     base: Tensor | None = None  # (C,) what is added to them
     divided: bool = False  # whether the mean's denominator is in the weights
+    facts: tuple[object, ...] | None = field(default=None, init=False)
 
     @property
     def wide(self) -> RowBatch:
@@ -128,13 +133,15 @@ class RowBatch:
             return None
         return Shares(self.grid(self.shares), self.keep, self.base, smooth)
 
-    @functools.cached_property
+    @property
     def key(self) -> tuple[object, ...]:
-        """What a kernel is compiled for, and how the tensors are laid out."""
-        tensors = (self.logits, self.target, self.shares, self.weight, self.sample_weight)
-        facts = [None if tensor is None else _facts(tensor) for tensor in tensors]
-        shares = (self.keep is None, self.base is None)
-        return (*facts, self.ignore_index, self.num_truths, *shares)
+        """What a kernel is compiled for, and how the tensors are laid out; backward asks again."""
+        if self.facts is None:
+            tensors = (self.logits, self.target, self.shares, self.weight, self.sample_weight)
+            facts = [None if tensor is None else _facts(tensor) for tensor in tensors]
+            shares = (self.keep is None, self.base is None)
+            self.facts = (*facts, self.ignore_index, self.num_truths, *shares)
+        return self.facts
 
     def sliced(self, b: slice, p: slice) -> RowBatch:
         """The rows of some items and positions, of logits (B, C, P)."""
@@ -164,8 +171,10 @@ def tiling(batch: RowBatch, gradient: Tensor | None, formula: KernelFormula) -> 
     else:
         cut, warps = _own(batch, gradient, one_pass)
         blocks = items * -(-positions // cut.lanes)
-    most = processors(batch.logits.device) * (32 // warps)
-    return Tiling(Cut(*map(tl.constexpr, cut)), warps, blocks, min(blocks, most))
+    most = processors(batch.logits.device) * (MAX_PROGRAMS // warps)
+    streams = cut.across and not cut.held and one_pass and batch.dtype == torch.float32
+    registers = STREAM_REGISTERS if streams else None
+    return Tiling(Cut(*map(tl.constexpr, cut)), warps, blocks, min(blocks, most), registers)
 
 
 def _strides(batch: RowBatch, gradient: Tensor | None) -> list[tuple[int, int, int]]:
@@ -183,11 +192,12 @@ def _across(batch: RowBatch, gradient: Tensor | None, one_pass: bool) -> tuple[C
     shifted = unit % width != 0 and alike
     ends = classes + (width - 1 if shifted else 0)
     held = -(-ends // (WARP * width)) * width <= MAX_HELD
-    warps = 1 if held else next((w for most, w in WARPS if classes * size <= most), MAX_WARPS)
+    most = MAX_WARPS if one_pass else MAX_WARPS // 2
+    warps = 1 if held else next((w for row, w in WARPS if classes * size <= row), most)
     lanes = WARP * warps
-    tiles = -(-ends // (lanes * width))
-    if not held:
-        tiles = STEP_NUMBERS // (width if one_pass else 2 * width)
+    tiles = -(-ends // (lanes * width)) if held else STEP_TILES
+    if not (held or one_pass) and width > 4:
+        tiles = 1  # more do not fit the registers of 16 warps
     last = classes % (tiles * lanes * width) or tiles * lanes * width
     whole = 0 if shifted else last // (lanes * width)
     column = triton.next_power_of_2(-(-ends // (lanes * width)))
@@ -226,8 +236,16 @@ class Launch:
     sees to it that arguments are alike in dtype, in alignment and in every number.
     """
 
-    def __init__(self, kernel: Any, programs: int, warps: int, constants: dict[str, Any]) -> None:
-        self.kernel, self.programs, self.warps, self.constants = kernel, programs, warps, constants
+    def __init__(
+        self,
+        kernel: Any,
+        programs: int,
+        warps: int,
+        constants: dict[str, Any],
+        registers: int | None = None,
+    ) -> None:
+        self.kernel, self.programs, self.constants = kernel, programs, constants
+        self.options = {"num_warps": warps, "maxnreg": registers, "enable_fp_fusion": True}
         self.again: Callable[..., None] | None = None
 
     def __call__(self, device: torch.device, *arguments: Any) -> None:
@@ -239,8 +257,7 @@ class Launch:
                 stream = torch._C._cuda_getCurrentRawStream(device.index)  # pyright: ignore
                 self.again(*arguments, *self.constants.values(), stream=stream)
                 return
-            options = {"num_warps": self.warps, "enable_fp_fusion": True}
-            compiled = self.kernel[(self.programs,)](*arguments, **self.constants, **options)
+            compiled = self.kernel[(self.programs,)](*arguments, **self.constants, **self.options)
             if device.type == "cuda":
                 self.again = _direct(compiled, self.programs)
 
@@ -328,14 +345,12 @@ def visit(
             "WEIGHED": weighed,
             "SKIP_IF_UPSTREAM_IS_ONE": skip,
         }
-        launch = Launch(rows_kernel, cut.programs, cut.warps, constants)
+        launch = Launch(rows_kernel, cut.programs, cut.warps, constants, cut.registers)
         found = call.launches[key] = cut, launch
     cut, launch = found
     out = Output(None, None, None, None, None)
     if results is not None:
-        losses, counter = results.rows, None
-        if reduced:
-            losses, counter = z.new_empty(2 * cut.programs, dtype=batch.dtype), _counter(device)
+        losses, counter = _scratch(device, batch.dtype) if reduced else (results.rows, None)
         out = Output(losses, counter, results.value, results.denominator, results.more)
     launch(
         device,
@@ -359,24 +374,31 @@ def _facts(tensor: Tensor) -> tuple[object, ...]:
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.data_ptr() % 16 == 0
 
 
-_counters: dict[object, Tensor] = {}
+Scratch = tuple[Tensor, Tensor]
+_scratches: dict[object, Scratch] = {}
 
 
-def _counter(device: torch.device) -> Tensor:
-    """A zero for the programs of a launch to count themselves with; they leave a zero.
+def _scratch(device: torch.device, dtype: torch.dtype) -> Scratch:
+    """Room for what programs have found, and a zero to count themselves with; they leave a zero.
 
     Launches of one stream follow one another. A captured graph may run beside others, and so has
-    one of its own.
+    room of its own.
     """
     stream = 0
     if device.type == "cuda":
         if torch.cuda.is_current_stream_capturing():
-            return torch.zeros(1, dtype=torch.int32, device=device)
+            return _room(device, dtype)
         stream = torch._C._cuda_getCurrentRawStream(device.index)  # pyright: ignore
-    known = _counters.get((device, stream))
+    key = (device, dtype, stream)
+    known = _scratches.get(key)
     if known is None:
-        known = _counters[device, stream] = torch.zeros(1, dtype=torch.int32, device=device)
+        known = _scratches[key] = _room(device, dtype)
     return known
+
+
+def _room(device: torch.device, dtype: torch.dtype) -> Scratch:
+    found = torch.empty(2 * MAX_PROGRAMS * processors(device), dtype=dtype, device=device)
+    return found, torch.zeros(1, dtype=torch.int32, device=device)
 
 
 def grad_output(upstream: Tensor, over: Tensor | None) -> GradOutput:
@@ -400,12 +422,11 @@ def denominator(batch: RowBatch) -> Tensor:
     if known is None:
         lanes = 1024
         blocks = items * -(-positions // lanes)
-        programs = min(blocks, 4 * processors(z.device))
+        programs = min(blocks, MAX_PROGRAMS // 4 * processors(z.device))
         cut = Cut(*map(tl.constexpr, (lanes, 1, 1, False, False, 1, 1, 1, False)))
         launch = Launch(count_kernel, programs, 4, {"NUMBER": NUMBERS[batch.dtype]})
         known = _counts[key] = cut, launch, blocks
     cut, launch, blocks = known
-    parts = z.new_empty(2 * launch.programs, dtype=batch.dtype)
-    out = Output(parts, _counter(z.device), value, None, None)
+    out = Output(*_scratch(z.device, batch.dtype), value, None, None)
     launch(z.device, batch.truth._replace(sample_weight=None), positions, blocks, out, cut)
     return value if launch.programs else value.zero_()

@@ -101,10 +101,10 @@ Visits = list[tuple[RowBatch, "LaunchCall | RiskLaunches"]]
 
 
 def made(
-    visits: Visits, memory: Tensor, risk_grad: bool
+    visits: Visits, memory: Tensor | None, risk_grad: bool
 ) -> tuple[Tensor | None, list[tuple[RowBatch, LaunchCall]]]:
     """The losses (rows,) over decisions, if any; and the visits with what was made for them."""
-    if len(memory) == 0:
+    if memory is None:
         return None, cast(list[tuple[RowBatch, LaunchCall]], visits)
     losses, at = memory.new_zeros(memory.shape[1]), 0
     for batch, call in visits:
@@ -115,9 +115,9 @@ def made(
     return losses, with_made(visits, memory)
 
 
-def with_made(visits: Visits, memory: Tensor) -> list[tuple[RowBatch, LaunchCall]]:
+def with_made(visits: Visits, memory: Tensor | None) -> list[tuple[RowBatch, LaunchCall]]:
     """The calls over classes, each with the rows that were made for it as further costs."""
-    if len(memory) == 0:
+    if memory is None:
         return cast(list[tuple[RowBatch, LaunchCall]], visits)
     rows, found = iter(memory), list[tuple[RowBatch, LaunchCall]]()
     for batch, call in visits:

@@ -69,11 +69,17 @@ class Visit(NamedTuple):
     a: Any
 
 
+@triton.constexpr_function
+def is_shared(hard, decisions):
+    """Whether every class has a share of the truth."""
+    return not (hard or decisions)
+
+
 @triton.jit
-def share_at(V, j, inside, like):
+def share_at(V, F, j, inside, like):
     """The probability that class j is the truth."""
     t = like * 0.0
-    if V.shares is not None:
+    if is_shared(F.hard, F.decisions):
         if V.shares.probabilities is not None:
             place = place_of(V.shares.probabilities, V.rows, j)
             t = tl.load(place, mask=V.rows.counts & inside, other=0.0).to(like.dtype)
@@ -87,10 +93,10 @@ def share_at(V, j, inside, like):
 
 
 @triton.jit
-def costs_of(V, D, j, inside):
+def costs_of(V, F, D, j, inside):
     """The costs of deciding j, of the truth or with those of all truths joined in."""
     found = costs_at(D, V.rows.truth, V.rows.number, j, inside)
-    if V.shares is not None:
+    if is_shared(F.hard, F.decisions):
         if V.shares.costs is not None:
             keep, joined = tl.load(V.shares.keep + V.rows.truth), ()
             for i in tl.static_range(len(D)):
@@ -151,18 +157,18 @@ def inside_tile(V, start, u: tl.constexpr, CUT, EDGE: tl.constexpr):
 
 
 @triton.jit
-def tile_costs(V, D, start, u: tl.constexpr, CUT, EDGE: tl.constexpr):
+def tile_costs(V, F, D, start, u: tl.constexpr, CUT, EDGE: tl.constexpr):
     """The costs of a tile; 0 outside, because 0 · ∞ would be none."""
     inside = inside_tile(V, start, u, CUT, EDGE)
-    found = costs_of(V, D, classes_of(V.lines, start, u, V.shift, CUT), inside)
+    found = costs_of(V, F, D, classes_of(V.lines, start, u, V.shift, CUT), inside)
     return kept_where(inside, found) if is_edge(u, CUT.held, CUT.whole, EDGE) else found
 
 
 @triton.jit
-def tile_share(V, start, u: tl.constexpr, like, CUT, EDGE: tl.constexpr):
+def tile_share(V, F, start, u: tl.constexpr, like, CUT, EDGE: tl.constexpr):
     """The probabilities that classes of a tile are the truth."""
     inside = inside_tile(V, start, u, CUT, EDGE)
-    return share_at(V, classes_of(V.lines, start, u, V.shift, CUT), inside, like)
+    return share_at(V, F, classes_of(V.lines, start, u, V.shift, CUT), inside, like)
 
 
 @triton.jit
@@ -185,13 +191,15 @@ def step_logits(V, start, F, D, CUT, NUMBER: tl.constexpr, EDGE: tl.constexpr,
             z = tl.zeros(classes_of(V.lines, start, u, V.shift, CUT).shape, NUMBER)
             z = tl.where(inside_tile(V, start, u, CUT, EDGE), z, -INF)
         else:
-            edge: tl.constexpr = is_edge(u, CUT.held, CUT.whole, EDGE)
-            z = read(V, start, u, CUT, edge, HIDE is None or (HIDE and not CUT.held)).to(NUMBER)
+            z = read(
+                V, start, u, CUT, is_edge(u, CUT.held, CUT.whole, EDGE),
+                HIDE is None or (HIDE and not CUT.held),
+            ).to(NUMBER)  # fmt: skip
         found = found + (z,)
     if HIDE is not None and F.has_margin:
         tilted = ()
         for u in tl.static_range(CUT.tiles):
-            z = (found[u] - V.highest) + F.margin(tile_costs(V, D, start, u, CUT, EDGE), V.a)
+            z = (found[u] - V.highest) + F.margin(tile_costs(V, F, D, start, u, CUT, EDGE), V.a)
             if is_edge(u, CUT.held, CUT.whole, EDGE):
                 z = tl.where(inside_tile(V, start, u, CUT, EDGE), z, -INF)
             tilted = tilted + (z,)
@@ -243,8 +251,8 @@ def step_sums(V, zs, start, index, origin, F, D, CUT, SUMS: tl.constexpr, EDGE: 
         es = es + (e,)
         rest = e if u == 0 else rest + e
         if SUMS > 0:
-            t = tile_share(V, start, u, e, CUT, EDGE)
-            cell = multiple_of_p(tile_costs(V, D, start, u, CUT, EDGE), t, e)
+            t = tile_share(V, F, start, u, e, CUT, EDGE)
+            cell = multiple_of_p(tile_costs(V, F, D, start, u, CUT, EDGE), t, e)
             found = contributions(F, cell, V.a)
             sums = found if u == 0 else added(sums, found)
     return tl.sum(rest, 1, keep_dims=True), over_width(sums), es
@@ -276,7 +284,10 @@ def joined_by_own(V, found, sums, start, F, D, CUT, SUMS: tl.constexpr, NUMBER: 
     e = tl.where(overtaken, exp(found.top - origin), 0.0)  # it is an other now
     rest, more, _ = step_sums(V, zs, start, index, origin, F, D, CUT, SUMS, EDGE)
     if SUMS > 0:
-        c, t = costs_of(V, D, found.index, V.rows.real), share_at(V, found.index, V.rows.real, e)
+        c, t = (
+            costs_of(V, F, D, found.index, V.rows.real),
+            share_at(V, F, found.index, V.rows.real, e),
+        )
         more = added(more, contributions(F, multiple_of_p(c, t, e), V.a))
         sums = added(scaled(sums, before), more)
     rest = found.rest * before + (e + rest)
@@ -350,7 +361,7 @@ def shared_stats(V, F, D, CUT, SUMS: tl.constexpr, NUMBER: tl.constexpr):
     j = tl.arange(0, CUT.column)[:, None] * tile + owner * CUT.width - V.shift
     j = j + tl.arange(0, CUT.width)[None, :]
     inside = (j >= 0) & (j < V.classes)
-    c = kept_where(inside, costs_of(V, D, j, inside))
+    c = kept_where(inside, costs_of(V, F, D, j, inside))
     if F.decisions:
         z = tl.zeros(j.shape, NUMBER)
     else:
@@ -372,7 +383,7 @@ def shared_stats(V, F, D, CUT, SUMS: tl.constexpr, NUMBER: tl.constexpr):
     (own,) = total_of((tl.sum(e, 1, keep_dims=True),), CUT)
     found = TopTwo(top, index, second, theirs + own)
     if SUMS > 0:
-        cell = multiple_of_p(c, share_at(V, j, inside, e), e)
+        cell = multiple_of_p(c, share_at(V, F, j, inside, e), e)
         mine = total_of(over_width(contributions(F, cell, V.a)), CUT)
         sums = added(total_of(kept_where(lane != owner, scaled(sums, joins)), CUT), mine)
     return found, sums
@@ -385,7 +396,7 @@ def shared_stats(V, F, D, CUT, SUMS: tl.constexpr, NUMBER: tl.constexpr):
 def bulk_cell(V, F, D, CUT, ahead, z, start, u: tl.constexpr, EDGE: tl.constexpr):
     """A tile of classes as the formula sees them."""
     p = exp(z - ahead.shift) * ahead.share
-    c, t = tile_costs(V, D, start, u, CUT, EDGE), tile_share(V, start, u, p, CUT, EDGE)
+    c, t = tile_costs(V, F, D, start, u, CUT, EDGE), tile_share(V, F, start, u, p, CUT, EDGE)
     return make_cell(c, t, p, z, ahead)
 
 
@@ -447,16 +458,16 @@ def gradient_step(V, logits, es, grid, line, start, ahead, steepness, scale, sin
     if not CUT.held:
         logits = step_logits(V, start, F, D, CUT, NUMBER, EDGE, False)
     made = ()
+    ARE_KEPT: tl.constexpr = CUT.held and F.one_visit and F.linear_in_p
     for u in tl.static_range(CUT.tiles):
-        is_kept: tl.constexpr = CUT.held and F.one_visit and F.linear_in_p
-        e = es[u] if is_kept else exp(logits[u] - ahead.shift)
+        e = es[u] if ARE_KEPT else exp(logits[u] - ahead.shift)
         if F.only_target:
             g = -e * (steepness * scale)
         elif F.one_visit and F.linear_in_p:
             # a multiple of p: p without e is the same for all classes of the row
             share = ahead.share * scale
-            t = tile_share(V, start, u, e, CUT, EDGE)
-            cell = multiple_of_p(tile_costs(V, D, start, u, CUT, EDGE), t, share)
+            t = tile_share(V, F, start, u, e, CUT, EDGE)
+            cell = multiple_of_p(tile_costs(V, F, D, start, u, CUT, EDGE), t, share)
             g = e * (F.grad_term(cell, V.a, f) - steepness * scale)
         else:
             cell = bulk_cell(V, F, D, CUT, ahead, logits[u], start, u, EDGE)
@@ -566,11 +577,14 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
 
     # the truth joins them
     apart = found.index
-    c_apart, t_apart = costs_of(V, D, apart, rows.real), share_at(V, apart, rows.real, found.top)
+    c_apart, t_apart = (
+        costs_of(V, F, D, apart, rows.real),
+        share_at(V, F, apart, rows.real, found.top),
+    )
     before, lead = nothing + 1.0, found
     same, c_truth, z_truth, c_top = rows.counts, c_apart, found.top, c_apart
     if F.hard:
-        c_truth = costs_of(V, D, rows.truth, rows.real)
+        c_truth = costs_of(V, F, D, rows.truth, rows.real)
         margin = F.margin_truth(c_truth, a) if F.has_margin else nothing
         z_truth = logit_at(V, F, rows.truth, margin, NUMBER)
         alone = TopTwo(z_truth, rows.truth, tl.full(nothing.shape, -INF, NUMBER), nothing)
@@ -685,7 +699,8 @@ def rows_kernel(
             return
     if GRADIENT:
         _, _, gradient = aligned(classes, positions, gradient, CUT)
-    if shares is not None:
+    SHARED: tl.constexpr = is_shared(F.hard, F.decisions)
+    if SHARED:
         if shares.probabilities is not None:
             _, _, probabilities = aligned(classes, positions, shares.probabilities, CUT)
             shares = Shares(probabilities, shares.keep, shares.base, shares.costs)
@@ -696,7 +711,7 @@ def rows_kernel(
     loss_sum = tl.zeros((1 if CUT.across else CUT.lanes, 1), NUMBER)
     factor_sum = loss_sum
     for block in range(tl.program_id(0), blocks, tl.num_programs(0)):
-        rows = rows_of(block, truth, positions, NUMBER, shares is not None, CUT)
+        rows = rows_of(block, truth, positions, NUMBER, SHARED, CUT)
         shift = shift_of(logits, rows, CUT)
         y = one(rows.truth) if CUT.across else rows.truth
         line, lines = line_of(logits, rows, shift, CUT), lines_of(CUT)
