@@ -53,7 +53,7 @@ SHAPES: list[tuple[Shape, torch.dtype, str, list[lm.Loss]]] = [
     ((5, 128256), HALF, "ordinal", ONE_PASS),
     ((5, 128256), FULL, "tree", ONE_PASS),
 ]
-KINDS = ["tree", "sparse", "low rank", "one more", "fewer"]
+KINDS = ["positions", "tree", "sparse", "low rank", "one more", "fewer"]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}
 Row = dict[str, str]
 Check = Callable[[str], float]
@@ -65,7 +65,8 @@ def matrix(kind: str, num_classes: int) -> lm.CostMatrix:
     names = [str(i) for i in range(num_classes)]
     made: dict[str, Callable[[], lm.CostMatrix]] = {
         "dense": lambda: lm.Dense((x[:, None] - x).abs()),
-        "ordinal": lambda: lm.Ordinal(num_classes, positions=x),
+        "ordinal": lambda: lm.Ordinal(num_classes),
+        "positions": lambda: lm.Ordinal(num_classes, positions=x),
         "tree": lambda: lm.Tree([(str(i % 2), str(i % 6), n) for i, n in enumerate(names)]),
         "sparse": lambda: lm.Sparse(num_classes, [(1, 2, 9.0), (3, 0, 0.5)]),
         "low rank": lambda: lm.LowRank.squared_distances(torch.stack([x, x.sin()], 1)),

@@ -91,6 +91,7 @@ class RiskLaunches:
             logits=excess.unsqueeze(2),
             target=None if target is None else target.reshape(-1, 1),
             num_truths=batch.logits.shape[1],
+            weight=None if batch.shares is not None else batch.weight,  # else shares have it
             shares=None,
         )
         return over, replace(call, costs=(*costs, of_rows(excess)))

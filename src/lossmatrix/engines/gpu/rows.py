@@ -53,7 +53,7 @@ from lossmatrix.engines.gpu.tiles import (
 )
 
 
-class Visit(NamedTuple):
+class RowBlock(NamedTuple):
     """What is read of a block of rows."""
 
     logits: Any
@@ -715,7 +715,7 @@ def rows_kernel(
         shift = shift_of(logits, rows, CUT)
         y = one(rows.truth) if CUT.across else rows.truth
         line, lines = line_of(logits, rows, shift, CUT), lines_of(CUT)
-        V = Visit(logits, shares, rows, y, line, lines, shift, classes, whole, None, a)
+        V = RowBlock(logits, shares, rows, y, line, lines, shift, classes, whole, None, a)
         found = tl.zeros_like(rows.factor)
         if CUT.across:
             if one(rows.counts.to(tl.int32)) > 0:
@@ -747,7 +747,7 @@ def with_margins(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIEN
     """``visited``, with the largest logit made known where margins are added."""
     if F.has_margin:
         highest = highest_of(V, F, D, CUT, NUMBER)
-        V = Visit(
+        V = RowBlock(
             V.logits, V.shares, V.rows, V.truth, V.line, V.lines, V.shift, V.classes, V.whole,
             highest, V.a,
         )  # fmt: skip
