@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lossmatrix import calibration as calibration
 from lossmatrix import testing as testing
 from lossmatrix.binary import BinaryCriterion as BinaryCriterion
+from lossmatrix.calibration import MatrixScaling as MatrixScaling
 from lossmatrix.calibration import TemperatureScaling as TemperatureScaling
 from lossmatrix.calibration import VectorScaling as VectorScaling
 from lossmatrix.costs import CostMatrix as CostMatrix
@@ -29,6 +30,8 @@ from lossmatrix.decide import decision_threshold as decision_threshold
 from lossmatrix.decide import shift_priors as shift_priors
 from lossmatrix.explain import explain as explain
 from lossmatrix.kappa import WeightedKappaLoss as WeightedKappaLoss
+from lossmatrix.linear import LinearCriterion as LinearCriterion
+from lossmatrix.linear import linear_loss as linear_loss
 from lossmatrix.losses import Cells as Cells
 from lossmatrix.losses import CostFocal as CostFocal
 from lossmatrix.losses import CostSensitiveCrossEntropy as CostSensitiveCrossEntropy
@@ -51,6 +54,7 @@ from lossmatrix.metrics import cost_regret as cost_regret
 from lossmatrix.metrics import normalized_cost as normalized_cost
 from lossmatrix.metrics import weighted_kappa as weighted_kappa
 from lossmatrix.nn import Criterion as Criterion
+from lossmatrix.nn import count as count
 
 if TYPE_CHECKING:
     from lossmatrix.meter import CostMeter as CostMeter
