@@ -271,9 +271,9 @@ INTERPRETED = [(kind, "as it is") for kind in KINDS] + [("every word", each) for
 def test_interpreted_rows_are_those_of_the_matrix(
     kind: str, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lossmatrix.engines.gpu import launch
+    from lossmatrix.engines.gpu import placed
 
-    monkeypatch.setattr(launch, "MAX_TABLE_CLASSES", 0)  # nothing is written out as a table
+    monkeypatch.setattr(placed, "MAX_TABLE_CLASSES", 0)  # nothing is written out as a table
     matrix = CHANGES[change](KINDS[kind](23))
     generator = torch.Generator().manual_seed(3)
     target = torch.tensor([0, 4, 22, 9, 1])

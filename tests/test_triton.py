@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -177,10 +176,8 @@ def test_kernels_take_so_many_instructions_a_logit_and_spill_nothing(
         pytest.skip("the bars are for sm_90")
     gpu_static = SimpleNamespace(**runpy.run_path(str(BENCHMARKS / "gpu_static.py")))
     shape, dtype, costs, bar, bar_of_two_visits = BARS[name]
-    undo = mock.patch.object(gpu_static.engine, "INTERPRETED", True)
-    with undo:
-        case = gpu_static.Case(shape, dtype, costs)
-        found = gpu_static.per_logit(gpu_static.compiled(case, gpu_static.LOSSES[loss], 90))
+    case = gpu_static.Case(shape, dtype, costs)
+    found = gpu_static.per_logit(gpu_static.compiled(case, gpu_static.LOSSES[loss], 90))
     assert found["instructions"] <= (bar if "+" in loss else bar_of_two_visits)
     assert found["spilled"] == 0 or loss == "Unlikelihood"
     if shape[1] != 5:  # rows of few classes are read number by number
