@@ -159,7 +159,7 @@ def test_a_step_takes_one_launch_forward_and_one_backward(
 # accesses of 16 bytes; Unlikelihood takes a second visit, and is held to what it has reached.
 BARS = {
     "19 classes, planes": ((1, 19, 256, 256), torch.float32, "Dense", 45.0, 105.0),
-    "5 classes, rows": ((65536, 5), torch.float32, "Dense", 75.0, 145.0),
+    "5 classes, rows": ((65536, 5), torch.float32, "Dense", 77.0, 145.0),  # 75 by Triton 3.6
     "1000 classes": ((512, 1000), torch.float32, "Dense", 45.0, 92.0),
     "32000 classes": ((64, 32000), torch.float32, "Ordinal", 36.0, 104.0),
     "32000 classes, bfloat16": ((64, 32000), torch.bfloat16, "Ordinal", 36.0, 104.0),
