@@ -29,6 +29,8 @@ from lossmatrix.decide import decision_threshold as decision_threshold
 from lossmatrix.decide import shift_priors as shift_priors
 from lossmatrix.explain import explain as explain
 from lossmatrix.kappa import WeightedKappaLoss as WeightedKappaLoss
+from lossmatrix.linear import LinearCriterion as LinearCriterion
+from lossmatrix.linear import linear_loss as linear_loss
 from lossmatrix.losses import Cells as Cells
 from lossmatrix.losses import CostFocal as CostFocal
 from lossmatrix.losses import CostSensitiveCrossEntropy as CostSensitiveCrossEntropy
@@ -51,6 +53,7 @@ from lossmatrix.metrics import cost_regret as cost_regret
 from lossmatrix.metrics import normalized_cost as normalized_cost
 from lossmatrix.metrics import weighted_kappa as weighted_kappa
 from lossmatrix.nn import Criterion as Criterion
+from lossmatrix.nn import count as count
 
 if TYPE_CHECKING:
     from lossmatrix.meter import CostMeter as CostMeter

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from lossmatrix.problem import (
     check_tensor,
     read,
 )
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 _BOUND = (
     "loss and costs of a criterion are bound to each other: make another Criterion(loss, costs)"
@@ -120,6 +123,7 @@ class Criterion(nn.Module):
         *,
         sample_weight: Tensor | None = None,
         costs: CostsLike | None = None,
+        normalizer: float | Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch.
 
@@ -129,6 +133,8 @@ class Criterion(nn.Module):
             sample_weight: multiplies the loss of each row; the mean's denominator stays, Σ w ℓ / n
                 (that of a metric is Σ w).
             costs: the costs of this batch, such as ``PerExample``, in place of the criterion's.
+            normalizer: what the sum of the losses is divided by, in place of the mean's own
+                denominator: a number, or a tensor (), such as ``count`` of all parts of a batch.
         """
         bound = self.bound
         if costs is not None:
@@ -142,8 +148,7 @@ class Criterion(nn.Module):
         options = Options(
             weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
         )
-        problem = read(bound, logits, target, options)
-        return _loss(self.engine, problem)
+        return evaluated(bound, logits, target, options, normalizer, self.engine)
 
     def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
         """The decision that this loss is made for, (N, d1 … dk) int64.
@@ -227,6 +232,61 @@ def _with_dtype_of(table: Tensor, moved: Tensor) -> Tensor:
     if moved.is_meta or table.is_meta:
         return moved.to(table.dtype)
     return table.to(moved.device)
+
+
+def evaluated(
+    bound: Bound,
+    logits: Tensor,
+    target: Tensor,
+    options: Options,
+    normalizer: float | Tensor | None,
+    engine: str,
+) -> Tensor:
+    """The loss of a call; with a normalizer a sum that is divided before it is rounded."""
+    if normalizer is None:
+        return _loss(engine, read(bound, logits, target, options))
+    if options.reduction == "none":
+        raise ValueError("normalizer divides a sum, and reduction='none' has none.")
+    problem = read(bound, logits, target, replace(options, reduction="sum"))
+    total = _loss(engine, replace(problem, output_dtype=problem.compute_dtype))
+    return (total / normalizer).to(problem.output_dtype)
+
+
+def count(
+    target: Tensor,
+    *,
+    ignore_index: int = -100,
+    weight: Tensor | None = None,
+    group: ProcessGroup | None = None,
+) -> Tensor:
+    """What a mean divides by: Σ_n weight[y_n] over the rows that count, a tensor ().
+
+    With a ``group`` it is summed over its processes, by one all-reduce. Passed as ``normalizer`` to
+    the losses of the parts of a batch, it makes their sum the mean of the whole batch, however
+    uneven the parts are.
+
+    Args:
+        target: class indices of any shape; a row of class probabilities counts 1, (N, C, d1 … dk).
+        ignore_index: class index of rows that do not count.
+        weight: a weight per class, (C,).
+        group: a process group, such as ``torch.distributed.group.WORLD``; None for this process.
+
+    >>> lm.count(torch.tensor([0, 2, -100]), weight=torch.tensor([1.0, 1.0, 3.0]))
+    tensor(4.)
+    """
+    check_tensor("target", target)
+    if target.is_floating_point():
+        total = torch.tensor(float(target.numel() // target.shape[min(1, target.dim() - 1)]))
+        total = total.to(target.device)
+    else:
+        counts = target != ignore_index
+        if weight is None:
+            total = counts.sum().to(torch.float32)
+        else:
+            total = (counts * weight[torch.where(counts, target, 0).long()]).sum()
+    if group is not None:
+        torch.distributed.all_reduce(total, group=group)
+    return total
 
 
 def _loss(engine: str, problem: Problem) -> Tensor:

@@ -78,6 +78,12 @@ class PerExample(TableCosts):
         """How many samples have costs of their own."""
         return len(self._table)
 
+    def of_samples(self, rows: Tensor) -> PerExample:
+        """The costs of some of the samples, in the order of their numbers ``rows``."""
+        made = type(self).__new__(type(self))
+        TableCosts.__init__(made, self._table[rows], self.shape, self.classes, self.decisions)
+        return made
+
     def check_values(self) -> None:
         """Refuse NaN, −∞ and rows in which every decision is forbidden, with a ValueError."""
         check_values(self._table.detach())

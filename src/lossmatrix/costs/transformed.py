@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -47,6 +48,22 @@ class Wrapper(CostMatrix):
         clone = super().with_tables(tables)
         inner = {k.removeprefix(PREFIX): t for k, t in tables.items() if k.startswith(PREFIX)}
         clone.base = self.base.with_tables(inner)
+        return clone
+
+    def of_samples(self, rows: Tensor) -> CostMatrix:
+        """The same of the base's samples ``rows``; tables with a row for each follow."""
+        count = self.num_samples
+        if count is None:
+            return self
+        clone = copy.copy(self)
+        clone.base = self.base.of_samples(rows)
+        own = {k: t for k, t in self._tables.items() if not k.startswith(PREFIX)}
+        clone._tables = {PREFIX + k: t for k, t in clone.base.tables.items()} | {
+            k: t[rows] if t.dim() and len(t) == count else t for k, t in own.items()
+        }
+        for name in vars(self):  # what is cached is of all samples
+            if isinstance(getattr(type(self), name, None), cached_property):
+                delattr(clone, name)
         return clone
 
     def _moved(

@@ -18,7 +18,13 @@ from torch import Tensor
 from lossmatrix.costs.base import HALVES
 from lossmatrix.engines import plan as plans
 from lossmatrix.engines import reference
-from lossmatrix.engines.cpu.calls import Visit, compute_dtype, prepared_calls, run_visits
+from lossmatrix.engines.cpu.calls import (
+    KernelCall,
+    Visit,
+    compute_dtype,
+    prepared_calls,
+    run_visits,
+)
 from lossmatrix.engines.plan import NoKernelError, cast_output, plan_of
 from lossmatrix.problem import Problem, check_versions, numbered
 
@@ -63,7 +69,11 @@ class CpuKernels:
     def loss_and_gradient(
         self, problem: Problem, out: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The reduced loss and its gradient."""
+        """The reduced loss and its gradient, which may take the place of the logits."""
+        in_place = out is not None and out.data_ptr() == problem.given.data_ptr()
+        if in_place and not visits_once(problem):
+            value, gradient = self.loss_and_gradient(problem)
+            return value, out.copy_(gradient)
         gradient = torch.empty_like(problem.given) if out is None else out
         view = gradient.reshape(kernel_view(problem).shape)
         value = compute(problem, view)
@@ -128,6 +138,16 @@ def _scaled(problem: Problem, grad_output: Tensor) -> Problem:
     if problem.options.sample_weight is not None:
         weight = weight * problem.options.sample_weight
     return replace(problem, options=replace(problem.options, sample_weight=weight))
+
+
+def visits_once(problem: Problem) -> bool:
+    """Whether one visit makes the gradient: then nobody reads logits that it has written over."""
+    smoothed = problem.is_smoothed
+    view = kernel_view(problem)
+    calls = prepared_calls(problem.bound, problem.compute_dtype, smoothed, view, problem.soft)
+    (call, *more) = calls
+    linear = all(term.loss.linear_in_truth for term in problem.bound.terms)
+    return isinstance(call, KernelCall) and not more and (linear or not smoothed)
 
 
 def kernel_view(problem: Problem) -> Tensor:
