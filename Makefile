@@ -39,6 +39,7 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/boosting.py
 	@$(BIN)/python benchmarks/options.py
 	@$(BIN)/python benchmarks/decide.py
+	@$(BIN)/python benchmarks/linear.py
 
 mutate: $(READY)
 	@$(BIN)/mutmut run

@@ -151,6 +151,9 @@ GLOSSARY = {
     "decision_embeddings cubes paths edges nested groups within across level_costs",
     "the entry of a kind": "i j load",
     "a finding": "kind message remedy",
+    "a linear layer": "input linear_weight linear_bias in_features num_classes out_features "
+    "max_chunk_bytes accumulate_dtype",
+    "parts of a batch": "normalizer group",
     "decisions": "abstain_cost old new",
     "torchmetrics": "preds",
     "parameters of losses": "temperature tau lam gamma detach log",

@@ -119,9 +119,9 @@ class LinearCriterion(Criterion):
     Raises:
         ValueError, TypeError, RuntimeError, IndexError: as ``Criterion``, and ``linear_loss``.
 
-    >>> criterion = lm.LinearCriterion(4, 3, lm.CrossEntropy() + lm.ExpectedCost(), lm.Ordinal(3))
-    >>> criterion(torch.zeros(2, 4), torch.tensor([0, 2])).item() > 2
-    True
+    >>> criterion = lm.LinearCriterion(4, 3, lm.CrossEntropy() + lm.DecisionScore(), lm.Ordinal(3))
+    >>> round(criterion(torch.zeros(2, 4), torch.tensor([0, 2])).item(), 4)
+    1.6934
     >>> criterion.decide(torch.zeros(2, 4)).shape
     torch.Size([2])
     """
@@ -206,7 +206,8 @@ class LinearCriterion(Criterion):
         return torch.cat(parts)
 
     def _layer(self, input: Tensor) -> Layer:  # noqa: A002  # as in forward
-        shape, bias = (self.num_classes, *self.out_features), self.linear.bias
+        shape = (self.num_classes, *self.out_features)
+        bias = cast(Tensor | None, self.linear.bias)  # PyTorch's annotation leaves out None
         return Layer(
             input,
             self.linear.weight.reshape(*shape, -1),

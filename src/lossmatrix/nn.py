@@ -285,7 +285,7 @@ def count(
         else:
             total = (counts * weight[torch.where(counts, target, 0).long()]).sum()
     if group is not None:
-        torch.distributed.all_reduce(total, group=group)
+        torch.distributed.all_reduce(total, group=group)  # pyright: ignore[reportUnknownMemberType]
     return total
 
 

@@ -70,8 +70,8 @@ class CpuKernels:
         self, problem: Problem, out: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The reduced loss and its gradient, which may take the place of the logits."""
-        in_place = out is not None and out.data_ptr() == problem.given.data_ptr()
-        if in_place and not visits_once(problem):
+        taken = out is not None and out.data_ptr() == problem.given.data_ptr()
+        if out is not None and taken and not visits_once(problem):
             value, gradient = self.loss_and_gradient(problem)
             return value, out.copy_(gradient)
         gradient = torch.empty_like(problem.given) if out is None else out
