@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lossmatrix.calibration import TemperatureScaling, VectorScaling
+from lossmatrix.calibration import MatrixScaling, TemperatureScaling, VectorScaling
 
 FITS = [TemperatureScaling, VectorScaling]
 
@@ -292,3 +292,81 @@ def test_equal_logits_are_not_called_right():
     with pytest.raises(ValueError, match="the logits of each are equal") as error:
         TemperatureScaling().fit(torch.full((4, 3), 2.0), torch.tensor([0, 1, 2, 0]))
     assert "misclassified" not in str(error.value)
+
+
+def stated(point, logits, target, temperature, ridge):
+    """The objective of MatrixScaling as its documentation states it."""
+    N, C = logits.shape
+    logs = (logits.double() / temperature).log_softmax(1).clamp(min=-12)
+    s, U, b = point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
+    value = cross_entropy(s * logs + (logs - logs.mean(0)) @ U / 2 + b, target)
+    return value + ridge / (2 * N) * ((s - 1) ** 2 + U.square().sum() + b.square().sum())
+
+
+def confused(C=4, N=600):
+    """Logits of which the last two classes are often taken for each other, and targets."""
+    logits, target = overconfident(C, N)
+    swapped = torch.rand(N, generator=torch.Generator().manual_seed(3)) < 0.3
+    pairs = torch.arange(C)
+    pairs[[C - 2, C - 1]] = pairs[[C - 1, C - 2]]
+    return logits, torch.where(swapped, pairs[target], target)
+
+
+@pytest.mark.parametrize("ridge", [0.5, 3.0])
+def test_a_matrix_satisfies_the_first_order_condition_of_what_is_stated(ridge):
+    logits, target = confused()
+    fitted = MatrixScaling(ridge).fit(logits, target)
+    C, logs = 4, (logits.double() / fitted.temperature).log_softmax(1).clamp(min=-12)
+    assert fitted.temperature == TemperatureScaling().fit(logits, target).temperature
+    # matrix = s I + U / 2, and of all such s and U the ridge is least at this one
+    point = torch.zeros(C * C + C + 1, dtype=torch.float64)
+    point[0] = (1 + 4 * fitted.matrix.trace()) / (1 + 4 * C)
+    U = 2 * (fitted.matrix - point[0] * torch.eye(C))
+    point[1 : 1 + C * C] = U.flatten()
+    point[1 + C * C :] = fitted.bias + logs.mean(0) @ U / 2
+    point.requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        stated(point, logits, target, fitted.temperature, ridge), point
+    )
+    assert gradient.abs().max() < 1e-8
+
+
+def test_a_matrix_mends_what_a_temperature_cannot():
+    logits, target = confused(N=4000)
+    half = slice(0, 2000), slice(2000, None)
+    found = [
+        cross_entropy(fit().fit(logits[half[0]], target[half[0]])(logits[half[1]]), target[half[1]])
+        for fit in (TemperatureScaling, MatrixScaling)
+    ]
+    assert found[1] < found[0] - 0.02
+
+
+def test_a_matrix_follows_its_classes_and_a_large_ridge_is_a_temperature():
+    logits, target = confused()
+    order = torch.tensor([2, 0, 3, 1])
+    plain = MatrixScaling().fit(logits, target)(logits)
+    relabelled = MatrixScaling().fit(logits[:, order], order.argsort()[target])
+    torch.testing.assert_close(
+        relabelled(logits[:, order]).softmax(1), plain[:, order].softmax(1), rtol=1e-5, atol=1e-6
+    )
+    stiff = MatrixScaling(ridge=1e9).fit(logits, target)(logits).softmax(1)
+    tempered = TemperatureScaling().fit(logits, target)(logits).softmax(1)
+    torch.testing.assert_close(stiff, tempered, rtol=1e-4, atol=1e-4)
+
+
+def test_a_matrix_takes_planes_and_absent_classes_and_says_what_is_wrong():
+    logits, target = confused()
+    target = target.clamp(max=2)  # class 3 is absent, and the ridge keeps its parameters finite
+    fitted = MatrixScaling().fit(logits, target)
+    assert fitted(logits).isfinite().all()
+    planes = logits.reshape(6, 100, 4).movedim(-1, 1)
+    torch.testing.assert_close(
+        MatrixScaling().fit(planes, target.reshape(6, 100))(planes).movedim(1, -1).reshape(-1, 4),
+        fitted(logits),
+    )
+    with pytest.raises(RuntimeError, match="call fit first"):
+        MatrixScaling()(logits)
+    with pytest.raises(ValueError, match="3 classes on dim 1, but this MatrixScaling was fitted"):
+        fitted(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="ridge must be a positive number, got 0"):
+        MatrixScaling(0).fit(logits, target)

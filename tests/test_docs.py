@@ -157,7 +157,7 @@ GLOSSARY = {
     "decisions": "abstain_cost old new",
     "torchmetrics": "preds",
     "parameters of losses": "temperature tau lam gamma detach log",
-    "parameters of calibrations": "temperature scale bias",
+    "parameters of calibrations": "temperature scale bias matrix ridge",
     "formulas": "cell words totals weight log_weight value base exponent risk",
     "a call on its way to an engine": "terms options",
     "the meter": "k",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lossmatrix import calibration as calibration
 from lossmatrix import testing as testing
 from lossmatrix.binary import BinaryCriterion as BinaryCriterion
+from lossmatrix.calibration import MatrixScaling as MatrixScaling
 from lossmatrix.calibration import TemperatureScaling as TemperatureScaling
 from lossmatrix.calibration import VectorScaling as VectorScaling
 from lossmatrix.costs import CostMatrix as CostMatrix

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Calibration: logits corrected on held-out rows, so that their softmax deserves a Bayes decision.
 
-Both maps are linear in their parameters, so the cross-entropy they are fitted by is convex: there
-is one best fit or none. Newton's method in float64 finds it, and where there is none (held-out
-rows without a mistake, say) the fit says so instead of stopping somewhere.
+All maps are linear in their parameters, so the cross-entropy they are fitted by is convex: there
+is one best fit or none. It is found in float64, and where there is none (held-out rows without a
+mistake, say) the fit says so instead of stopping somewhere.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-__all__ = ["TemperatureScaling", "VectorScaling"]
+__all__ = ["MatrixScaling", "TemperatureScaling", "VectorScaling"]
 
 
 @dataclass
@@ -160,15 +161,119 @@ class VectorScaling:
         """Logits · scale + bias. Raises RuntimeError before a fit, ValueError for another C."""
         if self.scale is None or self.bias is None:
             raise RuntimeError("this VectorScaling has no parameters yet: call fit first")
-        class_dim = min(1, logits.dim() - 1)
-        if logits.shape[class_dim] != len(self.scale):
-            raise ValueError(
-                f"logits of shape {tuple(logits.shape)} have {logits.shape[class_dim]} classes on "
-                f"dim {class_dim}, but this VectorScaling was fitted to {len(self.scale)}"
-            )
+        classes_last = _classes_last(logits, len(self.scale), "VectorScaling")
         scale, bias = self.scale.to(logits.device), self.bias.to(logits.device)
-        classes_last = logits.movedim(class_dim, -1)
-        return (classes_last * scale + bias).movedim(-1, class_dim).to(logits.dtype)
+        made = classes_last * scale + bias
+        return made.movedim(-1, min(1, logits.dim() - 1)).to(logits.dtype)
+
+
+@dataclass(eq=False)
+class MatrixScaling:
+    """log softmax(logits / T) · matrix + bias: what each class says of all others.
+
+    ``fit(logits, target)`` finds T as ``TemperatureScaling`` does, and then minimises, over a
+    common scale s, a matrix U (C, C) and a bias b,
+
+        mean cross-entropy of s ℓ + (ℓ − mean ℓ) U / 2 + b  +  ridge / 2N · ((s − 1)² + Σ U² + Σ b²)
+
+    with ℓ = max(log softmax(logits / T), −12): convex, and pulled towards temperature scaling, so
+    that few rows change little. It mends confusions that are systematic, for a model that cannot
+    learn them: fit it on rows that were not trained on, best on logits of all rows out of folds.
+    C² + C + 1 parameters: it is meant for up to some hundred classes. Calling the object gives the
+    calibrated logits, in the shape and dtype of the logits.
+
+    Source: Kull, Perelló Nieto, Kängsepp, Silva Filho, Song and Flach (2019), Beyond temperature
+    scaling, section 3, with another ridge.
+
+    >>> logits = torch.tensor([[4.0, 0.0], [0.0, 4.0]]).repeat(500, 1)
+    >>> target = torch.tensor([0, 0, 0, 1]).repeat(250)  # class 1 is right half of the time
+    >>> calibration = lm.MatrixScaling().fit(logits, target)
+    >>> print(f"{calibration(logits[1:2]).softmax(1)[0, 1].item():.2f}")
+    0.50
+    """
+
+    ridge: float = 3.0
+    temperature: float | None = None
+    matrix: Tensor | None = None
+    bias: Tensor | None = None
+
+    def fit(self, logits: Tensor, target: Tensor, *, ignore_index: int = -100) -> MatrixScaling:
+        """Find temperature, matrix and bias on held-out ``logits`` (N, C) or (N, C, d1 …).
+
+        Rows whose target is ``ignore_index`` do not count. Raises what ``TemperatureScaling.fit``
+        raises, and ValueError for a ridge that is not positive.
+        """
+        if not self.ridge > 0:
+            raise ValueError(f"ridge must be a positive number, got {self.ridge}")
+        scaling = TemperatureScaling().fit(logits, target, ignore_index=ignore_index)
+        z, y = _rows(logits, target, ignore_index)
+        N, C = z.shape
+        logs = _floored(scaling(z))
+        mean = logs.mean(0)
+        centred = (logs - mean) / 2
+        start = z.new_zeros(C * C + C + 1)
+        start[0] = 1.0
+
+        def objective(point: Tensor) -> Tensor:
+            s, U, b = point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
+            value = cross_entropy(s * logs + centred @ U + b, y.squeeze(1))
+            return value + self.ridge / (2 * N) * (point - start).square().sum()
+
+        point = _descended(objective, start)
+        s, U, b = point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
+        self.temperature, self.matrix = scaling.temperature, s * torch.eye(C).to(U) + U / 2
+        self.bias = b - mean @ U / 2
+        return self
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The calibrated logits. Raises RuntimeError before a fit, ValueError for another C."""
+        if self.temperature is None or self.matrix is None or self.bias is None:
+            raise RuntimeError("this MatrixScaling has no parameters yet: call fit first")
+        classes_last = _classes_last(logits, len(self.bias), "MatrixScaling")
+        logs = _floored(classes_last.double() / self.temperature)
+        made = logs @ self.matrix.to(logits.device) + self.bias.to(logits.device)
+        return made.movedim(-1, min(1, logits.dim() - 1)).to(logits.dtype)
+
+
+LEAST_LOG = -12.0  # what a class says of others says no more below e^−12
+
+
+def _floored(logits: Tensor) -> Tensor:
+    return logits.log_softmax(-1).clamp(min=LEAST_LOG)
+
+
+def _classes_last(logits: Tensor, count: int, name: str) -> Tensor:
+    """Logits (…, C), of as many classes as a map was fitted to."""
+    class_dim = min(1, logits.dim() - 1)
+    if logits.shape[class_dim] != count:
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} have {logits.shape[class_dim]} classes on "
+            f"dim {class_dim}, but this {name} was fitted to {count}"
+        )
+    return logits.movedim(class_dim, -1)
+
+
+def _descended(objective: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """Where a strictly convex function is least, by L-BFGS with a line search."""
+    point = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [point],
+        max_iter=2000,
+        history_size=30,
+        tolerance_grad=1e-9,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = objective(point)
+        (point.grad,) = torch.autograd.grad(value, point)
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # pyright: ignore[reportUnknownMemberType]
+    return point.detach()
 
 
 _Factors = Callable[[Tensor], tuple[Tensor, Tensor]]
