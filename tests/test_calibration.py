@@ -320,10 +320,12 @@ def test_a_matrix_satisfies_the_first_order_condition_of_what_is_stated(ridge):
     assert fitted.temperature == TemperatureScaling().fit(logits, target).temperature
     # matrix = s I + U / 2, and of all such s and U the ridge is least at this one
     point = torch.zeros(C * C + C + 1, dtype=torch.float64)
-    point[0] = (1 + 4 * fitted.matrix.trace()) / (1 + 4 * C)
+    mean = logs.mean(0)
+    pull = 1 + 4 * fitted.matrix.trace() + mean @ (fitted.bias + mean @ fitted.matrix)
+    point[0] = pull / (1 + 4 * C + mean @ mean)
     U = 2 * (fitted.matrix - point[0] * torch.eye(C))
     point[1 : 1 + C * C] = U.flatten()
-    point[1 + C * C :] = fitted.bias + logs.mean(0) @ U / 2
+    point[1 + C * C :] = fitted.bias + mean @ U / 2
     point.requires_grad_()
     (gradient,) = torch.autograd.grad(
         stated(point, logits, target, fitted.temperature, ridge), point
