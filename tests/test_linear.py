@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812  # as PyTorch users know it
 from torch import Tensor, nn
 
 import lossmatrix as lm
+from lossmatrix import linear
 
 SUM = lm.CrossEntropy() + 0.5 * lm.ExpectedCost()
 LOSSES: list[lm.Loss] = [
@@ -291,6 +292,11 @@ def test_count_is_pytorchs_denominator() -> None:
     assert lm.count(target, weight=torch.cat([weight, torch.ones(5)])) == 0.5 + 4 + 2 + 2 + 1
     assert lm.count(torch.rand(4, 3, 5)) == 20
     assert lm.count(torch.rand(3)) == 1
+    many = torch.zeros(70_001, dtype=torch.int64)
+    assert lm.count(many, weight=torch.ones(2, dtype=torch.float16)) == 70_001
+    for wrong in (-1, 3):
+        with pytest.raises(IndexError, match=f"Target {wrong} is out of bounds"):
+            lm.count(torch.tensor([wrong]), weight=weight)
 
 
 def _halves(rank: int, port: int, path: str) -> None:
@@ -324,6 +330,51 @@ def test_means_over_uneven_ranks_are_those_of_the_batch(
     value = lm.Criterion(SUM, table(5))(F.linear(layer[0], layer[1]), target)
     expected = torch.autograd.grad(value, layer[1])[0]
     torch.testing.assert_close(torch.load(path), expected)
+
+
+def test_costs_that_learn_get_their_gradient() -> None:
+    layer, target = problem(5)
+    found = []
+    for call in (
+        lambda D: lm.linear_loss(layer[0], layer[1], target, SUM, D, linear_bias=layer[2]),
+        lambda D: SUM(whole(layer), target, D),
+    ):
+        D = table(5).requires_grad_()
+        found.append(torch.autograd.grad(call(D), D)[0])
+    torch.testing.assert_close(*found)
+
+
+def test_blocks_are_even_and_an_empty_batch_has_no_decisions() -> None:
+    x, weight = torch.zeros(13, H), torch.zeros(5, H)
+    rows = linear.Layer(x, weight, None).blocks(linear.Budget(5 * 4 * 5, None))
+    assert [block.stop - block.start for block in rows if isinstance(block, slice)] == [5, 5, 3]
+    rows = linear.Layer(x[:12], weight, None).blocks(linear.Budget(5 * 4 * 11, None))
+    assert [block.stop - block.start for block in rows if isinstance(block, slice)] == [6, 6]
+    criterion = lm.LinearCriterion(H, 5, lm.CrossEntropy())
+    assert criterion.decide(x[:0], rule="argmax").shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"normalizer": torch.ones(2)}, ValueError, r"a constant tensor \(\), got .* shape \(2,\)"),
+        ({"normalizer": torch.ones((), requires_grad=True)}, ValueError, "requires a gradient"),
+        ({"normalizer": "3"}, TypeError, "normalizer must be a number or a tensor .* is a str"),
+        ({"max_chunk_bytes": 0}, ValueError, "max_chunk_bytes must be a positive integer, got 0"),
+        ({"max_chunk_bytes": 1e6}, ValueError, "must be a positive integer, got 1000000.0"),
+        ({"accumulate_dtype": torch.int32}, ValueError, "must hold what a layer in .*float32 adds"),
+        ({"accumulate_dtype": torch.float16}, ValueError, "got torch.float16"),
+    ],
+)
+def test_options_that_are_none_are_refused(
+    options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    x, weight, target = torch.zeros(2, 3), torch.zeros(5, 3), torch.tensor([0, 1])
+    with pytest.raises(error, match=words):
+        lm.linear_loss(x, weight, target, lm.CrossEntropy(), **options)
+    if "normalizer" in options:
+        with pytest.raises(error, match=words):
+            lm.Criterion(lm.CrossEntropy())(x, target, **options)
 
 
 def test_what_does_not_meet_is_refused() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # as PyTorch users know it
@@ -22,7 +22,7 @@ from lossmatrix.costs.labels import check_same
 from lossmatrix.costs.tables import exporting
 from lossmatrix.engines import choose, reference
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction
-from lossmatrix.nn import Criterion, evaluated
+from lossmatrix.nn import Criterion, check_normalizer, evaluated
 from lossmatrix.problem import (
     Bound,
     Options,
@@ -75,7 +75,8 @@ def linear_loss(
         normalizer: what the sum is divided by, in place of the mean's own denominator.
         max_chunk_bytes: what the logits of a block take; at least one row is made.
         accumulate_dtype: in which the gradients of weight and bias are added up; float32 for half
-            precision unless it is given, and else their own.
+            precision unless it is given, and else their own. Another one than the layer's takes two
+            more tensors of the weight's size: the sum, and what a block adds to it.
 
     Raises:
         ValueError, TypeError, RuntimeError, IndexError: as ``Criterion`` on those logits; an input,
@@ -97,7 +98,7 @@ def linear_loss(
 
 
 class LinearCriterion(Criterion):
-    """A linear layer and the loss of its outputs; a drop-in for ``nn.LinearCrossEntropyLoss``.
+    """A linear layer and the loss of its outputs, in the place of ``nn.LinearCrossEntropyLoss``.
 
     ℓ(X Wᵀ + b), as ``linear_loss`` computes it: the logits are never held all at once. Shapes:
     input (in_features) or (N, in_features); target class indices (), (N) or (N, *out_features), or
@@ -114,7 +115,7 @@ class LinearCriterion(Criterion):
         bias: whether the layer has one.
         device, dtype: of the layer.
         weight, ignore_index, reduction, label_smoothing, engine: as in ``Criterion``.
-        max_chunk_bytes, accumulate_dtype: as in ``linear_loss``.
+        max_chunk_bytes, accumulate_dtype: as in ``linear_loss``; they stand for its ``options``.
 
     Raises:
         ValueError, TypeError, RuntimeError, IndexError: as ``Criterion``, and ``linear_loss``.
@@ -198,6 +199,8 @@ class LinearCriterion(Criterion):
         if input.dim() == 1:
             return self.decide(input.unsqueeze(0), rule=rule).squeeze(0)
         layer = self._layer(input)
+        if len(input) == 0:
+            return super().decide(layer.whole(), rule=rule)
         with torch.no_grad():
             parts = [
                 super(LinearCriterion, self).decide(layer.logits(rows), rule=rule)
@@ -222,11 +225,29 @@ class LinearCriterion(Criterion):
 # --- the layer, and its blocks of rows -----------------------------------------------------------
 
 
-class Budget(NamedTuple):
+@dataclass(frozen=True)
+class Budget:
     """What a block of logits may take, and in which dtype gradients are added up."""
 
     max_chunk_bytes: int
     accumulate_dtype: torch.dtype | None
+
+    def __post_init__(self) -> None:
+        if type(self.max_chunk_bytes) is not int or self.max_chunk_bytes < 1:
+            raise ValueError(
+                f"max_chunk_bytes must be a positive integer, got {self.max_chunk_bytes!r}."
+            )
+
+    def wide(self, dtype: torch.dtype) -> torch.dtype:
+        """In which dtype the gradients of a layer's weight and bias are added up."""
+        given = self.accumulate_dtype
+        if given is None:
+            return torch.promote_types(dtype, torch.float32)
+        if not given.is_floating_point or torch.promote_types(dtype, given) != given:
+            raise ValueError(
+                f"accumulate_dtype must hold what a layer in {dtype} adds up, got {given}."
+            )
+        return given
 
 
 @dataclass
@@ -276,8 +297,9 @@ class Layer:
     def blocks(self, budget: Budget, kept: Tensor | None = None) -> Iterator[Rows]:
         """Rows whose logits fit the budget: all of them, or those that are kept."""
         numbers = math.prod(self.weight.shape[:-1]) * self.input.element_size()
-        step = max(1, budget.max_chunk_bytes // max(1, numbers))
+        most = max(1, budget.max_chunk_bytes // max(1, numbers))
         count = len(self.input if kept is None else kept)
+        step = max(1, -(-count // max(1, -(-count // most))))  # blocks are about as large
         for start in range(0, count, step):
             block = slice(start, min(start + step, count))
             yield block if kept is None else kept[block]
@@ -310,23 +332,25 @@ def _of_layer(
         value = _of_layer(layer, bound, target, options, normalizer, budget, engine)
         return value.squeeze(0) if options.reduction == "none" else value
     layer = layer.cast()
-    if _needs_whole(layer, target, options):
+    if _needs_whole(layer, bound, target, options):
         return evaluated(bound, layer.whole(), target, options, normalizer, engine)
     blank = layer.input.detach().new_empty(()).expand(layer.shape)
     problem = read(bound, blank, target, options)
-    if normalizer is not None and options.reduction == "none":
-        raise ValueError("normalizer divides a sum, and reduction='none' has none.")
+    check_normalizer(normalizer, options.reduction)
+    budget.wide(layer.input.dtype)
     call = Call(problem, budget, engine, _denominator(problem, normalizer))
     return cast(Tensor, Blockwise.apply(*layer.flat, call, layer))  # pyright: ignore
 
 
-def _needs_whole(layer: Layer, target: Tensor, options: Options) -> bool:
+def _needs_whole(layer: Layer, bound: Bound, target: Tensor, options: Options) -> bool:
     """Whether autograd, a transform or a trace must see the logits themselves."""
     if torch.compiler.is_compiling() or exporting() or recorded() or transforming():
         return True
     if torch.autograd.forward_ad._current_level >= 0:  # pyright: ignore  # −1 without tangents
         return True
     constants = [t for t in (target, options.weight, options.sample_weight) if t is not None]
+    matrices = [term.costs for term in bound.terms if term.costs is not None]
+    constants += [table for costs in matrices for table in costs.tables.values()]
     tensors = [t for t in (layer.input, layer.weight, layer.bias, *constants) if t is not None]
     if any(type(t) not in (Tensor, nn.Parameter) for t in tensors):
         return True
@@ -410,8 +434,7 @@ def _visit(
     of_rows = problem.options.reduction == "none" and row_weights is None
     gradients: Gradients = [None, None, None]
     if any(wanted):
-        half = x.dtype in (torch.bfloat16, torch.float16)
-        wide = budget.accumulate_dtype or (torch.float32 if half else x.dtype)
+        wide = budget.wide(x.dtype)
         for i, (tensor, kind) in enumerate(((x, x.dtype), (weight, wide), (bias, wide))):
             if wanted[i] and tensor is not None:
                 gradients[i] = torch.zeros_like(tensor, dtype=kind)
@@ -455,7 +478,7 @@ def _multiply_back(
     if of_weight is not None:
         if of_weight.dtype == z.dtype:
             of_weight.addmm_(z.t(), some)
-        elif z.is_cuda:  # the product is not rounded before it is added
+        elif z.is_cuda:  # where a product need not be rounded before it is added
             of_weight += torch.mm(z.t(), some, out_dtype=of_weight.dtype)
         else:
             of_weight += z.t() @ some

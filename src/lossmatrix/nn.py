@@ -24,6 +24,7 @@ from lossmatrix.problem import (
     check_costs,
     check_options,
     check_tensor,
+    out_of_bounds,
     read,
 )
 
@@ -245,11 +246,29 @@ def evaluated(
     """The loss of a call; with a normalizer a sum that is divided before it is rounded."""
     if normalizer is None:
         return _loss(engine, read(bound, logits, target, options))
-    if options.reduction == "none":
-        raise ValueError("normalizer divides a sum, and reduction='none' has none.")
+    check_normalizer(normalizer, options.reduction)
     problem = read(bound, logits, target, replace(options, reduction="sum"))
     total = _loss(engine, replace(problem, output_dtype=problem.compute_dtype))
     return (total / normalizer).to(problem.output_dtype)
+
+
+def check_normalizer(normalizer: object, reduction: str) -> None:
+    """Refuse what is no constant number, and sums that there are none of, in one sentence."""
+    if normalizer is None:
+        return
+    if reduction == "none":
+        raise ValueError("normalizer divides a sum, and reduction='none' has none.")
+    if isinstance(normalizer, Tensor):
+        if normalizer.dim() != 0 or normalizer.requires_grad:
+            grad = " that requires a gradient" if normalizer.requires_grad else ""
+            raise ValueError(
+                f"normalizer must be a number or a constant tensor (), got a tensor of shape "
+                f"{tuple(normalizer.shape)}{grad}."
+            )
+    elif not isinstance(normalizer, (int, float)):
+        raise TypeError(
+            f"normalizer must be a number or a tensor (), but is a {type(normalizer).__name__}."
+        )
 
 
 def count(
@@ -271,6 +290,9 @@ def count(
         weight: a weight per class, (C,).
         group: a process group, such as ``torch.distributed.group.WORLD``; None for this process.
 
+    Raises:
+        TypeError, IndexError: a target that is no tensor; with weights, a class that is none.
+
     >>> lm.count(torch.tensor([0, 2, -100]), weight=torch.tensor([1.0, 1.0, 3.0]))
     tensor(4.)
     """
@@ -283,7 +305,13 @@ def count(
         if weight is None:
             total = counts.sum().to(torch.float32)
         else:
-            total = (counts * weight[torch.where(counts, target, 0).long()]).sum()
+            wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+            is_class = (target >= 0) & (target < len(weight))
+            outside = counts & ~is_class
+            if target.is_cpu and bool(outside.any()):
+                raise out_of_bounds(int(target[outside][0]), len(weight))
+            factors = wide[torch.where(is_class, target, 0).long()]
+            total = torch.where(counts, torch.where(is_class, factors, torch.nan), 0.0).sum()
     if group is not None:
         torch.distributed.all_reduce(total, group=group)  # pyright: ignore[reportUnknownMemberType]
     return total
