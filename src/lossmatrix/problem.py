@@ -96,6 +96,11 @@ class Problem:
         return None if weight is None else weight.reshape(self.shape[0], self.shape[2])
 
     @property
+    def is_smoothed(self) -> bool:
+        """Whether every class has a share of the truth."""
+        return self.soft or self.options.label_smoothing > 0
+
+    @property
     def versions(self) -> tuple[int, ...]:
         """How often the tensors were changed in place that a later visit will read again.
 

@@ -61,9 +61,14 @@ def read_numbers(table: Table) -> Tensor:
     return given
 
 
+def exporting() -> bool:
+    """Whether torch.export traces; up to PyTorch 2.12 is_exporting() is true in every graph."""
+    return torch.compiler._is_exporting_flag  # pyright: ignore
+
+
 def check_values(table: Tensor) -> None:
     """Refuse a table with NaN, −∞ or a row in which every decision is forbidden."""
-    if torch.compiler.is_exporting():
+    if exporting():
         raise ValueError(
             "a table of costs is read when its matrix is made, and a program that is exported has "
             "no numbers yet: make the matrix before, in __init__ of the module."

@@ -23,6 +23,7 @@ from lossmatrix.codegen.derive import (
 )
 from lossmatrix.codegen.symbols import name
 from lossmatrix.costs import CostMatrix
+from lossmatrix.costs.tables import exporting
 from lossmatrix.losses.base import Loss, Term
 from lossmatrix.losses.language import Cells, weigh
 from lossmatrix.problem import Bound, Problem, in_memory, recorded, transforming
@@ -171,7 +172,7 @@ def refuses(problem: Problem) -> str | None:
     for weight in (options.weight, options.sample_weight):
         if weight is not None and weight.requires_grad:
             return "the weights require a gradient"
-    if torch.compiler.is_exporting():
+    if exporting():
         return "an exported program has operators of PyTorch only, so that it runs anywhere"
     if torch.compiler.is_compiling():
         return None if "plan" in problem.bound.cache else "a graph is traced of an unprepared call"
