@@ -209,21 +209,23 @@ class MatrixScaling:
         scaling = TemperatureScaling().fit(logits, target, ignore_index=ignore_index)
         z, y = _rows(logits, target, ignore_index)
         N, C = z.shape
-        logs = _floored(scaling(z))
-        mean = logs.mean(0)
-        centred = (logs - mean) / 2
-        start = z.new_zeros(C * C + C + 1)
-        start[0] = 1.0
+
+        def parts(point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
 
         def objective(point: Tensor) -> Tensor:
-            s, U, b = point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
+            s, U, b = parts(point)
             value = cross_entropy(s * logs + centred @ U + b, y.squeeze(1))
             return value + self.ridge / (2 * N) * (point - start).square().sum()
 
         with torch.inference_mode(False), torch.enable_grad():
-            logs, centred, mean, y = logs.clone(), centred.clone(), mean.clone(), y.clone()
-            point = _descended(objective, start.clone())
-        s, U, b = point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
+            z, y = z.clone(), y.clone()  # inference tensors have no gradient
+            logs = _floored(scaling(z))
+            mean = logs.mean(0)
+            centred = (logs - mean) / 2
+            start = z.new_zeros(1 + C * C + C)
+            start[0] = 1.0
+            s, U, b = parts(_descended(objective, start))
         self.temperature, self.matrix = scaling.temperature, s * torch.eye(C).to(U) + U / 2
         self.bias = b - mean @ U / 2
         return self
