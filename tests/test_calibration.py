@@ -370,5 +370,17 @@ def test_a_matrix_takes_planes_and_absent_classes_and_says_what_is_wrong():
         MatrixScaling()(logits)
     with pytest.raises(ValueError, match="3 classes on dim 1, but this MatrixScaling was fitted"):
         fitted(torch.zeros(2, 3))
-    with pytest.raises(ValueError, match="ridge must be a positive number, got 0"):
-        MatrixScaling(0).fit(logits, target)
+    for ridge in (0, math.inf):
+        with pytest.raises(
+            ValueError, match=f"ridge must be a positive and finite number, got {ridge}"
+        ):
+            MatrixScaling(ridge).fit(logits, target)
+
+
+@pytest.mark.parametrize("fit", [*FITS, MatrixScaling])
+def test_a_fit_in_inference_mode_is_the_same(fit):
+    logits, target = overconfident()
+    plain = fit().fit(logits, target)(logits)
+    with torch.inference_mode():
+        inferred = fit().fit(logits.clone(), target.clone())(logits)
+    assert torch.equal(plain, inferred)

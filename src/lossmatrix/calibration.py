@@ -8,6 +8,7 @@ mistake, say) the fit says so instead of stopping somewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -203,24 +204,28 @@ class MatrixScaling:
         Rows whose target is ``ignore_index`` do not count. Raises what ``TemperatureScaling.fit``
         raises, and ValueError for a ridge that is not positive.
         """
-        if not self.ridge > 0:
-            raise ValueError(f"ridge must be a positive number, got {self.ridge}")
+        if not 0 < self.ridge < math.inf:
+            raise ValueError(f"ridge must be a positive and finite number, got {self.ridge}")
         scaling = TemperatureScaling().fit(logits, target, ignore_index=ignore_index)
         z, y = _rows(logits, target, ignore_index)
         N, C = z.shape
-        logs = _floored(scaling(z))
-        mean = logs.mean(0)
-        centred = (logs - mean) / 2
-        start = z.new_zeros(C * C + C + 1)
-        start[0] = 1.0
+
+        def parts(point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
 
         def objective(point: Tensor) -> Tensor:
-            s, U, b = point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
+            s, U, b = parts(point)
             value = cross_entropy(s * logs + centred @ U + b, y.squeeze(1))
             return value + self.ridge / (2 * N) * (point - start).square().sum()
 
-        point = _descended(objective, start)
-        s, U, b = point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
+        with torch.inference_mode(False), torch.enable_grad():
+            z, y = z.clone(), y.clone()  # inference tensors have no gradient
+            logs = _floored(scaling(z))
+            mean = logs.mean(0)
+            centred = (logs - mean) / 2
+            start = z.new_zeros(1 + C * C + C)
+            start[0] = 1.0
+            s, U, b = parts(_descended(objective, start))
         self.temperature, self.matrix = scaling.temperature, s * torch.eye(C).to(U) + U / 2
         self.bias = b - mean @ U / 2
         return self
@@ -271,8 +276,13 @@ def _descended(objective: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         (point.grad,) = torch.autograd.grad(value, point)
         return value
 
-    with torch.enable_grad():
-        optimizer.step(closure)  # pyright: ignore[reportUnknownMemberType]
+    optimizer.step(closure)  # pyright: ignore[reportUnknownMemberType]
+    (slope,) = torch.autograd.grad(objective(point), point)
+    if not bool(slope.abs().max() < 1e-6):
+        raise ValueError(
+            "the fit did not end: the objective still falls after 2,000 steps; use a larger ridge, "
+            "or TemperatureScaling"
+        )
     return point.detach()
 
 

@@ -18,8 +18,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # as PyTorch users know it
 from torch import Tensor, nn
 
-from lossmatrix.costs.labels import check_same
-from lossmatrix.costs.tables import exporting
 from lossmatrix.engines import choose, reference
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction
 from lossmatrix.nn import Criterion, check_normalizer, evaluated
@@ -28,6 +26,7 @@ from lossmatrix.problem import (
     Options,
     Problem,
     check_tensor,
+    check_versions,
     class_weights,
     read,
     recorded,
@@ -176,12 +175,7 @@ class LinearCriterion(Criterion):
         normalizer: float | Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch: input (N, in_features); all else as in ``Criterion``."""
-        bound = self.bound
-        if costs is not None:
-            matrix = self.loss.matrix(costs)
-            if matrix is not None and self.costs is not None:
-                check_same(self.costs.classes, matrix.classes, "classes")
-            bound = Bound(self.loss.bind(matrix))
+        bound = self._bound_to(costs)
         options = Options(
             self.weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
         )
@@ -339,12 +333,12 @@ def _of_layer(
     check_normalizer(normalizer, options.reduction)
     budget.wide(layer.input.dtype)
     call = Call(problem, budget, engine, _denominator(problem, normalizer))
-    return cast(Tensor, Blockwise.apply(*layer.flat, call, layer))  # pyright: ignore
+    return cast(Tensor, Blockwise.apply(*layer.flat, call))  # pyright: ignore
 
 
 def _needs_whole(layer: Layer, bound: Bound, target: Tensor, options: Options) -> bool:
     """Whether autograd, a transform or a trace must see the logits themselves."""
-    if torch.compiler.is_compiling() or exporting() or recorded() or transforming():
+    if torch.compiler.is_compiling() or recorded() or transforming():
         return True
     if torch.autograd.forward_ad._current_level >= 0:  # pyright: ignore  # −1 without tangents
         return True
@@ -494,7 +488,7 @@ class Blockwise(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: D102
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, call: Call, layer: Layer
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, call: Call
     ) -> Tensor:
         wanted, problem = list(ctx.needs_input_grad[:3]), call.problem
         if problem.options.reduction == "none":
@@ -515,14 +509,10 @@ class Blockwise(torch.autograd.Function):
         wanted = list(ctx.needs_input_grad[:3])
         problem: Problem = call.problem
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
-            return *_whole_gradients(tensors, call, wanted, upstream), None, None
+            return *_whole_gradients(tensors, call, wanted, upstream), None
         scale = upstream.to(problem.compute_dtype) / call.denominator
         if gradients is None:
-            if problem.versions != ctx.versions:
-                raise RuntimeError(
-                    "targets, weights or costs of a loss were changed in place after it, and they "
-                    "are needed again: change copies instead."
-                )
+            check_versions(problem, ctx.versions)
             of_rows = problem.options.reduction == "none"
             _, gradients = _visit(tensors, call, wanted, scale if of_rows else None)
             scale = None if of_rows else scale
@@ -532,7 +522,7 @@ class Blockwise(torch.autograd.Function):
                 gradient = gradient if scale is None else gradient.mul_(scale)
                 gradient = gradient.to(tensor.dtype)
             found.append(gradient)
-        return *found, None, None
+        return *found, None
 
 
 def _whole_gradients(

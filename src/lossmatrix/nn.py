@@ -137,19 +137,23 @@ class Criterion(nn.Module):
             normalizer: what the sum of the losses is divided by, in place of the mean's own
                 denominator: a number, or a tensor (), such as ``count`` of all parts of a batch.
         """
-        bound = self.bound
-        if costs is not None:
-            matrix = self.loss.matrix(costs)
-            if matrix is not None and self.costs is not None:
-                check_same(self.costs.classes, matrix.classes, "classes")
-            bound = Bound(self.loss.bind(matrix))
-        elif self.costs is not None:
+        bound = self._bound_to(costs)
+        if costs is None and self.costs is not None:
             check_classes(self.costs, logits.shape, self.costs.shape)
         weight = self._buffers["weight"]  # as an attribute it is what Module finds last
         options = Options(
             weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
         )
         return evaluated(bound, logits, target, options, normalizer, self.engine)
+
+    def _bound_to(self, costs: CostsLike | None) -> Bound:
+        """The loss on the costs of a batch, if there are any, of the same classes; or its own."""
+        if costs is None:
+            return self.bound
+        matrix = self.loss.matrix(costs)
+        if matrix is not None and self.costs is not None:
+            check_same(self.costs.classes, matrix.classes, "classes")
+        return Bound(self.loss.bind(matrix))
 
     def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
         """The decision that this loss is made for, (N, d1 … dk) int64.

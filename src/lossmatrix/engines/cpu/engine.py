@@ -19,6 +19,7 @@ from lossmatrix.costs.base import HALVES
 from lossmatrix.engines import plan as plans
 from lossmatrix.engines import reference
 from lossmatrix.engines.cpu.calls import (
+    Calls,
     KernelCall,
     Visit,
     compute_dtype,
@@ -41,13 +42,11 @@ def prepare(problem: Problem) -> CpuKernels | str:
     reason = plans.refuses(problem)
     if reason is not None:
         return reason
-    smoothed = problem.soft or problem.options.label_smoothing > 0
     try:
         if torch.compiler.is_compiling():
             plan_of(problem.bound)
         else:
-            view = kernel_view(problem)
-            prepared_calls(problem.bound, problem.compute_dtype, smoothed, view, problem.soft)
+            ready_calls(problem)
     except NoKernelError as error:
         return str(error)
     return KERNELS
@@ -142,12 +141,15 @@ def _scaled(problem: Problem, grad_output: Tensor) -> Problem:
 
 def visits_once(problem: Problem) -> bool:
     """Whether one visit makes the gradient: then nobody reads logits that it has written over."""
-    smoothed = problem.is_smoothed
-    view = kernel_view(problem)
-    calls = prepared_calls(problem.bound, problem.compute_dtype, smoothed, view, problem.soft)
-    (call, *more) = calls
+    call, *more = ready_calls(problem)
     linear = all(term.loss.linear_in_truth for term in problem.bound.terms)
-    return isinstance(call, KernelCall) and not more and (linear or not smoothed)
+    return isinstance(call, KernelCall) and not more and (linear or not problem.is_smoothed)
+
+
+def ready_calls(problem: Problem) -> Calls:
+    """The calls of a problem's plan, with the kernels that it needs."""
+    dtype, smoothed = problem.compute_dtype, problem.is_smoothed
+    return prepared_calls(problem.bound, dtype, smoothed, kernel_view(problem), problem.soft)
 
 
 def kernel_view(problem: Problem) -> Tensor:
