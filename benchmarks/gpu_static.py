@@ -3,8 +3,9 @@
 
 Every variant is compiled for a GPU that is not there, and its instructions are counted: those of
 the visits to a row, which are loops or were unrolled, divided by the logits that a thread has in
-them. Beside them stand registers, spilled bytes, and how many loads and stores are as wide as 16
-bytes. Neither latency nor caches are in these numbers.
+them. Beside them stand registers, spilled bytes (those that a row reads back once are not counted
+in its visits), and how many loads and stores are as wide as 16 bytes. Neither latency nor caches
+are in these numbers.
 
     python benchmarks/gpu_static.py            # two minutes
 """
@@ -210,8 +211,11 @@ def per_logit(kernel: Kernel) -> dict[str, float]:
         / max(1, sum(op.startswith(code) for op in counted))
         for name, code in (("loads", "LDG"), ("stores", "STG"))
     }
-    spilled = resources.get("STACK", 0) + resources.get("LOCAL", 0)
-    return numbers | {"registers": resources["REG"], "spilled": spilled} | widths
+    spilled = {
+        "spilled": resources.get("STACK", 0) + resources.get("LOCAL", 0),
+        "spills a visit": sum(op.startswith(("STL", "LDL")) for op in counted),
+    }
+    return numbers | {"registers": resources["REG"]} | spilled | widths
 
 
 def rows(architectures: tuple[int, ...] = ARCHITECTURES) -> Iterator[dict[str, str]]:

@@ -282,9 +282,13 @@ def _answer(
 def answer_by_truths(
     loss: lm.Loss, z: Sequence[float], truth: int | Sequence[float], D: Sequence[Sequence[float]]
 ) -> Answer:
-    """The answer; a loss that is evaluated truth by truth has the roundings of every truth."""
+    """The answer; a loss that is evaluated truth by truth has the roundings of every truth.
+
+    So has a likelihood of similarities: every truth has a sum over the classes of its own.
+    """
     exact = answer(loss, z, truth, D)
-    if isinstance(truth, int) or loss.linear_in_truth:
+    of_sums = any(isinstance(part, lm.SimilarityLikelihood) for _, part in parts_of(loss))
+    if isinstance(truth, int) or (loss.linear_in_truth and not of_sums):
         return exact
     each = [(t, answer(loss, z, i, D)) for i, t in enumerate(truth) if t]
     return dataclasses.replace(

@@ -34,7 +34,8 @@ MAX_OWN = 64  # classes up to which lanes have rows of their own, if classes lie
 MAX_OWN_HELD = 24  # classes that they hold: Triton compiles more and more slowly for more
 MAX_HELD = 64  # numbers that a lane holds of a row that all lanes share
 STEP_TILES = 2  # of a step of a longer row
-OWN_NUMBERS = 80  # that a lane has of rows of its own: up to four positions side by side
+OWN_NUMBERS = 80  # that a lane holds of rows of its own: up to four positions side by side
+OWN_FEW_NUMBERS = 20  # that it has where rows are longer, or visited twice: warps hide the waiting
 OWN_WARPS = 4
 MAX_PROGRAMS = 32  # of a multiprocessor, if they are warps
 WARPS = ((2**15, 4), (3 * 2**15, 8), (3 * 2**16, 16))  # of longer rows of up to so many bytes
@@ -174,7 +175,8 @@ def tiling(batch: RowBatch, gradient: Tensor | None, formula: KernelFormula) -> 
     most = processors(batch.logits.device) * (MAX_PROGRAMS // warps)
     streams = cut.across and not cut.held and one_pass and batch.dtype == torch.float32
     registers = STREAM_REGISTERS if streams else None
-    return Tiling(Cut(*map(tl.constexpr, cut)), warps, blocks, min(blocks, most), registers)
+    programs = min(max(blocks, 1), most)  # one of no rows says that their sum is 0
+    return Tiling(Cut(*map(tl.constexpr, cut)), warps, blocks, programs, registers)
 
 
 def _strides(batch: RowBatch, gradient: Tensor | None) -> list[tuple[int, int, int]]:
@@ -207,9 +209,10 @@ def _across(batch: RowBatch, gradient: Tensor | None, one_pass: bool) -> tuple[C
 def _own(batch: RowBatch, gradient: Tensor | None, one_pass: bool) -> tuple[Cut, int]:
     """A row to each lane; the warps of a program."""
     classes, positions, strides = batch.logits.shape[1], batch.sizes[2], _strides(batch, gradient)
-    held = classes <= (MAX_OWN_HELD if one_pass else MAX_OWN_HELD // 2)
+    held = classes <= MAX_OWN_HELD
     tiles = classes if held else min(range(10, 5, -1), key=lambda n: -classes % n)
-    room = OWN_NUMBERS * 4 // (tiles * batch.dtype.itemsize * (1 if one_pass else 2))
+    numbers = OWN_NUMBERS if one_pass and held else OWN_FEW_NUMBERS
+    room = numbers * 4 // (tiles * batch.dtype.itemsize * (1 if one_pass else 2))
     side_by_side = all(p == 1 for _, _, p in strides)
     rows = 2 ** (min(4, room).bit_length() - 1) if side_by_side and room > 0 else 1
     unit = math.gcd(16, positions, *(n for b, c, _ in strides for n in (b, c)))
@@ -250,8 +253,6 @@ class Launch:
 
     def __call__(self, device: torch.device, *arguments: Any) -> None:
         """Start it on the current stream of a device, which need not be the current one."""
-        if self.programs == 0:
-            return
         with _on(device):
             if self.again is not None:
                 stream = torch._C._cuda_getCurrentRawStream(device.index)  # pyright: ignore
@@ -422,11 +423,11 @@ def denominator(batch: RowBatch) -> Tensor:
     if known is None:
         lanes = 1024
         blocks = items * -(-positions // lanes)
-        programs = min(blocks, MAX_PROGRAMS // 4 * processors(z.device))
+        programs = min(max(blocks, 1), MAX_PROGRAMS // 4 * processors(z.device))
         cut = Cut(*map(tl.constexpr, (lanes, 1, 1, False, False, 1, 1, 1, False)))
         launch = Launch(count_kernel, programs, 4, {"NUMBER": NUMBERS[batch.dtype]})
         known = _counts[key] = cut, launch, blocks
     cut, launch, blocks = known
     out = Output(*_scratch(z.device, batch.dtype), value, None, None)
     launch(z.device, batch.truth._replace(sample_weight=None), positions, blocks, out, cut)
-    return value if launch.programs else value.zero_()
+    return value

@@ -601,6 +601,7 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
     at_truth = make_cell(c_truth, t_apart, e_truth * ahead.share, z_truth, ahead)
     e_apart = exp(tl.minimum(found.top, lead.second) - ahead.shift)  # where truth is the top
     at_apart = make_cell(c_apart, t_apart, e_apart * ahead.share, found.top, ahead)
+    beside = same & (V.classes > 1)  # whether there is another class where truth is the top
     share = ahead.share * before
     of_bulk = SoftmaxStats(ahead.top, finite(found.second), ahead.log_sum, share, ahead.c)
 
@@ -609,7 +610,7 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
     else:
         sums = bulk_sums(V, zs, F, D, CUT, of_bulk, apart, None, SUMS, NUMBER)
         if F.hard:
-            sums = added(sums, kept_where(same, contributions(F, at_apart, a)))
+            sums = added(sums, kept_where(beside, contributions(F, at_apart, a)))
     totals = all_terms(F, sums, at_top, at_truth, same, a)
     if GRADIENT:
         f = F.partials(totals, a)
@@ -618,7 +619,7 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
         else:
             (grad_terms,) = bulk_sums(V, zs, F, D, CUT, of_bulk, apart, f, 1, NUMBER)
             if F.hard:
-                grad_terms += tl.where(same, F.grad_term(at_apart, a, f), 0.0)
+                grad_terms += tl.where(beside, F.grad_term(at_apart, a, f), 0.0)
         row = finalize(F, lead, ahead, at_top, at_truth, same, grad_terms, a, f)
         scale = scale_of(rows, upstream, WEIGHED)
         of_apart, of_truth = row.gradient_top, row.gradient_top
