@@ -155,8 +155,8 @@ def test_a_step_takes_one_launch_forward_and_one_backward(
     assert [name for name, _ in compiled] == ["rows_kernel", "rows_kernel"]
 
 
-# Instructions a logit for loss and gradient on sm_90 that the design asks for, with no spills in the
-# visits and accesses of 16 bytes; by Triton 3.9 a stream of bfloat16 spills 48 bytes that a row
+# Instructions a logit for loss and gradient on sm_90 that the design asks for, with accesses of 16
+# bytes and no spills in the visits; by Triton 3.9 a stream of bfloat16 spills 48 bytes that a row
 # reads back once. Unlikelihood takes a second visit, and is held to what it has reached.
 BARS = {
     "19 classes, planes": ((1, 19, 256, 256), torch.float32, "Dense", 45.0, 105.0),
