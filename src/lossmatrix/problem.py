@@ -291,7 +291,7 @@ def check_range(problem: Problem, wait: bool = False) -> None:
 
     On other devices the check has to ``wait`` for the device; a traced graph has no values yet.
     """
-    target, num_classes = problem.target, problem.shape[1]
+    target, num_classes = problem.given_target, problem.shape[1]
     if (wait or target.device.type == "cpu") and not _tracing(target):
         outside = (target != problem.options.ignore_index) & (
             (target < 0) | (target >= num_classes)
