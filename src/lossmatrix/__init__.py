@@ -51,6 +51,7 @@ from lossmatrix.metrics import cost_regret as cost_regret
 from lossmatrix.metrics import normalized_cost as normalized_cost
 from lossmatrix.metrics import weighted_kappa as weighted_kappa
 from lossmatrix.nn import Criterion as Criterion
+from lossmatrix.versions import show_versions as show_versions
 
 if TYPE_CHECKING:
     from lossmatrix.meter import CostMeter as CostMeter
