@@ -44,11 +44,20 @@ def test_every_engine_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_line_of_native_names_the_compiler_and_the_folder(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("CXX", "my-compiler --fast")
-    monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path))
+    mine = tmp_path / "my-compiler"
+    mine.touch(mode=0o700)
+    monkeypatch.setenv("CXX", f"{mine} --fast")
+    monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path / "kernels"))
     line = printed(capsys)["native"]
-    assert "by my-compiler --fast and" in line
-    assert str(tmp_path) in line
+    assert f"by {mine} --fast and" in line
+    assert str(tmp_path / "kernels") in line
+
+
+def test_a_compiler_that_is_not_there_compiles_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "none")
+    assert "run on reference, which is slower: none cannot be run" in printed(capsys)["native"]
 
 
 @pytest.mark.parametrize("ships", [True, False], ids=["kernels ship", "no kernels"])

@@ -300,6 +300,8 @@ def _compiler() -> list[str]:
     found = [path for name in ("c++", "g++") if (path := shutil.which(name))]
     if not command and not found:
         raise CannotCompileError("there is no C++ compiler (c++ or g++, or name one in CXX)")
+    if command and not shutil.which(command[0]):
+        raise CannotCompileError(f"{command[0]} cannot be run: CXX names it, and it is no program")
     return command or found[:1]
 
 
