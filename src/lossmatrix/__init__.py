@@ -55,6 +55,7 @@ from lossmatrix.metrics import normalized_cost as normalized_cost
 from lossmatrix.metrics import weighted_kappa as weighted_kappa
 from lossmatrix.nn import Criterion as Criterion
 from lossmatrix.nn import count as count
+from lossmatrix.versions import show_versions as show_versions
 
 if TYPE_CHECKING:
     from lossmatrix.meter import CostMeter as CostMeter
