@@ -94,7 +94,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@echo "installing into .venv (once) …"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1' \
 	  && $(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) \
-	     -e '.[metrics,sklearn,compare]' --group dev \
+	     -e '.[metrics,sklearn,compare,plot]' --group dev \
 	  || { echo "the packages could not be installed: is there a network? pip's own words stand above." >&2; exit 1; }
 	@touch $(READY)
 
