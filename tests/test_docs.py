@@ -12,6 +12,8 @@ import pytest
 from registry import final_losses
 
 import lossmatrix as lm
+import lossmatrix.boosting
+import lossmatrix.sklearn
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
@@ -50,9 +52,12 @@ def test_the_first_screen_of_the_readme_shows_a_decision_and_what_it_cost() -> N
         assert word in screen
 
 
-def test_the_examples_of_the_readme_are_among_the_tests(pytestconfig: pytest.Config) -> None:
-    assert "README.md" in pytestconfig.getini("testpaths"), (
-        "`pytest` alone leaves the README out: add README.md to testpaths in pyproject.toml"
+@pytest.mark.parametrize("place", ["README.md", "docs/index.md", "docs/guide"])
+def test_the_examples_of_the_documents_are_among_the_tests(
+    place: str, pytestconfig: pytest.Config
+) -> None:
+    assert place in pytestconfig.getini("testpaths"), (
+        f"`pytest` alone leaves its examples out: add {place} to testpaths in pyproject.toml"
     )
 
 
@@ -138,6 +143,18 @@ def test_the_docstring_of_a_loss_has_formula_rule_and_source(cls: type[lm.Loss])
     assert re.search(r"log|Σ", text.split(".\n")[0])  # in the first sentence
     assert rule in " ".join(text.split())
     assert ("Source:" in text) is (cls.__name__ not in FOLKLORE)
+
+
+def referred() -> set[str]:
+    """The names that the reference of the site has a page for."""
+    return set(re.findall(r"^   (\w[\w.]+)$", read("docs/reference/index.rst"), re.MULTILINE))
+
+
+def test_every_public_name_has_a_page_of_the_site() -> None:
+    modules = {"plot": lm.plot, "boosting": lm.boosting, "sklearn": lm.sklearn}
+    offered = {f"{name}.{each}" for name, module in modules.items() for each in module.__all__}
+    offered |= {"testing.check_loss", "compare.compare"}
+    assert referred() == EXPORTED.keys() | offered
 
 
 # --- one word per thing --------------------------------------------------------------------------

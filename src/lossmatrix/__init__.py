@@ -8,6 +8,7 @@ is i, and train, decide and measure with it.
 from typing import TYPE_CHECKING
 
 from lossmatrix import calibration as calibration
+from lossmatrix import plot as plot
 from lossmatrix import testing as testing
 from lossmatrix.binary import BinaryCriterion as BinaryCriterion
 from lossmatrix.calibration import MatrixScaling as MatrixScaling
@@ -55,6 +56,7 @@ from lossmatrix.metrics import normalized_cost as normalized_cost
 from lossmatrix.metrics import weighted_kappa as weighted_kappa
 from lossmatrix.nn import Criterion as Criterion
 from lossmatrix.nn import count as count
+from lossmatrix.versions import show_versions as show_versions
 
 if TYPE_CHECKING:
     from lossmatrix.meter import CostMeter as CostMeter

@@ -50,7 +50,7 @@ BLOCK = 2**18  # second derivatives in memory at once where no kernel makes them
 class CostObjective:
     """A loss and its costs as the custom objective of XGBoost or LightGBM.
 
-    For scores z (N, C), one per class, it returns the gradient of every row's loss and the bound
+    For scores z (N, C), one per class, it returns the gradient of every row's loss and the bound::
 
         h_k = max(Σ_j |∂²ℓ/∂z_k∂z_j|, 2 |g_k| (1 − p_k) where g_k > 0, 2 |g_k| p_k where g_k < 0)
 
@@ -58,7 +58,7 @@ class CostObjective:
     (N,), as both libraries have it for two classes, is the logit of class 1 over class 0; there h
     is half of that, p (1 − p) for cross-entropy, since only one score moves.
 
-    Pass one and the same object to any of
+    Pass one and the same object to any of::
 
         xgboost.train({"num_class": C, …}, data, obj=objective)
         xgboost.XGBClassifier(objective=objective)
@@ -228,7 +228,7 @@ class CostMetric:
     """What the decisions of an objective cost on average, as a metric for early stopping.
 
     Σ_n w_n D[y_n, a_n] / Σ_n w_n in the unit of the costs, a = ``objective.decide(scores)``, with
-    the weights w of the rows; less is better. Pass one and the same object to any of
+    the weights w of the rows; less is better. Pass one and the same object to any of::
 
         xgboost.train({"num_class": C, "disable_default_eval_metric": 1, …}, data, obj=objective,
                       evals=[(held_out, "held_out")], custom_metric=metric,

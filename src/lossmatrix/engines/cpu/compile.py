@@ -212,6 +212,19 @@ def _say(sentence: str) -> None:
     print(f"lossmatrix: {sentence}", file=sys.stderr, flush=True)
 
 
+def offer() -> str:
+    """What this engine has on this machine: kernels that ship, and what compiles others."""
+    ships = shipped() is not None
+    try:
+        command, folder = shlex.join(_compiler()), cache_folder()
+        made = f"are compiled on first use by {command} and kept in {folder}"
+    except CannotCompileError as error:
+        made = f"run on reference, which is slower: {error}"
+    if ships:
+        return f"kernels of the common losses are in the package; other losses {made}"
+    return f"no kernels are in the package; losses {made}"
+
+
 def forget() -> None:
     """Ask again for every kernel: a compiler or another cache may be there now."""
     _kernel.cache_clear()
@@ -287,6 +300,8 @@ def _compiler() -> list[str]:
     found = [path for name in ("c++", "g++") if (path := shutil.which(name))]
     if not command and not found:
         raise CannotCompileError("there is no C++ compiler (c++ or g++, or name one in CXX)")
+    if command and not shutil.which(command[0]):
+        raise CannotCompileError(f"{command[0]} cannot be run: CXX names it, and it is no program")
     return command or found[:1]
 
 
