@@ -8,6 +8,7 @@ is i, and train, decide and measure with it.
 from typing import TYPE_CHECKING
 
 from lossmatrix import calibration as calibration
+from lossmatrix import parallel as parallel
 from lossmatrix import plot as plot
 from lossmatrix import testing as testing
 from lossmatrix.binary import BinaryCriterion as BinaryCriterion

@@ -14,7 +14,7 @@ import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -134,6 +134,9 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
         raise TypeError(f"expected floating point logits, but got {dtype}.")
     if len(shape) == 0:
         raise ValueError("expected logits of shape (C,) or (N, C, d1, …), but got a scalar.")
+    for tensor in (logits, target):
+        if type(tensor) is not Tensor and hasattr(tensor, "placements"):
+            raise _distributed(tensor, tensor is logits)
     if len(shape) == 1:
         (num_classes,), row_shape, batch, positions = shape, (), 1, 1
     else:
@@ -168,6 +171,22 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
         options,
         row_shape,
         dtype,
+    )
+
+
+def _distributed(tensor: Tensor, is_logits: bool) -> TypeError:
+    """Why a DTensor is refused, and what to do: a loss takes the tensors of its own process."""
+    placements = cast("tuple[Any, ...]", tensor.placements)  # pyright: ignore
+    class_dim = min(1, tensor.dim() - 1)
+    if is_logits and any(bool(each.is_shard(class_dim)) for each in placements):
+        return TypeError(
+            "logits are a DTensor that is sharded over its classes: give logits.to_local() to "
+            "lossmatrix.parallel.ShardedCriterion, with the group of that mesh dimension."
+        )
+    name = "logits" if is_logits else "target"
+    return TypeError(
+        f"{name} is a DTensor, {placements}: pass {name}.to_local(), and where rows are sharded "
+        "normalizer=lossmatrix.count(target, group=…), so that the mean is that of all of them."
     )
 
 

@@ -147,6 +147,11 @@ class CostMatrix:
         """Whether the kind states its entries as a formula."""
         return type(self).formula is not CostMatrix.formula
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether some columns of a row take less than the row."""
+        return self.has_formula
+
     def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
         """Rows of D for a vector of truths: (N,) → (N, K)."""
         j = torch.arange(self.num_decisions, device=target.device)

@@ -43,6 +43,11 @@ class Wrapper(CostMatrix):
         """Whether it is stated entry by entry."""
         return type(self).change is not Wrapper.change
 
+    @property
+    def has_entries(self) -> bool:
+        """Where it is stated entry by entry, as the base is."""
+        return self.has_change and self.base.has_entries
+
     def with_tables(self, tables: Mapping[str, Tensor]) -> Self:
         """The same matrix on other tensors that hold the same costs."""
         clone = super().with_tables(tables)
