@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas
+import pyarrow.parquet
 import pytest
 import torch
 
 from lossmatrix.cli import main
+from lossmatrix.compare.intervals import paired_intervals
 
 COSTS = "true\\pred,bad,good\nbad,0,5\ngood,1,0\n"
 
@@ -86,13 +88,43 @@ def test_every_number_is_written_for_programs(files: Path, monkeypatch: pytest.M
     assert found["settings"]["seeds"] == [0, 1]
     assert found["settings"]["configurations"] == 2
     assert found["versions"]["torch"] == torch.__version__
-    runs = pandas.read_parquet("out/results.parquet")
-    assert runs.attrs["settings"] == found["settings"]
-    assert len(runs) == 10 * len(found["results"])
-    means = runs.groupby(["method", "rule"])["normalized_cost"].mean()  # folds are equally large
     for line in found["results"]:
-        assert means[line["method"], line["rule"]] == pytest.approx(line["normalized_cost"])
+        runs = line["trainings"]
+        assert len(runs) == 10
+        means = sum(run["normalized_cost"] for run in runs) / 10  # folds are equally large
+        assert means == pytest.approx(line["normalized_cost"])
         assert line["corrected"][0] <= line["difference"] <= line["corrected"][1]
+
+
+def test_every_decision_is_written_so_that_intervals_can_be_made_anew(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, costs = pandas.read_csv("data.csv"), pandas.read_csv("costs.csv", index_col=0)
+    data.assign(place=data.index // 2).to_csv("data.csv", index=False)
+    arguments = "compare --data data.csv --target risk --costs costs.csv --seeds 2 --tune 2"
+    assert type_in(monkeypatch, *arguments.split(), "--group", "place") == 0
+    found = json.loads(Path("out/results.json").read_text(encoding="utf-8"))
+    about = json.loads(pyarrow.parquet.read_schema("out/results.parquet").metadata[b"lossmatrix"])
+    assert about["settings"] == found["settings"]
+    rows = pandas.read_parquet("out/results.parquet")
+    names = ["method", "rule", "seed", "split", "row", "truth", "decision", "cost", "weight"]
+    assert list(rows.columns) == [*names, "group"]
+    judged = found["task"]["judged"]
+    assert len(rows) == len(found["results"]) * 2 * judged
+    assert (rows.truth.to_numpy() == data.risk.to_numpy()[rows.row]).all()
+    prices = [costs.loc[t, d] for t, d in zip(rows.truth, rows.decision, strict=True)]
+    assert rows.cost.tolist() == prices
+    of = {key: part.cost.to_numpy() for key, part in rows.groupby(["method", "rule"])}
+    control = of["CrossEntropy", "temperature + Bayes"]
+    shape = 1, 2, judged
+    for line in found["results"]:
+        each = (of[line["method"], line["rule"]] - control) / found["task"]["unit"]
+        assert each.mean() == pytest.approx(line["difference"])
+        one = rows[(rows.method == "CrossEntropy") & (rows.rule == "argmax") & (rows.seed == 0)]
+        target, group = (pandas.factorize(one[name])[0] for name in ("truth", "group"))
+        again = paired_intervals(each.reshape(shape), target, one.weight.to_numpy(), group)
+        near = 0.15 * (line["high"] - line["low"]) + 1e-9  # another stream of random numbers
+        assert again[0] == pytest.approx([line["low"], line["high"]], abs=near)
 
 
 def test_given_probabilities_are_compared_without_training(

@@ -352,7 +352,7 @@ def test_where_costs_are_even_the_rule_makes_no_difference(data_dir: Path) -> No
 
 def test_distances_between_grades_of_wine_leave_no_clear_effect(data_dir: Path) -> None:
     wine = argmax_against_control(data_dir, "wine_quality", "cost.csv")
-    # 1,300 rows resolve ± 0.016, wider than the margin: no verdict of "no difference" can be given
+    # 1,300 rows resolve ± 0.016, wider than any margin: no verdict of "no difference" can be given
     assert wine.verdict in ("no difference", "undecided")
     assert wine.low < 0 < wine.high
 

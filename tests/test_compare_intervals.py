@@ -3,8 +3,9 @@
 
 import numpy
 import pytest
+import scipy.stats
 
-from lossmatrix.compare.intervals import corrected_interval, paired_intervals, verdict
+from lossmatrix.compare.intervals import corrected_interval, margin_of, paired_intervals, verdict
 
 
 def half_width(intervals: numpy.ndarray, index: int = 0) -> float:
@@ -66,6 +67,53 @@ def test_blocks_of_resamples_do_not_change_their_distribution(
     assert half_width(paired_intervals(*arguments)) == pytest.approx(half_width(whole), rel=0.05)
 
 
+def rows_drawn_one_by_one(
+    differences: numpy.ndarray, target: numpy.ndarray, weight: numpy.ndarray, times: int
+) -> numpy.ndarray:
+    """The means (times, M) of the bootstrap as it is told: rows, within classes if one is rare."""
+    _, S, N = differences.shape
+    random = numpy.random.default_rng(17)
+    strata = [numpy.arange(N)]
+    if numpy.bincount(target).min() < 30:
+        strata = [numpy.flatnonzero(target == label) for label in numpy.unique(target)]
+    means = []
+    for _ in range(times):
+        rows = numpy.concatenate([random.choice(stratum, len(stratum)) for stratum in strata])
+        seeds = random.choice(S, S)
+        part = differences[:, seeds][..., rows].mean(1)
+        means.append(part @ weight[rows] / weight[rows].sum())
+    return numpy.array(means)
+
+
+@pytest.mark.parametrize("classes", [[150, 150], [285, 15]])
+@pytest.mark.parametrize("values", [3, 10**6])  # few kinds of rows are counted, many are drawn
+def test_kinds_of_rows_are_drawn_as_rows_are(classes: list[int], values: int) -> None:
+    random = numpy.random.default_rng(8)
+    target = numpy.repeat([0, 1], classes)
+    weight = random.choice([0.5, 3.0], 300)
+    differences = random.integers(values, size=(2, 1, 300)) / values - 0.4 * target
+    differences = numpy.concatenate([differences, differences + 0.02], 1)
+    expected = numpy.percentile(
+        rows_drawn_one_by_one(differences, target, weight, 20_000), [2.5, 97.5], axis=0
+    ).T
+    found = paired_intervals(differences, target, weight)
+    numpy.testing.assert_allclose(found, expected, atol=0.04 * half_width(expected))
+
+
+def test_the_mean_of_two_values_is_binomial() -> None:
+    differences = numpy.repeat([0.0, 1.0], [700, 300])[None, None]
+    found = paired_intervals(differences, numpy.zeros(1000, int), numpy.ones(1000))
+    exact = scipy.stats.binom.ppf([0.025, 0.975], 1000, 0.3) / 1000
+    numpy.testing.assert_allclose(found[0], exact, atol=0.0011)  # one row
+
+
+def test_a_million_rows_take_no_longer_than_their_kinds() -> None:
+    rows = numpy.tile([0.0, 0.0, 1.0, -2.0], 250_000)[None, None]
+    (low, high), *_ = paired_intervals(rows, numpy.zeros(10**6, int), numpy.ones(10**6))
+    half = 1.96 * rows.std() / 1000
+    numpy.testing.assert_allclose([low, high], [-0.25 - half, -0.25 + half], atol=0.04 * half)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
@@ -81,7 +129,14 @@ def test_blocks_of_resamples_do_not_change_their_distribution(
 def test_the_verdict_needs_the_whole_interval_on_one_side(
     low: float, high: float, said: str
 ) -> None:
-    assert verdict(low, high) == said
+    assert verdict(low, high, 0.01) == said
+
+
+def test_what_does_not_matter_is_a_share_of_the_controls_cost_and_never_nothing() -> None:
+    assert margin_of(0.5) == pytest.approx(0.01)
+    assert verdict(-0.004, -0.0025, margin_of(0.1)) == "better"  # a quarter of the old margin
+    assert verdict(-0.004, -0.0025, margin_of(0.3)) == "no difference"
+    assert margin_of(0.0) == margin_of(0.02) == margin_of(numpy.inf) == 0.001
 
 
 def test_the_corrected_interval_is_wider_than_the_plain_one_by_nadeau_and_bengio() -> None:

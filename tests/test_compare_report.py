@@ -170,7 +170,7 @@ def test_the_recommendation_follows_the_interval_and_its_verdict(
     comparison: Comparison, low: float, high: float, first: str
 ) -> None:
     argmax, _, control = comparison.results[:3]
-    argmax = replace(argmax, low=low, high=high, verdict=intervals.verdict(low, high))
+    argmax = replace(argmax, low=low, high=high, verdict=intervals.verdict(low, high, 0.01))
     rival = replace(argmax, method="Rival", verdict="worse")
     rivals = replace(comparison, results=(argmax, control, rival))
     sentence, training = recommendation(rivals)
@@ -179,7 +179,7 @@ def test_the_recommendation_follows_the_interval_and_its_verdict(
     assert format_cost(argmax.average_cost) in sentence
     assert ("these rows do not tell" in sentence) is (0.005 in (abs(low), abs(high)))
     assert training.startswith("No loss that was trained with the costs is better.")
-    assert "1 combinations of loss and rule: worse in 1 (margin 0.01" in training
+    assert "1 combinations of loss and rule: worse in 1 (margin 2% of its cost)" in training
     rival = replace(rival, verdict="better", average_cost=0.0123)
     _, training = recommendation(replace(comparison, results=(argmax, control, rival)))
     assert training.startswith("Trained with Rival (argmax), a decision costs 0.01230.")

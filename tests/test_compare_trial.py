@@ -15,7 +15,14 @@ import pytest
 import lossmatrix as lm
 from lossmatrix.compare import trial as trials
 from lossmatrix.compare.experiment import cheapest, compare_task
-from lossmatrix.compare.methods import Configuration, Method, default_methods
+from lossmatrix.compare.methods import (
+    Configuration,
+    Method,
+    default_methods,
+    named_methods,
+    tuned,
+)
+from lossmatrix.compare.parse import parse_loss
 from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.splits import Split
 from lossmatrix.compare.task import Task, UserInputError
@@ -51,14 +58,77 @@ def test_every_method_tries_equally_many_configurations_and_the_untuned_one_firs
         assert tried[0] == Configuration(method.loss, 1.0)
 
 
-def test_four_configurations_are_the_four_weights_or_four_steps() -> None:
+@pytest.mark.parametrize("count", [4, 12])
+def test_every_method_searches_alike_what_is_not_its_own(count: int) -> None:
+    steps = [[each.step for each in m.configurations(count)] for m in default_methods(COSTS)]
+    assert all(each == steps[0] for each in steps)
+    assert steps[0][:4] == [1, 0.3, 3, 0.1]
+
+
+def test_what_is_a_methods_own_is_tried_beside_the_steps() -> None:
     methods = {method.name: method for method in default_methods(COSTS)}
-    sums = [each.loss for each in methods["CrossEntropy + ExpectedCost"].configurations(4)]
+    sums = [each.loss for each in methods["CrossEntropy + ExpectedCost"].configurations(5)]
     weights = [{type(loss): w for w, loss in s.parts}[lm.ExpectedCost] for s in sums]
-    assert sorted(weights) == [0.3, 1.0, 3.0, 10.0]
-    assert [each.step for each in CROSS_ENTROPY.configurations(4)] == [1.0, 0.3, 3.0, 0.1]
-    soft = methods["SoftTargetCrossEntropy"].configurations(3)
-    assert sorted(each.loss.temperature for each in soft) == [0.1, 0.3, 1.0]
+    assert sorted(weights) == [0.3, 1, 3, 10, 30]
+    sharp = [each.loss for each in methods["CrossEntropy + DecisionScore"].configurations(4)]
+    assert [(s.parts[1][0], s.parts[1][1].tau) for s in sharp] == [
+        (1, 0.3),
+        (10, 0.1),
+        (3, 0.3),
+        (100, 0.1),
+    ]
+    soft = methods["SoftTargetCrossEntropy"].configurations(4)
+    assert [each.loss.temperature for each in soft] == [1, 0.3, 0.1, 1]
+
+
+def test_one_name_is_one_method_whoever_names_it() -> None:
+    default = {method.name: method for method in default_methods(COSTS)}
+    named = named_methods([*map(parse_loss, default), lm.CrossEntropy()])
+    assert {method.name: method for method in named} == default
+    assert len(named) == len(default)
+    turned = tuned(lm.DecisionScore() + lm.CrossEntropy())
+    assert len(turned.configurations(5)) == len({each.loss for each in turned.configurations(5)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CrossEntropy + 100 * DecisionScore",
+        "CrossEntropy + DecisionScore(tau=0.1)",
+        "SoftTargetCrossEntropy(temperature=0.2)",
+        "CrossEntropy + ExpectedCost + Unlikelihood",
+    ],
+)
+def test_what_is_stated_is_not_tuned_and_stands_in_the_name(text: str) -> None:
+    method = tuned(parse_loss(text))
+    assert method.name == text
+    assert {each.loss for each in method.configurations(4)} == {method.loss}
+
+
+def test_a_method_is_tuned_by_the_rule_that_it_is_used_with() -> None:
+    rules = {method.name: method.rule for method in default_methods(lm.Ordinal(4))}
+    assert rules == {
+        "CrossEntropy": "temperature + Bayes",
+        "CrossEntropy + DecisionScore": "Bayes",
+        "CrossEntropy + EnergyScore": "Bayes",
+        "CrossEntropy + ExpectedCost": "argmax",
+        "CrossEntropy + Unlikelihood": "argmax",
+        "CostSensitiveCrossEntropy": "argmax",
+        "SoftTargetCrossEntropy": "argmax",
+    }
+    assert all(m.rule in m.rules for m in default_methods(lm.Ordinal(4)))
+
+
+def test_a_temperature_has_no_say_where_probabilities_are_decided_as_they_are() -> None:
+    # At a temperature both decide alike; as they are, the first candidate never risks 10 for 1.
+    blunt = [[0.0, 2.2], [0.0, 2.2], [0.0, 2.2], [2.2, 0.0], [0.0, 2.2], [0.0, 2.2]]
+    sharp = [[2 * z for z in row] for row in blunt]
+    task, candidates = scored(numpy.array([sharp, blunt]), [1, 1, 1, 1, 1, 0])
+    proper = lm.CrossEntropy() + lm.DecisionScore()
+    raw = [replace(c, method=replace(COSTLY, name=c.method.name, loss=proper)) for c in candidates]
+    assert cheapest(task, raw) is raw[1]
+    calibrated = [replace(c, method=replace(CROSS_ENTROPY, name=c.method.name)) for c in raw]
+    assert cheapest(task, calibrated) is calibrated[0]
 
 
 def scored(validation: numpy.ndarray, target: list[int]) -> tuple[Task, list[trials.Trial]]:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 from lossmatrix.compare.backend import Progress, silent
 from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.export import write_results
-from lossmatrix.compare.methods import Method, default_methods
+from lossmatrix.compare.methods import named_methods
 from lossmatrix.compare.report import write_report
 from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.task import Backend, Indices, ModelFactory, Task, UserInputError
@@ -27,7 +27,7 @@ from lossmatrix.compare.terminal import comparison_text
 from lossmatrix.compare.training import Schedule
 from lossmatrix.costs import CostMatrix, as_costs
 from lossmatrix.costs.tables import Table
-from lossmatrix.losses import CrossEntropy, Loss
+from lossmatrix.losses import Loss
 
 LabelledRows: TypeAlias = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
 
@@ -91,7 +91,7 @@ def compare(
     ...     seeds=1, epochs=2, tune=1,
     ... )
     >>> [result.method for result in comparison.results]
-    ['CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'ExpectedCost()']
+    ['CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'ExpectedCost']
     """
     matrix = as_costs(costs)
     fit, fit_target = tensors(train, "train", matrix.num_classes)
@@ -118,13 +118,9 @@ def compare(
         groups=numbers,
         network=model_factory,
     )
-    methods = None
-    if losses is not None:
-        others = [Method(repr(loss), loss) for loss in losses if loss != CrossEntropy()]
-        methods = [default_methods(matrix)[0], *others]
     comparison = compare_task(
         task,
-        methods,
+        None if losses is None else named_methods(losses),
         seeds=seeds,
         schedule=Schedule(epochs, batch_size, learning_rate),
         tune=tune,

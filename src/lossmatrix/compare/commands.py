@@ -14,7 +14,7 @@ import torch
 import typer
 
 from lossmatrix.compare.io import read_cost_csv
-from lossmatrix.compare.methods import STEPS, Method, default_methods
+from lossmatrix.compare.methods import STEPS, named_methods
 from lossmatrix.compare.outputs import check_outputs, make_folder, reason
 from lossmatrix.compare.parse import parse_loss
 from lossmatrix.compare.task import Backend, Network, Task, UserInputError
@@ -91,7 +91,7 @@ def compare_command(
     from lossmatrix.compare.terminal import progress_bar
     from lossmatrix.compare.training import Schedule
 
-    losses = None if loss is None else [Method(text, parse_loss(text)) for text in loss]
+    methods = None if loss is None else named_methods([*map(parse_loss, loss)])
     task = chosen_task(
         bundled, data, probs, logits, target, costs, row_cost or [], group, drop or []
     )
@@ -102,7 +102,6 @@ def compare_command(
         make_folder(keep, "--keep")
     if abstain is not None:
         task = replace(task, costs=task.costs.with_abstain(abstain))
-    methods = None if losses is None else [default_methods(task.costs)[0], *losses]
     with progress_bar() as report:
         comparison = compare_task(
             replace(task, network=network or task.network),

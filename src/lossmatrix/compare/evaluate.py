@@ -9,7 +9,12 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from lossmatrix.compare.intervals import corrected_interval, paired_intervals, verdict
+from lossmatrix.compare.intervals import (
+    corrected_interval,
+    margin_of,
+    paired_intervals,
+    verdict,
+)
 from lossmatrix.compare.methods import CONTROL, Method, Rule
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import split_kind
@@ -124,6 +129,7 @@ def evaluate(
             return float(numpy.einsum("sn,n->", values * 1.0, weight) / len(values))
 
     results: list[Row] = []
+    margins = {name: margin_of(mean(normalized[i])) for name, i in controls.items()}
     for i, each in enumerate(methods):
         confusion = numpy.zeros(task.costs.shape)
         numpy.add.at(confusion, (target, tuned[i]), weight / len(tuned[i]))
@@ -140,7 +146,8 @@ def evaluate(
             low=low,
             high=high,
             corrected=corrected(each.fits, differences[i], weight) if folded else None,
-            verdict="control" if each.is_control else verdict(low, high),
+            margin=(margin := margins[each.control]),
+            verdict="control" if each.is_control else verdict(low, high, margin),
             seconds=median(fit.seconds for fit in each.fits),
             remarks=tuple(remarks(each, normalized_cost, confusion)),
             confusion=confusion,

@@ -45,8 +45,9 @@ def compare_task(
 
     The first method is the control, decided by temperature scaling and the Bayes step. Losses are
     trained with regrets in units of their mean, so that the unit of the costs changes nothing. Of
-    `tune` configurations of each loss every split takes the one whose decisions cost least on its
-    validation rows. A task that has only scores compares the rules on those.
+    `tune` configurations of each loss every split takes the one whose decisions, by the rule of its
+    method, cost least on its validation rows. A task that has only scores compares the rules on
+    those.
 
     Trainings run in `jobs` processes, or on a Ray or Dask `cluster`. Their outcomes are kept in
     the folder `keep`, where a later call finds them. `report` is told how many are done, and of
@@ -129,7 +130,7 @@ def decide_trial(
 
 
 def cheapest(task: Task, candidates: Sequence[Trial]) -> Trial:
-    """The candidate whose decisions cost least on validation rows, by its loss's own rule.
+    """The candidate whose decisions cost least on validation rows, by the rule of its method.
 
     What failed costs more than anything; the earlier of two equal ones is taken.
     """
@@ -139,7 +140,7 @@ def cheapest(task: Task, candidates: Sequence[Trial]) -> Trial:
     costs, weight = task.decision_costs(rows), task.row_weight[rows]
 
     def cost(trial: Trial) -> float:
-        choice = decide_trial(task, trial, trial.method.rules[-1], "validation").decisions
+        choice = decide_trial(task, trial, trial.method.rule, "validation").decisions
         failed = (choice == FAILED).any()
         return numpy.inf if failed else float(weight @ costs[numpy.arange(len(rows)), choice])
 

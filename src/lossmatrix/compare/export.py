@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Every number of a comparison, for programs: results.json and results.parquet."""
-# pandas carries no types:
+# pyarrow carries no types:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy
-import pandas
+import pyarrow
+from pyarrow.parquet import ParquetWriter
 
-from lossmatrix.compare.intervals import MARGIN, RESAMPLES
+from lossmatrix.compare.intervals import LEAST_MARGIN, MARGIN, RESAMPLES
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Row
+from lossmatrix.compare.task import Indices, Numbers
 from lossmatrix.costs.io import write_atomically
 
 JSON, PARQUET = "results.json", "results.parquet"
@@ -35,12 +40,55 @@ def write_json(comparison: Comparison, path: Path) -> None:
 
 
 def write_parquet(comparison: Comparison, path: Path) -> None:
-    """Write a row for each training."""
-    described, table = description(comparison), trainings(comparison)
-    table.attrs = {name: described[name] for name in ("settings", "versions")}
-    table.attrs["task"] = comparison.task.name
+    """Write a row for each decision: test row, seed, method and rule.
+
+    The mean of the differences of `cost` between two methods, weighted by `weight`, is what the
+    intervals are of, once divided by the unit in results.json; resamples draw rows (groups where
+    there are some) and seeds.
+    """
+    about = {"task": comparison.task.name, "settings": settings(comparison), "versions": versions()}
     with write_atomically(path) as draft:
-        table.to_parquet(draft, index=False)
+        writer: ParquetWriter | None = None
+        for table in decisions(comparison):
+            if writer is None:
+                schema = table.schema.with_metadata({"lossmatrix": json.dumps(about)})
+                writer = ParquetWriter(draft, schema, compression="zstd")
+            writer.write_table(table)
+        assert writer is not None  # a comparison has results
+        writer.close()
+
+
+def decisions(comparison: Comparison) -> Iterator[pyarrow.Table]:
+    """The decisions of one method, rule and seed after the other, in the order of the test rows."""
+    task = comparison.task
+    costs = task.decision_costs(comparison.test_rows)
+    everyone = numpy.arange(len(comparison.target))
+    truth = named(comparison.target, task.costs.classes)
+    for result in comparison.results:
+        for seed, chosen in enumerate(result.decisions):
+            split = numpy.zeros(len(everyone), numpy.int32)
+            for number, fit in enumerate(result.fits):
+                if fit.seed == seed:
+                    split[fit.place] = number
+            columns: dict[str, Any] = {
+                "method": named(0 * everyone, [result.method]),
+                "rule": named(0 * everyone, [result.rule]),
+                "seed": numpy.full(len(everyone), seed, numpy.int32),
+                "split": split,
+                "row": comparison.test_rows,
+                "truth": truth,
+                "decision": named(chosen, task.costs.decisions),
+                "cost": costs[everyone, chosen],
+                "weight": comparison.weight,
+            }
+            if task.groups is not None:
+                columns["group"] = task.groups[comparison.test_rows]
+            yield pyarrow.table(columns)
+
+
+def named(numbers: Indices, names: Sequence[str]) -> pyarrow.DictionaryArray:
+    """Names in the place of their numbers, each stored once."""
+    return pyarrow.DictionaryArray.from_arrays(numbers.astype(numpy.int32), list(names))
 
 
 def description(comparison: Comparison) -> dict[str, Any]:
@@ -67,8 +115,7 @@ def without_infinity(value: Any) -> Any:
 def content(comparison: Comparison) -> dict[str, Any]:
     """The same in Python's numbers."""
     task, costs = comparison.task, comparison.task.costs
-    network = task.network if isinstance(task.network, str) else "the user's own"
-    schedule = comparison.schedule
+    prices = task.decision_costs(comparison.test_rows)
     return {
         "task": {
             "name": task.name,
@@ -80,30 +127,47 @@ def content(comparison: Comparison) -> dict[str, Any]:
             "costs": None if comparison.row_costs is not None else costs.to_dense().tolist(),  # pyright: ignore[reportUnknownMemberType]
             "constant": comparison.constant,
             "constant_cost": comparison.constant_cost,
+            "unit": comparison.constant_regret,
         },
-        "settings": {
-            "network": network if task.features is not None else None,
-            "split": comparison.split_kind,
-            "groups": None if task.groups is None else len(numpy.unique(task.groups)),
-            "seeds": list(range(comparison.seeds)),
-            "epochs": schedule.epochs,
-            "batch_size": schedule.batch_size,
-            "learning_rate": schedule.learning_rate,
-            "configurations": comparison.tune,
-            "margin": MARGIN,
-            "resamples": RESAMPLES,
-        },
-        "versions": {package: version(package) for package in PACKAGES},
+        "settings": settings(comparison),
+        "versions": versions(),
         "summary": recommendation(comparison),
-        "results": [described_row(row) for row in comparison.results],
+        "results": [
+            described_row(row) | {"trainings": trainings(comparison, row, prices)}
+            for row in comparison.results
+        ],
     }
+
+
+def settings(comparison: Comparison) -> dict[str, Any]:
+    """How the comparison was run."""
+    task, schedule = comparison.task, comparison.schedule
+    network = task.network if isinstance(task.network, str) else "the user's own"
+    return {
+        "network": network if task.features is not None else None,
+        "split": comparison.split_kind,
+        "groups": None if task.groups is None else len(numpy.unique(task.groups)),
+        "seeds": list(range(comparison.seeds)),
+        "epochs": schedule.epochs,
+        "batch_size": schedule.batch_size,
+        "learning_rate": schedule.learning_rate,
+        "configurations": comparison.tune,
+        "margin": MARGIN,
+        "least_margin": LEAST_MARGIN,
+        "resamples": RESAMPLES,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that numbers depend on."""
+    return {package: version(package) for package in PACKAGES}
 
 
 def described_row(row: Row) -> dict[str, Any]:
     """One row of the table."""
     names = (
         "method rule accuracy average_cost normalized_cost interval untuned_cost "
-        "difference low high corrected verdict seconds remarks"
+        "difference low high corrected margin verdict seconds remarks"
     )
     return {name: getattr(row, name) for name in names.split()} | {
         "confusion": row.confusion.tolist(),
@@ -111,35 +175,31 @@ def described_row(row: Row) -> dict[str, Any]:
     }
 
 
-def trainings(comparison: Comparison) -> pandas.DataFrame:
-    """One row for each training whose outcome was chosen, under each rule."""
+def trainings(comparison: Comparison, row: Row, costs: Numbers) -> list[dict[str, Any]]:
+    """The chosen training of every split, and what its decisions cost of `costs` (N, K)."""
     lines: list[dict[str, Any]] = []
     weight = comparison.weight
     everyone = numpy.arange(len(comparison.target))
-    costs = comparison.task.decision_costs(comparison.test_rows)
     regret = (costs - costs.min(1, keepdims=True)) / comparison.constant_regret
-    for row in comparison.results:
-        for number, fit in enumerate(row.fits):
-            chosen = row.decisions[fit.seed]
-            each = costs[everyone, chosen], regret[everyone, chosen], chosen == comparison.target
-            average, normalized, accuracy = (
-                numpy.average(values[fit.place], weights=weight[fit.place]) for values in each
-            )
-            lines.append(
-                {
-                    "method": row.method,
-                    "rule": row.rule,
-                    "seed": fit.seed,
-                    "split": number,
-                    "loss": repr(fit.configuration.loss),
-                    "step": fit.configuration.step,
-                    "temperature": fit.temperature,
-                    "failed": fit.failed,
-                    "rows": len(fit.place),
-                    "accuracy": accuracy,
-                    "average_cost": average,
-                    "normalized_cost": normalized,
-                    "seconds": fit.seconds,
-                }
-            )
-    return pandas.DataFrame(lines)
+    for number, fit in enumerate(row.fits):
+        chosen = row.decisions[fit.seed]
+        each = costs[everyone, chosen], regret[everyone, chosen], chosen == comparison.target
+        average, normalized, accuracy = (
+            float(numpy.average(values[fit.place], weights=weight[fit.place])) for values in each
+        )
+        lines.append(
+            {
+                "seed": fit.seed,
+                "split": number,
+                "loss": repr(fit.configuration.loss),
+                "step": fit.configuration.step,
+                "temperature": fit.temperature,
+                "failed": fit.failed,
+                "rows": len(fit.place),
+                "accuracy": accuracy,
+                "average_cost": average,
+                "normalized_cost": normalized,
+                "seconds": fit.seconds,
+            }
+        )
+    return lines

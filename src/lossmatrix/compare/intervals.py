@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How sure a difference is: intervals over rows, seeds and folds, and the verdict."""
-# scipy carries no types:
+# scipy and pandas carry no types:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from typing import Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy
+import pandas
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from lossmatrix.compare.task import Indices, Numbers
 
 Verdict: TypeAlias = Literal["better", "worse", "no difference", "undecided"]
 
-MARGIN = 0.01  # in normalised cost: a smaller difference does not matter
+MARGIN = 0.02  # of the control's cost: a smaller difference does not matter,
+LEAST_MARGIN = 0.001  # nor does one below this in normalised cost, where the control is near 0
 RESAMPLES = 10_000
 FEW_ROWS = 30  # a class with fewer test rows is resampled on its own, so it never vanishes
 BLOCK = 4_000_000  # entries of one block of resamples, which bounds memory
+MULTINOMIAL = 8  # the count of one kind takes about as long as the drawing of so many rows
 
 
 def paired_intervals(
@@ -30,15 +36,20 @@ def paired_intervals(
     the `groups` (N,) are drawn together, a group as a row of its mean and of its weight, in the
     place of its rarest class. An infinite difference makes every mean infinite that it is part of,
     and NaN with one of the other sign.
+
+    Decisions cost few different amounts, so most rows are like others, and it is how many are drawn
+    of each kind that counts: a million rows take no longer than their kinds.
     """
     if groups is not None:
         differences, target, weight = grouped(differences, target, weight, groups)
     M, S, N = differences.shape
     generator = numpy.random.default_rng(0)
-    labels, sizes = numpy.unique(target, return_counts=True)
-    strata: list[Indices] = [numpy.arange(N)]
-    if sizes.min() < FEW_ROWS:
-        strata = [numpy.flatnonzero(target == label) for label in labels]
+    _, stratum, sizes = numpy.unique(target, return_inverse=True, return_counts=True)
+    if sizes.min() >= FEW_ROWS:
+        stratum = numpy.zeros(N, numpy.int64)
+    kind, first = kinds([stratum, weight, *numpy.reshape(differences, (M * S, N))])
+    differences, weight = differences[..., first], weight[first]
+    strata = [kind[stratum == each] for each in range(stratum.max() + 1)]
     finite = numpy.isfinite(differences)
     parts = [numpy.where(finite, differences, 0)]
     if not finite.all():  # then what is +∞, and what is −∞; NaN counts as both
@@ -47,10 +58,8 @@ def paired_intervals(
     block = max(1, BLOCK // N)
     for start in range(0, RESAMPLES, block):
         size = min(block, RESAMPLES - start)
-        draws = [rows[generator.integers(len(rows), size=(size, len(rows)))] for rows in strata]
-        cells = numpy.concatenate(draws, 1) + N * numpy.arange(size)[:, None]
-        counts = numpy.bincount(numpy.ravel(cells), minlength=size * N)
-        share = numpy.reshape(counts, (size, N)) * weight
+        counts = sum(drawn(generator, size, rows, len(first)) for rows in strata)
+        share = counts * weight
         share /= share.sum(1, keepdims=True)
         seeds = generator.multinomial(S, numpy.full(S, 1 / S), size) / S
         by_seed = (numpy.tensordot(share, part, (1, 2)) for part in parts)  # (size, M, S)
@@ -61,6 +70,35 @@ def paired_intervals(
         means[start : start + size] = mean
     method = "linear" if finite.all() else "closest_observation"  # no line leads to infinity
     return numpy.swapaxes(numpy.percentile(means, [2.5, 97.5], axis=0, method=method), 0, 1)
+
+
+def kinds(columns: Sequence[NDArray[Any]]) -> tuple[Indices, Indices]:
+    """The kind (N,) of each row, alike in all columns (N,), and the first row of each kind."""
+    kind = numpy.zeros(len(columns[0]), numpy.int64)
+    for column in columns:
+        value = pandas.factorize(column, use_na_sentinel=False)[0]
+        kind = pandas.factorize(kind * (value.max() + 1) + value)[0]
+    first = numpy.empty(kind.max() + 1, numpy.int64)
+    first[kind[::-1]] = numpy.arange(len(kind))[::-1]  # the last one stays
+    return kind, first
+
+
+def drawn(generator: numpy.random.Generator, size: int, rows: Indices, count: int) -> Numbers:
+    """How often each of `count` kinds is drawn (size, count), where rows are of these kinds.
+
+    Either as many rows as there are, or, where kinds are few, their numbers at once, which are
+    multinomial: the distribution is the same.
+    """
+    present = numpy.bincount(rows, minlength=count)
+    held = numpy.flatnonzero(present)
+    if len(held) * MULTINOMIAL <= len(rows):
+        counts = numpy.zeros((size, count))
+        counts[:, held] = generator.multinomial(len(rows), present[held] / len(rows), size)
+        return counts
+    cells = rows[generator.integers(len(rows), size=(size, len(rows)))]
+    cells += count * numpy.arange(size)[:, None]
+    counts = numpy.bincount(numpy.ravel(cells), minlength=size * count).astype(numpy.float64)
+    return numpy.reshape(counts, (size, count))
 
 
 def grouped(
@@ -102,14 +140,23 @@ def corrected_interval(means: Numbers, test_ratio: float) -> tuple[float, float]
     return float(means.mean() - half), float(means.mean() + half)
 
 
-def verdict(low: float, high: float) -> Verdict:
+def margin_of(control: float) -> float:
+    """What does not matter, beside a control of this normalised cost.
+
+    >>> print(f"{margin_of(0.4):.3f} {margin_of(0.0):.3f}")
+    0.008 0.001
+    """
+    return max(MARGIN * control, LEAST_MARGIN) if numpy.isfinite(control) else LEAST_MARGIN
+
+
+def verdict(low: float, high: float, margin: float) -> Verdict:
     """What the interval of a difference to the control allows to say; negative is cheaper.
 
-    >>> verdict(-0.08, -0.02), verdict(-0.004, 0.003), verdict(-0.03, 0.01)
+    >>> verdict(-0.08, -0.02, 0.01), verdict(-0.004, 0.003, 0.01), verdict(-0.03, 0.01, 0.01)
     ('better', 'no difference', 'undecided')
     """
-    if high < -MARGIN:
+    if high < -margin:
         return "better"
-    if low > MARGIN:
+    if low > margin:
         return "worse"
-    return "no difference" if low >= -MARGIN and high <= MARGIN else "undecided"
+    return "no difference" if low >= -margin and high <= margin else "undecided"

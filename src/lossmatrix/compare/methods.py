@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is compared: losses, their decision rules, and the configurations they are tuned over."""
+"""What is compared: methods of training, calibration and decision, and how they are tuned."""
 
-from dataclasses import dataclass
-from itertools import product
-from typing import Literal, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias
 
 from lossmatrix import losses
 from lossmatrix.costs import CostMatrix
@@ -13,8 +13,11 @@ Rule: TypeAlias = Literal["argmax", "Bayes", "temperature + Bayes"]
 RULES: tuple[Rule, ...] = ("argmax", "Bayes", "temperature + Bayes")
 CONTROL: Rule = "temperature + Bayes"
 
-WEIGHTS = (0.3, 3.0, 10.0)  # λ of cross-entropy + λ · loss, which is 1 where nothing is tuned
-SOFTNESS = (0.1, 0.3, 1.0)  # τ and temperature; costs are in units of their mean positive regret
+# λ of cross-entropy + λ · loss, and with it τ where the loss has one. A linear model wants the
+# large and sharp ones, a network the small and soft ones. Costs are in units of their mean regret.
+WEIGHTS = (1.0, 10.0, 3.0, 0.3, 30.0)
+SHARPENED = ((1.0, 0.3), (10.0, 0.1), (3.0, 0.3), (100.0, 0.1), (30.0, 0.1))
+SOFTNESS = (0.3, 0.1, 1.0)  # τ or temperature of a loss that stands alone
 # What the ridge of the linear model, or the learning rate of any other, is multiplied by.
 STEPS = (1.0, 0.3, 3.0, 0.1, 10.0, 0.03, 30.0, 0.01, 100.0, 0.003, 300.0, 0.001)
 
@@ -48,17 +51,30 @@ class Method:
         return RULES[1:] if self.gives_probs else RULES[:1]
 
     @property
+    def rule(self) -> Rule:
+        """The rule that the method is used with, by which its configurations are chosen.
+
+        A temperature is fitted to the likelihood, and undoes what a loss with costs has learned
+        where decisions turn: its probabilities are decided as they are.
+        """
+        if not self.gives_probs:
+            return "argmax"
+        return CONTROL if self.loss.reads is None else "Bayes"
+
+    @property
     def gives_probs(self) -> bool:
         """Whether the softmax of its outputs estimates the probabilities of the classes."""
         return self.loss.decides == "bayes"
 
     def configurations(self, count: int) -> list[Configuration]:
-        """The first `count` candidates, as many for every method; the first is the untuned one.
+        """The first `count` candidates, up to as many as `STEPS`; the first is the untuned one.
 
-        Parameters of the loss come before steps, so a loss that has none tries more steps.
+        Every method tries the same steps, so none has its ridge or learning rate tuned harder
+        than another. What parameters its loss has of its own are tried in turn beside them.
         """
-        grid = product(STEPS, (self.loss, *self.others))
-        return [Configuration(loss, step) for _, (step, loss) in zip(range(count), grid)]  # noqa: B905
+        own = (self.loss, *self.others)
+        steps = enumerate(STEPS[:count])
+        return [Configuration(own[number % len(own)], step) for number, step in steps]
 
 
 def default_methods(costs: CostMatrix) -> list[Method]:
@@ -67,31 +83,72 @@ def default_methods(costs: CostMatrix) -> list[Method]:
     The energy score takes part where it is proper: for symmetric, conditionally negative definite
     costs.
     """
-    methods = [
-        Method("CrossEntropy", losses.CrossEntropy()),
-        with_cross_entropy(losses.DecisionScore(), *map(losses.DecisionScore, SOFTNESS)),
-        with_cross_entropy(losses.ExpectedCost()),
-        with_cross_entropy(losses.Unlikelihood()),
-        Method("CostSensitiveCrossEntropy", losses.CostSensitiveCrossEntropy()),
-        tuned(losses.SoftTargetCrossEntropy(), *map(losses.SoftTargetCrossEntropy, SOFTNESS)),
-    ]
-    square = costs.square()
-    if square.is_symmetric and square.is_conditionally_negative_definite:
-        methods.insert(2, with_cross_entropy(losses.EnergyScore()))
-    return methods
+    square, control = costs.square(), losses.CrossEntropy()
+    proper = square.is_symmetric and square.is_conditionally_negative_definite
+    return named_methods(
+        [
+            control + losses.DecisionScore(),
+            *([control + losses.EnergyScore()] if proper else []),
+            control + losses.ExpectedCost(),
+            control + losses.Unlikelihood(),
+            losses.CostSensitiveCrossEntropy(),
+            losses.SoftTargetCrossEntropy(),
+        ]
+    )
 
 
-def with_cross_entropy(loss: Loss, *others: Loss) -> Method:
-    """Cross-entropy + λ · loss: λ is tuned before the parameter of the loss."""
-    sums = [
-        losses.CrossEntropy() + weight * each
-        for each in dict.fromkeys((loss, *others))
-        for weight in (1.0, *WEIGHTS)
-    ]
-    return Method(f"CrossEntropy + {type(loss).__name__}", sums[0], tuple(sums[1:]))
+def named_methods(chosen: Sequence[Loss]) -> list[Method]:
+    """The control, and a method for each of some losses: one name is one method."""
+    methods = map(tuned, (losses.CrossEntropy(), *chosen))
+    return [*{method.name: method for method in methods}.values()]
 
 
-def tuned(loss: Loss, *others: Loss) -> Method:
-    """A loss by the name of its class, and the same with other parameters."""
-    rest = dict.fromkeys((loss, *others))
-    return Method(type(loss).__name__, loss, tuple(rest)[1:])
+def tuned(loss: Loss) -> Method:
+    """The method of a loss: parameters that are stated stay, what has none stated is tuned.
+
+    Those are τ or temperature, and λ of cross-entropy + λ · loss where λ is 1.
+
+    >>> tuned(losses.CrossEntropy() + losses.DecisionScore()).others[0]
+    CrossEntropy() + 10 * DecisionScore(tau=0.1)
+    >>> tuned(losses.CrossEntropy() + 100 * losses.DecisionScore(tau=0.03)).others
+    ()
+    """
+    others: tuple[Loss, ...] = ()
+    parts = loss.parts if isinstance(loss, losses.Sum) else ((1.0, loss),)
+    if all(weight == 1 and is_default(part) for weight, part in parts):
+        others = tuple(each for each in variants(loss) if each != loss)
+    return Method(" + ".join(name_of(*part) for part in parts), loss, others)
+
+
+def variants(loss: Loss) -> tuple[Loss, ...]:
+    """The loss with other parameters of its own, the best bets first."""
+    match loss:
+        case losses.Sum(
+            ((_, losses.CrossEntropy() as control), (_, part))
+            | ((_, part), (_, losses.CrossEntropy() as control))
+        ):
+            if hasattr(part, "tau"):
+                return tuple(control + λ * softened(part, tau) for λ, tau in SHARPENED)
+            return tuple(control + λ * part for λ in WEIGHTS)
+        case losses.Sum():
+            return ()
+        case _ if hasattr(loss, "tau") or hasattr(loss, "temperature"):
+            return tuple(softened(loss, softness) for softness in SOFTNESS)
+        case _:
+            return ()
+
+
+def softened(loss: Any, softness: float) -> Loss:
+    """The loss with another τ, or temperature."""
+    return replace(loss, **{"tau" if hasattr(loss, "tau") else "temperature": softness})
+
+
+def is_default(loss: Any) -> bool:
+    """Whether no parameter of the loss is stated."""
+    return all(getattr(loss, field.name) == field.default for field in fields(loss))
+
+
+def name_of(weight: float, loss: Loss) -> str:
+    """A summand as a person types it: defaults are left out."""
+    name = type(loss).__name__ if is_default(loss) else repr(loss)
+    return name if weight == 1 else f"{weight:g} * {name}"

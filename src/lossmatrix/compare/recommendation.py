@@ -8,7 +8,7 @@ from lossmatrix.compare.intervals import MARGIN, Verdict
 from lossmatrix.compare.methods import CONTROL
 from lossmatrix.compare.results import Comparison, Row
 
-DOUBT = f" (whether by more than {MARGIN} of normalised cost, these rows do not tell)"
+DOUBT = f" (whether by more than {MARGIN:.0%} of what the control costs, these rows do not tell)"
 
 
 def recommendation(comparison: Comparison) -> list[str]:
@@ -72,7 +72,7 @@ def training(comparison: Comparison) -> str:
     )
     return (
         f"{found}. Against that control, {len(verdicts)} combinations of loss and rule: {tally} "
-        f"(margin {MARGIN} of normalised cost)."
+        f"(margin {MARGIN:.0%} of its cost)."
     )
 
 

@@ -41,10 +41,11 @@ class Row:
     `normalized_cost` is regret in units of the best constant decision's, so 1 is no better than
     not looking at the data; `interval` is its own, and `untuned_cost` the same with the first
     configuration everywhere.
-    `difference`, `low` and `high` are in that unit, negative is cheaper than the control;
-    `corrected` is the interval for repeated cross-validation, None where no folds are trained.
-    `decisions` (seeds, N) are on the test rows; `probs` (N, C) is what the first seed decided
-    by, None where the outputs are no probabilities or a training failed.
+    `difference`, `low` and `high` are in that unit, negative is cheaper than the control, and so is
+    the `margin` within which a difference does not matter; `corrected` is the interval for repeated
+    cross-validation, None where no folds are trained. `decisions` (seeds, N) are on the test rows;
+    `probs` (N, C) is what the first seed decided by, None where the outputs are no probabilities
+    or a training failed.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Row:
     low: float
     high: float
     corrected: tuple[float, float] | None
+    margin: float
     verdict: Verdict | Literal["control"]
     seconds: float
     remarks: tuple[str, ...]

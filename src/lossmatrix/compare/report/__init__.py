@@ -25,7 +25,7 @@ from lossmatrix.compare.display import (
     format_interval,
     format_number,
 )
-from lossmatrix.compare.intervals import MARGIN, RESAMPLES
+from lossmatrix.compare.intervals import LEAST_MARGIN, MARGIN, RESAMPLES
 from lossmatrix.compare.methods import CONTROL
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.report.breakdown import average_costs, breakdown
@@ -72,6 +72,7 @@ def page(comparison: Comparison) -> str:
         task=comparison.task,
         sentences=recommendation(comparison),
         margin=MARGIN,
+        least_margin=LEAST_MARGIN,
         resamples=RESAMPLES,
         versions=f"lossmatrix {version('lossmatrix')}, PyTorch {torch.__version__}",
         style=Markup(packaged("style.css")),
@@ -88,7 +89,8 @@ def page(comparison: Comparison) -> str:
 def interval_scale(results: Sequence[Row]) -> dict[str, float]:
     """The ends of the axis that the intervals in the table of results are drawn on."""
     ends = [end for row in results for end in (row.low, row.high) if isfinite(end)]
-    return {"least": min([-2 * MARGIN, *ends]), "most": max([2 * MARGIN, *ends])}
+    margin = max(row.margin for row in results)
+    return {"least": min([-2 * margin, *ends]), "most": max([2 * margin, *ends])}
 
 
 def on_scale(value: float, least: float, most: float) -> float:
