@@ -61,12 +61,17 @@ def test_the_examples_of_the_documents_are_among_the_tests(
     )
 
 
-def test_the_table_in_the_readme_is_the_one_in_the_results() -> None:
-    (excerpt,) = re.findall(r"```text\n(.+?)```", read("README.md"), flags=re.DOTALL)
-    results = read("docs/results/digits.txt").splitlines()
-    lines = [line for line in excerpt.splitlines() if line.strip()]
-    assert len(lines) > 5
-    assert [line for line in lines if not any(full.startswith(line) for full in results)] == []
+def test_the_readme_leads_to_every_page_of_the_guide() -> None:
+    pages = {path.name for path in (ROOT / "docs" / "guide").glob("*.md")}
+    linked = set(re.findall(r"\(docs/guide/(\w+\.md)", read("README.md")))
+    # the table of losses stands on both, and numerics are what is measured
+    assert pages - linked == {"losses.md", "numerics.md"}
+
+
+def test_links_to_a_section_lead_to_a_heading() -> None:
+    for page, section in re.findall(r"\(docs/(guide/\w+\.md)#([\w-]+)\)", read("README.md")):
+        headings = re.findall(r"^#+ (.+)$", read(f"docs/{page}"), re.MULTILINE)
+        assert section in [re.sub(r"\W+", "-", heading.lower()) for heading in headings]
 
 
 # --- all documents -------------------------------------------------------------------------------
