@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lossmatrix.costs.base import full_precision
-from lossmatrix.engines.sharded import Call, LossesOfShards, Shards, reads_risk
+from lossmatrix.engines.sharded import LossesOfShards, ShardedRows, Shards, reads_risk
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
 from lossmatrix.nn import Criterion, check_normalizer
 from lossmatrix.problem import Options, check_range, check_tensor, class_weights, read, reduce
@@ -116,7 +116,7 @@ class ShardedCriterion(Criterion):
         check_range(problem)
         with full_precision(logits.device):
             factors = class_weights(problem)
-            call = Call(problem, shards, factors)
+            call = ShardedRows(problem, shards, factors)
             rows = logits.movedim(class_dim, -1).reshape(-1, shards.size)
             losses = cast(Tensor, LossesOfShards.apply(rows, call))  # pyright: ignore
             if self.label_smoothing == 0:
@@ -149,11 +149,14 @@ class ShardedCriterion(Criterion):
         check_tensor("logits", logits)
         if hasattr(logits, "placements"):
             raise TypeError("ShardedCriterion takes a rank's own logits: pass logits.to_local().")
-        size = 1 if logits.dim() == 0 else logits.shape[0 if logits.dim() == 1 else 1]
-        rank = dist.get_rank(self.group)
+        if logits.dim() == 0:
+            raise ValueError("expected logits of shape (C_r,) or (N, C_r, d1, …), got a scalar.")
+        size = logits.shape[0 if logits.dim() == 1 else 1]
+        group = self.group or dist.distributed_c10d._get_default_group()  # pyright: ignore
+        rank = group.rank()
         if self._sizes is None:
             own = torch.tensor([size], device=logits.device)
-            one_each = Shards(self.group, (1,) * dist.get_world_size(self.group), rank)
+            one_each = Shards(group, (1,) * group.size(), rank)
             sizes = tuple(int(each) for each in one_each.gather(own).flatten())
             if 0 in sizes:
                 raise ValueError(f"every rank must hold a class, but they hold {sizes}.")
@@ -163,7 +166,7 @@ class ShardedCriterion(Criterion):
                 f"rank {rank} had logits of {self._sizes[rank]} classes in the first call, and has "
                 f"{size} now: make another ShardedCriterion for other shards."
             )
-        return Shards(self.group, self._sizes, rank)
+        return Shards(group, self._sizes, rank)
 
 
 def _check_term(loss: Loss, term: Term, label_smoothing: float) -> None:

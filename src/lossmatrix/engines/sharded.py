@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 class Shards:
     """How many classes each rank of a group holds."""
 
-    group: ProcessGroup | None
+    group: ProcessGroup
     sizes: tuple[int, ...]
     rank: int
 
@@ -174,7 +174,7 @@ def reads_risk(loss: Loss) -> bool:
 # --- a call, in blocks of rows -------------------------------------------------------------------
 
 
-class Call:
+class ShardedRows:
     """A checked call: its problem has the shape of all logits, and no logits."""
 
     def __init__(self, problem: Problem, shards: Shards, factors: Tensor) -> None:
@@ -241,7 +241,7 @@ def _in_dtype(terms: tuple[Term, ...], dtype: torch.dtype) -> tuple[Term, ...]:
 class Smoothing:
     """Shares of all classes in the truth of a row: own at its class, and spread on each."""
 
-    def __init__(self, smoothing: float, weight: Tensor | None, call: Call) -> None:
+    def __init__(self, smoothing: float, weight: Tensor | None, call: ShardedRows) -> None:
         C = call.shards.num_classes
         each = torch.ones(C, dtype=call.dtype, device=call.classes.device)
         if weight is not None:
@@ -263,7 +263,7 @@ class Smoothing:
 class Block:
     """Some of the rows: this rank's logits, targets and costs, (m, C_r) each."""
 
-    def __init__(self, call: Call, logits: Tensor, rows: slice) -> None:
+    def __init__(self, call: ShardedRows, logits: Tensor, rows: slice) -> None:
         self.call, self.rows = call, rows
         # rows that do not count may hold anything
         self.logits = logits[rows].to(call.dtype)
@@ -558,7 +558,7 @@ class LossesOfShards(torch.autograd.Function):
     """The losses of all rows; the gradient of this rank's logits is made with them."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, call: Call) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, logits: Tensor, call: ShardedRows) -> Tensor:  # noqa: D102
         losses, slopes = call.losses(logits, ctx.needs_input_grad[0])
         ctx.save_for_backward(slopes)
         ctx.dtype = logits.dtype
