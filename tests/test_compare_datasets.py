@@ -255,13 +255,11 @@ def test_stored_parts_are_kept() -> None:
     ("target", "parts", "sentence"),
     [
         ([*range(10)] * 6 + [9], None, None),
-        ([*range(9)] * 6 + [9], None, "no row of class '9'"),
         ([*range(10)], None, "too few for 5 folds"),
-        ([*range(10)] * 9, (["train"] * 9 + ["test"]) * 9, "no row of class '9'"),
         ([*range(10)] * 2, ["all"] * 20, "names 'all', but"),
     ],
 )
-def test_splits_without_rows_of_a_class_are_refused(
+def test_splits_without_rows_are_refused(
     target: list[int], parts: list[str] | None, sentence: str | None
 ) -> None:
     task = task_of(target, parts=None if parts is None else numpy.array(parts))
@@ -270,3 +268,33 @@ def test_splits_without_rows_of_a_class_are_refused(
     else:
         with pytest.raises(UserInputError, match=sentence):
             list(splits(task, 1))
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_class_that_is_too_rare_is_tested_and_never_held_out(grouped: bool) -> None:
+    target = [*range(9)] * 12 + [9] * 3
+    groups = numpy.arange(len(target)) // 2 if grouped else None
+    task = task_of(target, groups=groups)
+    plan = list(splits(task, 1))
+    assert sorted(numpy.concatenate([split.test for split in plan])) == [*range(len(target))]
+    for split in plan:
+        for part in (split, *split.others):
+            assert 9 in task.target[part.fit]
+            assert 9 not in task.target[part.validation]
+            assert len(part.validation)
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ([*range(9)] * 6 + [9], None),
+        ([*range(10)] * 9, (["train"] * 9 + ["test"]) * 9),
+    ],
+)
+def test_a_class_without_a_row_to_learn_from_is_pointed_out(
+    target: list[int], parts: list[str] | None
+) -> None:
+    task = task_of(target, parts=None if parts is None else numpy.array(parts))
+    with pytest.warns(UserWarning, match="no row of class '9', which cannot be learned there"):
+        plan = list(splits(task, 1))
+    assert any(9 in task.target[split.test] for split in plan)

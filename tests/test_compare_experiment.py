@@ -11,7 +11,8 @@ import torch
 from stored import stored_task
 
 import lossmatrix as lm
-from lossmatrix.compare import experiment, trial
+from lossmatrix.compare import trial
+from lossmatrix.compare.calibrate import calibrate
 from lossmatrix.compare.evaluate import Decisions, baseline_of, evaluate
 from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods
@@ -55,8 +56,8 @@ def test_each_loss_is_decided_by_the_rules_it_is_made_for(comparison: Comparison
     for result in comparison.results:
         rules.setdefault(result.method, []).append(result.rule)
     assert rules == {
-        "CrossEntropy": ["argmax", "Bayes", "temperature + Bayes"],
-        "CrossEntropy + DecisionScore": ["Bayes", "temperature + Bayes"],
+        "CrossEntropy": ["argmax", "Bayes", "temperature + Bayes", "matrix + Bayes"],
+        "CrossEntropy + DecisionScore": ["Bayes"],
         "CrossEntropy + ExpectedCost": ["argmax"],
         "CrossEntropy + Unlikelihood": ["argmax"],
         "CostSensitiveCrossEntropy": ["argmax"],
@@ -107,9 +108,9 @@ def test_two_methods_with_one_loss_are_trained_to_the_same_network() -> None:
         task = replace(blobs(60), network=network)
         methods, schedule = [CROSS_ENTROPY, twin], Schedule(epochs=2)
         results = compare_task(task, methods, seeds=1, schedule=schedule).results
-        for first, second in zip(results[:3], results[3:], strict=True):
+        for first, second in zip(results[:4], results[4:], strict=True):
             numpy.testing.assert_array_equal(first.confusion, second.confusion)
-        assert results[5].verdict == "no difference"
+        assert results[6].verdict == "no difference"
 
 
 def test_the_unit_of_the_costs_changes_nothing_but_average_costs() -> None:
@@ -254,10 +255,10 @@ def scores(weight: numpy.ndarray | None = None) -> Task:
 
 def test_given_scores_are_compared_with_their_own_control_and_train_nothing() -> None:
     results = compare_task(scores(), seeds=2).results
-    assert [r.method for r in results] == ["a"] * 3 + ["b"] * 3
-    assert [r.verdict == "control" for r in results] == [False, False, True] * 2
+    assert [r.method for r in results] == ["a"] * 4 + ["b"] * 4
+    assert [r.verdict == "control" for r in results] == [False, False, True, False] * 2
     assert all(r.seconds == 0 for r in results)
-    assert "no temperature is best in 10 of 10 runs" in results[5].remarks
+    assert "no temperature is best in 10 of 10 runs" in results[6].remarks
 
 
 def test_a_row_of_weight_three_calibrates_like_three_rows() -> None:
@@ -270,8 +271,55 @@ def test_a_row_of_weight_three_calibrates_like_three_rows() -> None:
         logits.repeat_interleave(repeated, 0),
         torch.as_tensor(task.target).repeat_interleave(repeated),
     )
-    fitted = experiment.calibrate(heavy, logits, rows)
+    fitted = calibrate(heavy, "temperature + Bayes", logits, rows)
     assert fitted.temperature == pytest.approx(expected.temperature, rel=1e-3)
+    once = calibrate(task, "matrix + Bayes", logits, rows)
+    alike = calibrate(replace(task, weight=numpy.ones(120)), "matrix + Bayes", logits, rows)
+    torch.testing.assert_close(alike.matrix, once.matrix, rtol=1e-4, atol=1e-5)
+    assert (
+        once.matrix - lm.MatrixScaling().fit(logits, torch.as_tensor(task.target)).matrix == 0
+    ).all()
+
+
+def test_the_tools_own_rows_calibrate_out_of_fold() -> None:
+    for task in (blobs(90), replace(blobs(90), groups=numpy.arange(90) // 3)):
+        for split in splits(task, 1):
+            parts = [split, *split.others]
+            rest = numpy.setdiff1d(numpy.arange(90), split.test)
+            held = numpy.concatenate([part.validation for part in parts])
+            assert sorted(held) == rest.tolist()
+            for part in parts:
+                assert sorted([*part.fit, *part.validation]) == rest.tolist()
+    stored = numpy.repeat(["train", "val", "test"], 30)
+    assert next(splits(replace(blobs(90), parts=stored), 1)).others == ()
+
+
+def test_a_matrix_mends_confusions_that_a_temperature_cannot() -> None:
+    random = numpy.random.default_rng(9)
+    target = random.integers(3, size=3000)
+    logits = 3 * numpy.eye(3)[target] + random.normal(0, 1, (3000, 3))
+    said = logits[:, [1, 0, 2]]  # a model that takes two classes for one another, in part
+    confused = numpy.where(random.random((3000, 1)) < 0.4, said, logits)
+    confused[:, 2] = 0.2 * confused[:, 2]
+    task = Task("s", "s", lm.Dense(COSTS), target, scores={"m": confused})
+    rows = {row.rule: row for row in compare_task(task, seeds=1).results}
+    matrix = rows["matrix + Bayes"]
+    assert matrix.high < -0.01
+    assert matrix.probs is not None
+    numpy.testing.assert_allclose(matrix.probs.sum(1), 1)
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp"])
+def test_what_has_no_randomness_is_trained_once(network: Network, tmp_path: Path) -> None:
+    parts = numpy.repeat(["train", "val", "test"], 50)[numpy.argsort(numpy.arange(150) % 50)]
+    task = replace(blobs(150), parts=parts, network=network)
+    schedule = Schedule(epochs=1)
+    found = compare_task(task, [CROSS_ENTROPY], seeds=3, tune=2, schedule=schedule, keep=tmp_path)
+    seeds = 1 if network == "linear" else 3
+    assert found.seeds == len(found.results[0].decisions) == seeds
+    assert len(list(tmp_path.iterdir())) == 2 * seeds
+    folded = compare_task(replace(task, parts=None), [CROSS_ENTROPY], seeds=2, schedule=schedule)
+    assert folded.seeds == 2
 
 
 # --- costs of each row ---------------------------------------------------------------------------

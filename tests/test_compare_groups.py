@@ -179,6 +179,25 @@ def test_scores_of_a_model_have_groups_too(patients: Path) -> None:
     assert len(set(task.groups)) == 60
 
 
+def test_a_column_of_weights_counts_rows_and_is_no_feature(
+    patients: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pandas.read_csv("rows.csv").assign(times=1 + numpy.arange(300) % 3)
+    rows.assign(yes=0.4, no=0.6).to_csv("rows.csv", index=False)
+    paths = Path("rows.csv"), "ill", Path("costs.csv")
+    task = table(*paths, drop=["yes", "no"], weight="times")
+    assert "times" not in task.features
+    assert task.weight.tolist() == (1 + numpy.arange(300) % 3).tolist()
+    scores = "compare --probs rows.csv --target ill --costs costs.csv --seeds 1"
+    assert type_in(monkeypatch, f"{scores} --weight times") == 0
+    found = json.loads(Path("out/results.json").read_text())
+    repeated = rows.loc[rows.index.repeat(rows.times)]
+    argmax = found["results"][0]
+    assert argmax["accuracy"] == pytest.approx((repeated.ill == "no").mean())
+    written = pandas.read_parquet("out/results.parquet")
+    assert sorted(set(written.weight)) == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -186,6 +205,9 @@ def test_scores_of_a_model_have_groups_too(patients: Path) -> None:
         (f"{COMPARE} --group ill", "not the classes"),
         (f"{COMPARE} --drop patients", "no feature 'patients' in rows.csv to leave out"),
         (f"{COMPARE} --drop ill", "no feature 'ill'"),
+        (f"{COMPARE} --weight patients", "Weights need a column 'patients'"),
+        (f"{COMPARE} --weight patient", "a number above 0 in each row"),
+        ("compare --digits --weight x", "Only a file of one's own has columns to name"),
         (f"{COMPARE} --group ill2", "Groups need a column 'ill2'"),
         (f"{COMPARE} --drop x --drop age --drop number --drop patient", "columns of features"),
         ("compare --digits --group x", "Only a file of one's own has columns to name"),

@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
+    StratifiedKFold,
     TunedThresholdClassifierCV,
     cross_val_score,
     cross_validate,
@@ -224,6 +225,34 @@ def test_any_classifier_decides_cheaper_by_cost(estimator: Any, calibration: Any
     assert classifier.fit(X, Y).score(*test) > 0.9 * plain  # both are below 0
     folds = getattr(classifier.estimator_, "calibrated_classifiers_", [])
     assert len(folds) == (0 if calibration is None else 3)
+
+
+def test_a_matrix_is_fitted_to_rows_out_of_fold_and_mends_the_model_of_all_rows() -> None:
+    forest = RandomForestClassifier(8, max_depth=3, random_state=0)  # some probabilities are 0
+    folds = list(StratifiedKFold(3).split(X, Y))
+    classifier = BayesDecisionClassifier(forest, COSTS, calibration="matrix", cv=folds).fit(X, Y)
+    probs = numpy.zeros((len(Y), 3))
+    for fit, held in folds:
+        probs[held] = clone(forest).fit(X[fit], Y[fit]).predict_proba(X[held])
+    assert (probs == 0).any()
+    target = torch.as_tensor(numpy.searchsorted(sorted(GRADES), Y))
+    scaling = lm.MatrixScaling().fit(torch.as_tensor(probs.clip(numpy.exp(-12.0))).log(), target)
+    torch.testing.assert_close(classifier.matrix_.matrix, scaling.matrix)
+    alone = clone(forest).fit(X, Y).predict_proba(X)
+    expected = scaling(torch.as_tensor(alone.clip(numpy.exp(-12.0))).log()).softmax(1)
+    torch.testing.assert_close(torch.as_tensor(classifier.predict_proba(X)), expected)
+    decided = lm.decide(expected[:, [2, 0, 1]], COSTS)  # from letters to the order of the costs
+    assert classifier.predict(X).tolist() == [GRADES[j] for j in decided]
+
+
+def test_a_matrix_that_cannot_count_as_asked_says_so() -> None:
+    classifier = BayesDecisionClassifier(LogisticRegression(), COSTS, calibration="matrix", cv=3)
+    with pytest.raises(ValueError, match="counts every row once"):
+        classifier.fit(X, Y, sample_weight=numpy.ones(len(Y)))
+    frozen = FrozenEstimator(LogisticRegression().fit(X, Y))
+    two = numpy.isin(Y, GRADES[1:])
+    with pytest.raises(ValueError, match="needs rows of all 3 classes"):
+        BayesDecisionClassifier(frozen, COSTS, calibration="matrix").fit(X[two], Y[two])
 
 
 def test_a_classifier_without_probabilities_needs_a_calibration() -> None:

@@ -72,8 +72,9 @@ def compare(
     ``train`` and ``test`` are features (N, …) and class indices (N,): two tensors, or a map-style
     data set or loader of such pairs, which is read once. Each seed trains a new model for each
     loss, by AdamW on batches of ``batch_size``, and keeps the epoch of the least loss on a fifth of
-    the training rows, which also tunes and calibrates. Cross-entropy is always among the
-    ``losses``: calibrated and decided by cost, it is the control. Costs per row are
+    the training rows, which also tunes; out-of-fold logits of all five fifths calibrate.
+    Cross-entropy is always among the ``losses``: calibrated and decided by cost, it is the control.
+    Costs per row are
     ``PerExample.matrices`` of the training rows, then the test rows. ``groups`` names the group of
     each of these rows, a patient, say: rows of one group are held out together, and intervals are
     over groups. ``tune``, ``jobs`` and the rest are those of the command line.
@@ -91,7 +92,7 @@ def compare(
     ...     seeds=1, epochs=2, tune=1,
     ... )
     >>> [result.method for result in comparison.results]
-    ['CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'ExpectedCost']
+    ['CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'ExpectedCost']
     """
     matrix = as_costs(costs)
     fit, fit_target = tensors(train, "train", matrix.num_classes)

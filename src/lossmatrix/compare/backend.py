@@ -81,7 +81,8 @@ def warn_of_damage(trials: Sequence[Trial]) -> None:
 
 def calls(task: Task, schedule: Schedule, trials: Sequence[Trial]) -> Iterator[Any]:
     """A call for each trial; the rows of a split are encoded when its first trial is due."""
-    for _, group in groupby(trials, lambda trial: id(trial.split)):
+    by_split = sorted(trials, key=lambda trial: id(trial.split))
+    for _, group in groupby(by_split, lambda trial: id(trial.split)):
         same_split = list(group)
         with parallel_config("sequential"):  # scikit-learn would use the pool that waits for it
             data = prepare(task, same_split[0].split, schedule)

@@ -57,6 +57,9 @@ def compare_command(
         str | None,
         typer.Option(metavar="COLUMN", help="Rows alike in it are never parted: a patient's, say."),
     ] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="How many rows each row stands for.")
+    ] = None,
     drop: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column that is no feature.")
     ] = None,
@@ -93,7 +96,7 @@ def compare_command(
 
     methods = None if loss is None else named_methods([*map(parse_loss, loss)])
     task = chosen_task(
-        bundled, data, probs, logits, target, costs, row_cost or [], group, drop or []
+        bundled, data, probs, logits, target, costs, row_cost or [], group, weight, drop or []
     )
     for hint in group_hints(task):
         warnings.warn(hint, stacklevel=1)
@@ -166,25 +169,26 @@ def chosen_task(
     costs: Path | None,
     row_costs: Sequence[str],
     group: str | None,
+    weight: str | None,
     drop: Sequence[str],
 ) -> Task:
     """The task that the options name."""
     from lossmatrix.compare.datasets import digits, scores_table, table
 
-    if data is None and (drop or row_costs or (group is not None and bundled)):
+    if data is None and (drop or row_costs or (bundled and (group or weight) is not None)):
         raise UserInputError(
             "Only a file of one's own has columns to name: give --drop and --row-cost with --data, "
-            "and --group with --data, --probs or --logits."
+            "--group and --weight with --data, --probs or --logits."
         )
     match bundled, data, probs, logits, target, costs:
         case True, None, None, None, None, None:
             return digits()
         case False, Path(), None, None, str(), Path():
-            return table(data, target, costs, row_costs, group, drop)
+            return table(data, target, costs, row_costs, group, drop, weight)
         case False, None, Path(), None, str(), Path():
-            return scores_table(probs, "probs", target, costs, group)
+            return scores_table(probs, "probs", target, costs, group, weight)
         case False, None, None, Path(), str(), Path():
-            return scores_table(logits, "logits", target, costs, group)
+            return scores_table(logits, "logits", target, costs, group, weight)
         case _:
             raise UserInputError(
                 "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix compare "

@@ -50,12 +50,13 @@ def table(
     row_costs: Sequence[str] = (),
     group: str | None = None,
     drop: Sequence[str] = (),
+    weight: str | None = None,
 ) -> Task:
     """A user's own table: one column of class names, every other column a feature.
 
     `row_costs` are of the form TRUTH,DECISION=COLUMN: that column holds each row's own cost of
-    that decision, and is no feature. Nor are `group`, which names the group of each row, and the
-    columns in `drop`.
+    that decision, and is no feature. Nor are `group`, which names the group of each row, `weight`,
+    which says how many rows each stands for, and the columns in `drop`.
     """
     shared = read_cost_csv(costs)
     rows = read_frame(data, text=[target] if group is None else [target, group])
@@ -65,7 +66,8 @@ def table(
             f"There is no feature {quoted(odd)} in {data} to leave out: its columns are "
             f"{quoted(list(rows.columns))}."
         )
-    others = [target, *own.values(), *drop, *([] if group is None else [group])]
+    named = [name for name in (group, weight) if name is not None]
+    others = [target, *own.values(), *drop, *named]
     features = rows.drop(columns=others, errors="ignore")
     if target not in rows or features.empty:
         raise UserInputError(
@@ -80,6 +82,7 @@ def table(
         costs=with_row_costs(shared, {pair: own_costs(rows, own[pair], data) for pair in own}),
         target=positions,
         features=features,
+        weight=None if weight is None else weight_column(rows, weight, data),
         groups=None if group is None else group_column(rows, group, target, data),
         network="linear",
     )
@@ -93,6 +96,18 @@ def group_column(rows: pandas.DataFrame, group: str, target: str, data: Path) ->
             f"has the columns {quoted(list(rows.columns))}."
         )
     return numpy.asarray(pandas.factorize(rows[group])[0], numpy.int64)
+
+
+def weight_column(rows: pandas.DataFrame, weight: str, data: Path) -> Numbers:
+    """How many rows each row stands for."""
+    values = rows.get(weight)
+    if values is None or values.dtype.kind not in "iuf" or not (values > 0).all():
+        raise UserInputError(
+            f"Weights need a column {weight!r} of {data} with a number above 0 in each row: it has "
+            f"the columns {quoted(list(rows.columns))}."
+        )
+    check_finite(values.to_numpy(float)[:, None], data)
+    return values.to_numpy(float)
 
 
 def group_hints(task: Task) -> list[str]:
@@ -129,10 +144,12 @@ def scores_table(
     target: str,
     costs: Path,
     group: str | None = None,
+    weight: str | None = None,
 ) -> Task:
     """Probabilities or logits of a model trained elsewhere: a column for each class, and the truth.
 
-    `group` names the group of each row. Other columns play no part. Raises `UserInputError` where a
+    `group` names the group of each row, `weight` how many rows it stands for. Other columns play
+    no part. Raises `UserInputError` where a
     class has no column, and for probabilities that are none.
     """
     shared = read_cost_csv(costs)
@@ -151,6 +168,7 @@ def scores_table(
         costs=shared,
         target=positions,
         scores={path.stem: log_probs(values, path) if kind == "probs" else values},
+        weight=None if weight is None else weight_column(rows, weight, path),
         groups=None if group is None else group_column(rows, group, target, path),
     )
 

@@ -15,13 +15,14 @@ from lossmatrix.compare.intervals import (
     paired_intervals,
     verdict,
 )
-from lossmatrix.compare.methods import CONTROL, Method, Rule
+from lossmatrix.compare.methods import CONTROL, MATRIX, Method, Rule
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import split_kind
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule
 
 FAILED = -1  # in place of a decision, where training failed
+MANY_ROWS = 100_000  # their probabilities are kept in single precision
 COLLAPSED = 0.99  # a method that gives one answer to more than this share of rows
 
 
@@ -47,7 +48,8 @@ class Decisions:
         cls, method: Method, rule: Rule, control: str, shape: tuple[int, int, int]
     ) -> "Decisions":
         """Decisions of shape (seeds, N, C), none of which has been taken."""
-        probs = numpy.full(shape[1:], numpy.nan) if method.gives_probs else None
+        kind = "f4" if shape[1] > MANY_ROWS else "f8"
+        probs: Any = numpy.full(shape[1:], numpy.nan, kind) if method.gives_probs else None
         tuned, untuned = numpy.full((2, *shape[:2]), FAILED)
         return cls(method.name, rule, control, tuned, untuned, probs)
 
@@ -195,7 +197,7 @@ def remarks(decisions: Decisions, normalized_cost: float, confusion: Numbers) ->
     """What a reader must know before believing the numbers of a row."""
     fits = decisions.fits
     failures = sum(fit.failed for fit in fits)
-    uncalibrated = decisions.rule == CONTROL and sum(fit.temperature == 1 for fit in fits)
+    uncalibrated = decisions.rule in (CONTROL, MATRIX) and sum(f.temperature == 1 for f in fits)
     checks = {
         f"training failed in {failures} of {len(fits)} runs": failures,
         f"no temperature is best in {uncalibrated} of {len(fits)} runs": uncalibrated,

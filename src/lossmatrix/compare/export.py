@@ -17,7 +17,8 @@ import pyarrow
 from pyarrow.parquet import ParquetWriter
 
 from lossmatrix.compare.intervals import LEAST_MARGIN, MARGIN, RESAMPLES
-from lossmatrix.compare.recommendation import recommendation
+from lossmatrix.compare.prices import prices
+from lossmatrix.compare.recommendation import recommendation, recommended
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Indices, Numbers
 from lossmatrix.costs.io import write_atomically
@@ -132,10 +133,21 @@ def content(comparison: Comparison) -> dict[str, Any]:
         "settings": settings(comparison),
         "versions": versions(),
         "summary": recommendation(comparison),
+        "prices": described_prices(comparison),
         "results": [
             described_row(row) | {"trainings": trainings(comparison, row, prices)}
             for row in comparison.results
         ],
+    }
+
+
+def described_prices(comparison: Comparison) -> dict[str, Any]:
+    """The range of each price in which the recommended method stays the cheapest."""
+    best, _ = recommended(comparison)
+    return {
+        "method": best.method,
+        "rule": best.rule,
+        "ranges": [vars(price) for price in prices(comparison)],
     }
 
 

@@ -9,9 +9,11 @@ from lossmatrix import losses
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses import Loss
 
-Rule: TypeAlias = Literal["argmax", "Bayes", "temperature + Bayes"]
-RULES: tuple[Rule, ...] = ("argmax", "Bayes", "temperature + Bayes")
+Rule: TypeAlias = Literal["argmax", "Bayes", "temperature + Bayes", "matrix + Bayes"]
+RULES: tuple[Rule, ...] = ("argmax", "Bayes", "temperature + Bayes", "matrix + Bayes")
 CONTROL: Rule = "temperature + Bayes"
+MATRIX: Rule = "matrix + Bayes"
+MATRIX_CLASSES = 100  # a matrix of more classes has more parameters than most data have rows
 
 # λ of cross-entropy + λ · loss, and with it τ where the loss has one. A linear model wants the
 # large and sharp ones, a network the small and soft ones. Costs are in units of their mean regret.
@@ -34,28 +36,27 @@ class Configuration:
 class Method:
     """A loss under the name shown, the rules its outputs are decided by, and what is tuned.
 
-    The Bayes step needs probabilities, so it is shown for losses that decide by it alone; applied
-    to any other loss it would count the costs twice, and argmax is shown. `others` are the loss
-    with other parameters, which tuning may choose.
+    `others` are the loss with other parameters, which tuning may choose.
     """
 
     name: str
     loss: Loss
     others: tuple[Loss, ...] = ()
 
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """All rules for cross-entropy, which is the control; else those the loss is made for."""
-        if isinstance(self.loss, losses.CrossEntropy):
-            return RULES
-        return RULES[1:] if self.gives_probs else RULES[:1]
+    def rules(self, num_classes: int) -> tuple[Rule, ...]:
+        """All rules for cross-entropy, which is the control; else the one the loss is made for."""
+        if self.rule != CONTROL:
+            return (self.rule,)
+        return RULES if num_classes <= MATRIX_CLASSES else RULES[:-1]
 
     @property
     def rule(self) -> Rule:
         """The rule that the method is used with, by which its configurations are chosen.
 
-        A temperature is fitted to the likelihood, and undoes what a loss with costs has learned
-        where decisions turn: its probabilities are decided as they are.
+        The Bayes step needs probabilities: applied to a loss that has made decisions of its
+        logits, it would count the costs twice. A calibration is fitted to the likelihood, and
+        undoes what a loss with costs has learned where decisions turn: its probabilities are
+        decided as they are.
         """
         if not self.gives_probs:
             return "argmax"

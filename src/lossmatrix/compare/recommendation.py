@@ -76,6 +76,20 @@ def training(comparison: Comparison) -> str:
     )
 
 
+def recommended(comparison: Comparison) -> tuple[Row, list[Row]]:
+    """The row that is recommended, and those that it is recommended against.
+
+    That is the best loss that is better than the control beyond doubt, else the control, or
+    choosing the likeliest class of its outputs where that is surely cheaper. Of several controls
+    it is the cheapest.
+    """
+    control = min(comparison.controls, key=lambda row: row.normalized_cost)
+    likeliest, rival = comparison.likeliest_class(control), best_rival(comparison)
+    best = rival or (likeliest if likeliest.high < 0 else control)
+    others = [row for row in (control, likeliest, rival) if row is not None and row is not best]
+    return best, others
+
+
 def best_rival(comparison: Comparison) -> Row | None:
     """The cheapest of the losses that are better than the control beyond doubt."""
     better = [row for row in comparison.rivals if row.verdict == "better"]

@@ -16,17 +16,22 @@ from lossmatrix.compare.task import Indices, Task, UserInputError, quoted
 
 SplitKind: TypeAlias = Literal["stored parts", "stored folds", "new folds"]
 FOLDS = 5  # where the data come with neither folds nor parts
-HELD_OUT = 5  # one row in five of a training part stops early and calibrates
+HELD_OUT = 5  # one row in five of a training part stops early and tunes; all in turn calibrate
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers: `fit` trains, `validation` stops early and calibrates, `test` measures."""
+    """Row numbers: `fit` trains, `validation` stops early and calibrates, `test` measures.
+
+    `others` train on the same rows with another fifth held out, where that is the tool's to choose:
+    all held-out rows together are out-of-fold logits for a calibration.
+    """
 
     seed: int
     fit: Indices
     validation: Indices
     test: Indices
+    others: tuple["Split", ...] = ()
 
 
 def split_kind(task: Task) -> SplitKind:
@@ -43,29 +48,36 @@ def splits(task: Task, seeds: int) -> Iterator[Split]:
     seeds where nothing is stored, are stratified folds shuffled by the seed. A task that has only
     scores calibrates on everything that is no test row. Rows of one group are in one part.
 
-    Raises `UserInputError` where a part, or a class of the training part, has no row, and where a
-    stored split parts a group.
+    A class with fewer rows than folds in a training part is never held out of it. One that a
+    training part has no row of cannot be learned there; its test rows count as they are decided.
+
+    Raises `UserInputError` where a part has no row, and where a stored split parts a group.
     """
+    unseen: set[int] = set()
     for seed in range(seeds):
         for rest, validation, test in outer_splits(task, seed):
-            fit = rest
+            fit, others = rest, ()
             if task.features is None:
                 fit, validation = rest[:0], numpy.union1d(rest, validation)
             elif not len(validation):
-                held_out = stratified_folds(task, rest, HELD_OUT, seed) == 0
-                fit, validation = rest[~held_out], rest[held_out]
-            counts = numpy.bincount(task.target[fit], minlength=task.costs.num_classes)
-            if task.features is not None and not counts.all():
-                absent = [
-                    name for name, n in zip(task.costs.classes, counts, strict=True) if n == 0
-                ]
-                raise UserInputError(
-                    f"A training part of {task.name} has no row of class {quoted(absent)}: each "
-                    "class needs rows to train, to calibrate and to test; add some, or merge it "
-                    "with another class."
+                folds = held_out_folds(task, rest, seed)
+                fit, validation = rest[folds != 0], rest[folds == 0]
+                others = tuple(
+                    Split(seed, rest[folds != fold], rest[folds == fold], test[:0])
+                    for fold in range(1, HELD_OUT)
                 )
+            if task.features is not None:
+                unseen |= {*range(task.costs.num_classes)} - {*task.target[fit].tolist()}
             check_groups(task, fit, validation, test)
-            yield Split(seed, fit, validation, test)
+            yield Split(seed, fit, validation, test, others)
+    if unseen:
+        names = [task.costs.classes[number] for number in sorted(unseen)]
+        warnings.warn(
+            f"A training part of {task.name} has no row of class {quoted(names)}, which cannot be "
+            "learned there: its test rows count as they are decided; add some, or merge it with "
+            "another class.",
+            stacklevel=3,
+        )
 
 
 def check_groups(task: Task, *parts: Indices) -> None:
@@ -103,6 +115,24 @@ def outer_splits(task: Task, seed: int) -> Iterator[tuple[Indices, Indices, Indi
         yield rows[folds != fold], rows[:0], rows[folds == fold]
 
 
+def held_out_folds(task: Task, rest: Indices, seed: int) -> Indices:
+    """A fold number for each of some training rows, −1 for what is too rare to be held out.
+
+    That are rows of a class with fewer rows than folds, and what is of one group with them.
+    """
+    folds = stratified_folds(task, rest, HELD_OUT, seed)
+    rare = numpy.bincount(task.target[rest])[task.target[rest]] < HELD_OUT
+    if task.groups is not None:
+        rare = numpy.isin(task.groups[rest], task.groups[rest][rare])
+    folds[rare] = -1
+    if len(numpy.unique(folds[~rare])) < HELD_OUT:
+        raise UserInputError(
+            f"Without the groups of classes that are too rare to be held out, {task.name} does not "
+            f"fill {HELD_OUT} folds: add rows, or merge such classes."
+        )
+    return folds
+
+
 def stratified_folds(task: Task, rows: Indices, count: int, seed: int) -> Indices:
     """A fold number (n,) for each of some rows: classes spread evenly, no group in two folds."""
     target = task.target[rows]
@@ -120,7 +150,7 @@ def stratified_folds(task: Task, rows: Indices, count: int, seed: int) -> Indice
     folds = numpy.empty(len(target), numpy.int64)
     splitter: Any = kind(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about rare classes, which splits() refuses
+        warnings.simplefilter("ignore", UserWarning)  # about rare classes, which splits() sees to
         for fold, (_, part) in enumerate(splitter.split(target, target, groups)):
             folds[part] = fold
     if len(numpy.unique(folds)) < count:  # where a group holds most rows of a class

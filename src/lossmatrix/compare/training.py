@@ -48,7 +48,12 @@ class TrainingRows:
 
 
 class LinearSoftmax(nn.Linear):
-    """The linear model in float64, which is trained to its optimum."""
+    """The linear model in float64, which is trained to its optimum, from zero."""
+
+    def reset_parameters(self) -> None:
+        """Begin where all classes are alike, so that nothing depends on a seed."""
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
 
 
 def build(

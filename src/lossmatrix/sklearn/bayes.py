@@ -16,12 +16,15 @@ from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 from typing_extensions import Self
 
+from lossmatrix.calibration import LEAST_LOG, MatrixScaling
 from lossmatrix.decide import decide
 from lossmatrix.losses import CostsLike
 from lossmatrix.sklearn.boosted import check_probabilities, probabilities
@@ -33,8 +36,9 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     """Any classifier whose ``predict`` takes the decision of least expected cost.
 
     argmin_j Σ_i p_i D_ij with the probabilities of ``estimator``, as ``lm.decide`` does. The
-    decision is as good as the probabilities, so they may be calibrated on the way: by
-    ``CalibratedClassifierCV``, which fits on cross-validated outputs.
+    decision is as good as the probabilities, so they may be calibrated on the way, on
+    cross-validated outputs: by ``CalibratedClassifierCV``, or by ``MatrixScaling``, which also
+    mends classes that are systematically taken for one another.
 
     Args:
         estimator: a classifier with ``predict_proba``; with a calibration ``decision_function``
@@ -42,9 +46,11 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         costs: a ``CostMatrix`` or a (C, K) table, rows the truth; names as in this package. With
             more decisions than classes ``predict`` returns the name of such a decision, and its
             array is of dtype object.
-        calibration: None, or a method of ``CalibratedClassifierCV``: "sigmoid", "isotonic", or
-            "temperature", which needs scikit-learn 1.8.
-        cv: how ``CalibratedClassifierCV`` splits the rows; unused without a calibration.
+        calibration: None, "matrix", or a method of ``CalibratedClassifierCV``: "sigmoid",
+            "isotonic", or "temperature", which needs scikit-learn 1.8. "matrix" fits one model to
+            all rows, and ``MatrixScaling`` to logarithms of ``cross_val_predict``; it takes no
+            ``sample_weight``.
+        cv: how a calibration splits the rows; unused without one.
 
     Metadata: with metadata routing this is a router, so what ``estimator`` asks for in
     ``set_fit_request`` reaches it; a calibration takes ``sample_weight`` too. Without routing all
@@ -54,7 +60,8 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     ``set_predict_request(costs=False)``.
 
     Attributes:
-        estimator_: the fitted classifier, within its calibration if there is one.
+        estimator_: the fitted classifier, within its calibration if that is scikit-learn's.
+        matrix_: the fitted ``MatrixScaling``, or None.
         classes_: the labels, (C,), sorted; the columns of ``predict_proba``.
 
     Raises ValueError or TypeError in ``fit`` where costs and labels do not match, or where the
@@ -80,7 +87,7 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         estimator: Any,
         costs: CostsLike | None = None,
         *,
-        calibration: Literal["sigmoid", "isotonic", "temperature"] | None = None,
+        calibration: Literal["sigmoid", "isotonic", "temperature", "matrix"] | None = None,
         cv: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -102,6 +109,11 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         known = getattr(estimator, "classes_", None)  # of a frozen one, which y need not all have
         self.labels_ = align(self.costs, numpy.unique(numpy.asarray(y)) if known is None else known)
         if sample_weight is not None:
+            if self.calibration == "matrix":
+                raise ValueError(
+                    "calibration='matrix' was given sample_weight, but counts every row once: fit "
+                    "without, or with calibration='temperature'."
+                )
             fit_params["sample_weight"] = sample_weight
         with warnings.catch_warnings():
             if _routing():
@@ -114,16 +126,32 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
                     warnings.filterwarnings("ignore", "Since Pipeline does not appear to accept")
             self.estimator_ = estimator.fit(X, y, **fit_params)
         self.classes_ = self.estimator_.classes_
+        self.matrix_ = self._matrix(X, y, fit_params) if self.calibration == "matrix" else None
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
         return self
 
     def _with_calibration(self, estimator: Any) -> Any:
-        if self.calibration is None:
+        if self.calibration in (None, "matrix"):
             return estimator
         calibrated = CalibratedClassifierCV(estimator, method=self.calibration, cv=self.cv)
         return calibrated.set_fit_request(sample_weight=True) if _routing() else calibrated
+
+    def _matrix(self, X: Any, y: ArrayLike, fit_params: dict[str, Any]) -> MatrixScaling:
+        """Fitted to out-of-fold probabilities of all rows."""
+        labels = numpy.asarray(y)
+        if not numpy.array_equal(numpy.unique(labels), self.classes_):
+            raise ValueError(
+                f"calibration='matrix' needs rows of all {len(self.classes_)} classes of the "
+                f"estimator, got those of {len(numpy.unique(labels))}: add rows, or use "
+                "calibration='temperature'."
+            )
+        probs: Any = cross_val_predict(
+            clone(self.estimator), X, y, cv=self.cv, method="predict_proba", params=fit_params
+        )
+        target = torch.as_tensor(numpy.searchsorted(self.classes_, labels))
+        return MatrixScaling().fit(_logarithms(probs), target)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Which metadata go where: those of ``fit`` to the estimator."""
@@ -135,7 +163,10 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
     def predict_proba(self, X: Any) -> Array:
         """The probabilities of ``classes_``, (N, C), after calibration."""
         check_is_fitted(self)
-        return probabilities(self.estimator_, X)
+        probs = probabilities(self.estimator_, X)
+        if self.matrix_ is None:
+            return probs
+        return self.matrix_(_logarithms(probs)).softmax(1).numpy()
 
     def predict(self, X: Any, costs: CostsOfRows | None = None) -> Array:
         """The label, or the name, of the decision that is expected to cost least, (N,).
@@ -162,6 +193,11 @@ class BayesDecisionClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def _logarithms(probs: Array) -> Tensor:
+    """Of probabilities, among which may be 0: down to what ``MatrixScaling`` reads."""
+    return torch.as_tensor(probs).double().log().clamp(min=LEAST_LOG)
 
 
 def _routing() -> bool:

@@ -27,7 +27,8 @@ from lossmatrix.compare.display import (
 )
 from lossmatrix.compare.intervals import LEAST_MARGIN, MARGIN, RESAMPLES
 from lossmatrix.compare.methods import CONTROL
-from lossmatrix.compare.recommendation import recommendation
+from lossmatrix.compare.prices import prices
+from lossmatrix.compare.recommendation import recommendation, recommended
 from lossmatrix.compare.report.breakdown import average_costs, breakdown
 from lossmatrix.compare.report.charts import Figure, charts, heat_map
 from lossmatrix.compare.report.explorer import explorer_data
@@ -35,6 +36,7 @@ from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.costs.io import write_atomically
 
 HERE = Path(__file__).parent
+MOST_PRICES = 20  # in the table of what they may be
 MOST_CLASSES = 16  # a larger table of numbers becomes a picture
 
 
@@ -55,6 +57,7 @@ def page(comparison: Comparison) -> str:
         lstrip_blocks=True,
     )
     formats: dict[str, Any] = {
+        "bound": bound,
         "cost": format_cost,
         "difference": format_difference,
         "interval": format_interval,
@@ -71,6 +74,8 @@ def page(comparison: Comparison) -> str:
         comparison=comparison,
         task=comparison.task,
         sentences=recommendation(comparison),
+        recommended=recommended(comparison)[0],
+        prices=prices(comparison)[:MOST_PRICES],
         margin=MARGIN,
         least_margin=LEAST_MARGIN,
         resamples=RESAMPLES,
@@ -129,8 +134,16 @@ def cost_tables(comparison: Comparison) -> tuple[dict[str, Any], dict[str, Figur
 
 
 def models_with_probs(comparison: Comparison) -> list[Row]:
-    """The calibrated results with probabilities, the control first; none where it has none."""
-    models = [row for row in comparison.results if row.rule == CONTROL and row.probs is not None]
+    """The results with probabilities that are decided by cost, the control first, if it has some.
+
+    One of each method: cross-entropy by its rule as the control.
+    """
+    controls = [control.method for control in comparison.controls]
+    models = [
+        row
+        for row in comparison.results
+        if row.probs is not None and (row.rule == CONTROL or row.method not in controls)
+    ]
     models.sort(key=lambda row: row.verdict != "control")
     return models if models and models[0].verdict == "control" else []
 
@@ -145,6 +158,15 @@ def policy(scripts: Sequence[str]) -> str:
 def packaged(name: str) -> str:
     """The text of a file beside this one."""
     return (HERE / name).read_text(encoding="utf-8")
+
+
+def bound(price: float) -> str:
+    """An end of a range, in four figures; what has no end is any price.
+
+    >>> bound(12.3456), bound(-inf)
+    ('12.35', 'any')
+    """
+    return f"{price:.4g}" if isfinite(price) else "any"
 
 
 def exact(cost: float) -> str:
