@@ -5,13 +5,14 @@
 #   make test-all  the same with every loss on every engine in every dtype, and the slow tests
 #   make nightly   the full product, and 20,000 random calls against exact answers
 #   make bench     time losses and objectives on this CPU; writes into benchmarks/results
+#   make evidence  does training for the costs pay? public data sets; writes docs/evidence.md (long)
 #   make mutate    mutation testing of losses, matrices and decisions (slow)
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare test test-all nightly lint bench mutate clean
+.PHONY: compare test test-all nightly lint bench evidence mutate clean
 .DEFAULT_GOAL := compare
 
 compare: $(READY)
@@ -40,6 +41,10 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/options.py
 	@$(BIN)/python benchmarks/decide.py
 	@$(BIN)/python benchmarks/linear.py
+
+evidence: $(READY)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group evidence
+	@nice $(BIN)/python benchmarks/evidence.py
 
 mutate: $(READY)
 	@$(BIN)/mutmut run
