@@ -6,6 +6,7 @@
 #   make test-all  the same with every loss on every engine in every dtype, and the slow tests
 #   make nightly   the full product, and 20,000 random calls against exact answers
 #   make bench     time losses and objectives on this CPU; writes into benchmarks/results
+#   make evidence  does training for the costs pay? public data sets; writes docs/evidence.md (long)
 #   make mutate    mutation testing of losses (slow)
 #   make wheel     sdist and wheel in dist/, each installed and tested where no compiler is found
 #   make docs      the site, in build/site, without a network; warnings are errors
@@ -21,7 +22,7 @@ READY := .venv/.ready
 RELEASING := .venv/.ready-release
 DOCUMENTING := .venv/.ready-docs
 
-.PHONY: compare test test-portable test-all nightly lint bench mutate clean
+.PHONY: compare test test-portable test-all nightly lint bench evidence mutate clean
 .PHONY: docs
 .PHONY: sdist wheel platform-wheel release-check workflows
 .DEFAULT_GOAL := compare
@@ -56,6 +57,10 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/options.py
 	@$(BIN)/python benchmarks/decide.py
 	@$(BIN)/python benchmarks/linear.py
+
+evidence: $(READY)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group evidence
+	@nice $(BIN)/python benchmarks/evidence.py
 
 mutate: $(READY)
 	@$(BIN)/mutmut run

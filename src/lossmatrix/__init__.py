@@ -30,6 +30,7 @@ from lossmatrix.decide import decide as decide
 from lossmatrix.decide import decide_or_abstain as decide_or_abstain
 from lossmatrix.decide import decision_threshold as decision_threshold
 from lossmatrix.decide import shift_priors as shift_priors
+from lossmatrix.decision_scaling import DecisionScaling as DecisionScaling
 from lossmatrix.explain import explain as explain
 from lossmatrix.kappa import WeightedKappaLoss as WeightedKappaLoss
 from lossmatrix.linear import LinearCriterion as LinearCriterion
@@ -57,6 +58,7 @@ from lossmatrix.metrics import normalized_cost as normalized_cost
 from lossmatrix.metrics import weighted_kappa as weighted_kappa
 from lossmatrix.nn import Criterion as Criterion
 from lossmatrix.nn import count as count
+from lossmatrix.refine import refine as refine
 from lossmatrix.versions import show_versions as show_versions
 
 if TYPE_CHECKING:

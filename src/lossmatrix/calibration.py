@@ -49,7 +49,7 @@ class TemperatureScaling:
         IndexError for unfit arguments, and ValueError where no temperature is best: no row is
         misclassified (T → 0), or the logits tell nothing about the target (T → ∞).
         """
-        z, y = _rows(logits, target, ignore_index)
+        z, y = counted_rows(logits, target, ignore_index)
         beyond_truth = z - z.gather(1, y)  # of each class over the truth
         if not beyond_truth.any():
             raise ValueError(
@@ -117,7 +117,7 @@ class VectorScaling:
         IndexError for unfit arguments, and ValueError where no parameters are best: a class is
         absent (its bias → −∞), or the scaled logits tell some class from the others without error.
         """
-        z, y = _rows(logits, target, ignore_index)
+        z, y = counted_rows(logits, target, ignore_index)
         N, C = z.shape
         absent = [j for j, count in enumerate(y.flatten().bincount(minlength=C)) if count == 0]
         if absent:
@@ -162,9 +162,9 @@ class VectorScaling:
         """Logits · scale + bias. Raises RuntimeError before a fit, ValueError for another C."""
         if self.scale is None or self.bias is None:
             raise RuntimeError("this VectorScaling has no parameters yet: call fit first")
-        classes_last = _classes_last(logits, len(self.scale), "VectorScaling")
+        rows = classes_last(logits, len(self.scale), "VectorScaling")
         scale, bias = self.scale.to(logits.device), self.bias.to(logits.device)
-        made = classes_last * scale + bias
+        made = rows * scale + bias
         return made.movedim(-1, min(1, logits.dim() - 1)).to(logits.dtype)
 
 
@@ -207,7 +207,7 @@ class MatrixScaling:
         if not 0 < self.ridge < math.inf:
             raise ValueError(f"ridge must be a positive and finite number, got {self.ridge}")
         scaling = TemperatureScaling().fit(logits, target, ignore_index=ignore_index)
-        z, y = _rows(logits, target, ignore_index)
+        z, y = counted_rows(logits, target, ignore_index)
         N, C = z.shape
 
         def parts(point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -220,7 +220,7 @@ class MatrixScaling:
 
         with torch.inference_mode(False), torch.enable_grad():
             z, y = z.clone(), y.clone()  # inference tensors have no gradient
-            logs = _floored(scaling(z))
+            logs = floored(scaling(z))
             mean = logs.mean(0)
             centred = (logs - mean) / 2
             start = z.new_zeros(1 + C * C + C)
@@ -234,8 +234,8 @@ class MatrixScaling:
         """The calibrated logits. Raises RuntimeError before a fit, ValueError for another C."""
         if self.temperature is None or self.matrix is None or self.bias is None:
             raise RuntimeError("this MatrixScaling has no parameters yet: call fit first")
-        classes_last = _classes_last(logits, len(self.bias), "MatrixScaling")
-        logs = _floored(classes_last.double() / self.temperature)
+        rows = classes_last(logits, len(self.bias), "MatrixScaling")
+        logs = floored(rows.double() / self.temperature)
         made = logs @ self.matrix.to(logits.device) + self.bias.to(logits.device)
         return made.movedim(-1, min(1, logits.dim() - 1)).to(logits.dtype)
 
@@ -243,11 +243,11 @@ class MatrixScaling:
 LEAST_LOG = -12.0  # what a class says of others says no more below e^−12
 
 
-def _floored(logits: Tensor) -> Tensor:
+def floored(logits: Tensor) -> Tensor:
     return logits.log_softmax(-1).clamp(min=LEAST_LOG)
 
 
-def _classes_last(logits: Tensor, count: int, name: str) -> Tensor:
+def classes_last(logits: Tensor, count: int, name: str) -> Tensor:
     """Logits (…, C), of as many classes as a map was fitted to."""
     class_dim = min(1, logits.dim() - 1)
     if logits.shape[class_dim] != count:
@@ -322,7 +322,7 @@ def _minimum(derivatives: Callable[[Tensor], _Derivatives], start: Tensor) -> Te
     )
 
 
-def _rows(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+def counted_rows(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """The rows that count, in float64 (N, C), and their classes (N, 1)."""
     if not logits.is_floating_point() or target.is_floating_point():
         raise TypeError(
