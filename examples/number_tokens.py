@@ -3,9 +3,9 @@
 Numbers as tokens
 =================
 
-A character model writes a number digit by digit. To cross-entropy a 7 for an 8 is as wrong as a 0 for an
-8, or a letter; whoever reads the number pays for the distance. Costs of the vocabulary say so, and the
-head learns with them without ever holding its logits.
+A character model writes a number digit by digit. To cross-entropy a 7 for an 8 is as wrong as a 0
+for an 8, or a letter; whoever reads the number pays for the distance. Costs of the vocabulary say
+so, and the head learns with them without ever holding its logits.
 """
 
 import torch
@@ -26,15 +26,15 @@ tokens = torch.tensor([[characters.index(each) for each in line] for line in tex
 train, test = tokens[:330], tokens[330:]
 
 # %%
-# A digit for another costs their distance; what is no digit, for a digit or the other way, costs 10.
+# A digit for another costs their distance; a letter for a digit, or the other way, costs 10.
 
 costs = torch.full((len(characters), len(characters)), 10.0).fill_diagonal_(0)
 costs[:10, :10] = (torch.arange(10.0)[:, None] - torch.arange(10.0)).abs()
 costs = lm.Dense(costs, classes=["space" if each == " " else each for each in characters])
 
 # %%
-# The same small network, trained with cross-entropy alone and with the expected cost beside it. Costs
-# enter a second time when a digit is decided: by the largest logit, or by the least expected cost.
+# The same small network, trained with cross-entropy alone and with the expected cost beside it.
+# Costs enter again when a digit is decided: by the largest logit, or by the least expected cost.
 
 
 class Model(torch.nn.Module):
@@ -85,8 +85,8 @@ for name, found in errors.items():
     print(f"{name}: {sum(found) / len(found):.1f}", [round(each, 1) for each in found])
 
 # %%
-# Three seeds each. On 330 lines the decision is what helps, 59.7 → 58.2 and 61.7 → 61.1 in the mean; the
-# loss with the cost in it is no better than cross-entropy, and further from seed to seed.
+# Three seeds each. On 330 lines the decision is what helps, 59.7 → 58.2 and 61.7 → 61.1 in the
+# mean; the loss with the cost in it is no better than cross-entropy, and varies more by seed.
 
 figure, axes = pyplot.subplots(figsize=(7, 3), layout="constrained")
 axes.plot(list(errors.values()), range(len(errors)), "o", color="tab:blue")
