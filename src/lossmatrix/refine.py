@@ -124,21 +124,19 @@ def refine(
     0.13 in place of 0.27
     """
     costs = as_costs(costs)
-    rows = _read(loader, "loader", model)
-    _check(model, rows, costs, ridge)
+    rows, final = _read(loader, "loader", model), copy.deepcopy(model).eval()
+    _check(final, rows, costs, ridge)
     if validation is None:
-        splits = _folds(model, rows, folds, ridge, generator)
+        splits = _folds(final, rows, folds, ridge, generator)
         held_out = rows
     else:
-        held_out = _read(validation, "validation", model)
-        start = copy.deepcopy(model).eval()
+        held_out = _read(validation, "validation", final)
         everything = torch.arange(len(held_out.target), device=held_out.target.device)
-        splits = [_Split(start, rows, everything)]
-    logits = _on_held_out([(s, s.control) for s in splits], held_out)
+        splits = [_Split(final, rows, everything)]
+    logits = _on_held_out(splits, held_out)
     temperature = _temperature(logits, held_out.target)
     control = paid(logits / temperature, held_out.target, costs)
     required = 2.0 if len(held_out.target) < MANY_ROWS else 1.0
-    final = copy.deepcopy(model).eval()
     regret = costs.regret()  # a ratio of costs needs their zero
     of_control = _mean(paid(logits / temperature, held_out.target, regret), held_out)
     if of_control <= 0:
@@ -192,7 +190,7 @@ def _folds(
     number = deal(rows.target, folds, generator)
     splits: list[_Split] = []
     for fold in range(folds):
-        control = copy.deepcopy(model).eval()
+        control = copy.deepcopy(model)
         kept = rows.at((number != fold).nonzero().squeeze(1))
         descend(control, kept, CrossEntropy(), None, _ridge(ridge, kept), CONTROL_STEPS)
         splits.append(_Split(control, kept, (number == fold).nonzero().squeeze(1)))
@@ -222,15 +220,11 @@ def _best(
     return min(found, key=lambda each: each[2].cost)
 
 
-def _on_held_out(models: Sequence[tuple[_Split, nn.Module]], held_out: LabelledRows) -> Tensor:
-    """The logits of every held-out row by the model that has not seen it, (N, C)."""
-    return pooled(
-        [
-            (split.left_out, logits_of(model, held_out.inputs[split.left_out]))
-            for split, model in models
-        ],
-        len(held_out.target),
-    )
+def _on_held_out(splits: Sequence[_Split], held_out: LabelledRows) -> Tensor:
+    """The logits of every held-out row by the control that has not seen it, (N, C)."""
+    inputs = held_out.inputs
+    parts = [(each.left_out, logits_of(each.control, inputs[each.left_out])) for each in splits]
+    return pooled(parts, len(held_out.target))
 
 
 def _temperature(logits: Tensor, target: Tensor) -> float:
@@ -321,7 +315,7 @@ def _check(model: nn.Module, rows: LabelledRows, costs: CostMatrix, ridge: float
         )
     if not 0 <= ridge < math.inf:
         raise ValueError(f"ridge must be a finite number of at least 0, got {ridge}")
-    logits = logits_of(copy.deepcopy(model).eval(), rows.inputs[:1])
+    logits = logits_of(model, rows.inputs[:1])
     if logits.dim() != 2 or logits.shape[1] != costs.num_classes:
         raise ValueError(
             f"the model gives {tuple(logits.shape)} for one row, but the costs have "

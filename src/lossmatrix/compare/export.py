@@ -116,7 +116,7 @@ def without_infinity(value: Any) -> Any:
 def content(comparison: Comparison) -> dict[str, Any]:
     """The same in Python's numbers."""
     task, costs = comparison.task, comparison.task.costs
-    prices = task.decision_costs(comparison.test_rows)
+    row_costs = task.decision_costs(comparison.test_rows)
     return {
         "task": {
             "name": task.name,
@@ -135,7 +135,7 @@ def content(comparison: Comparison) -> dict[str, Any]:
         "summary": recommendation(comparison),
         "prices": described_prices(comparison),
         "results": [
-            described_row(row) | {"trainings": trainings(comparison, row, prices)}
+            described_row(row) | {"trainings": trainings(comparison, row, row_costs)}
             for row in comparison.results
         ],
     }

@@ -161,7 +161,10 @@ def number_of_sums(loss: Loss) -> int:
 
 
 def reads_risk(loss: Loss) -> bool:
-    """Whether a formula reads what no rank knows."""
+    """Whether a formula reads what no rank knows.
+
+    It is run on tensors, not on the symbols of ``codegen.derive``: here it need not be printable.
+    """
     if over_decisions(loss):
         return True
     try:
