@@ -56,6 +56,7 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/cpu.py
 	@$(BIN)/python benchmarks/boosting.py
 	@$(BIN)/python benchmarks/options.py
+	@$(BIN)/python benchmarks/binary.py
 	@$(BIN)/python benchmarks/decide.py
 	@$(BIN)/python benchmarks/linear.py
 

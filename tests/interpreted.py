@@ -533,3 +533,21 @@ def test_the_check_for_a_gpu_counts_what_is_wrong(monkeypatch: pytest.MonkeyPatc
     product = risk.product
     monkeypatch.setattr(risk, "product", lambda *asked: 1.001 * product(*asked))
     assert gpu_check.error(lm.DecisionScore(), *small, weighted=True) > 1e-4
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+@pytest.mark.parametrize("labels", [False, True], ids=["one matrix", "labels"])
+def test_one_logit_is_that_of_class_1_against_0(labels: bool, soft: bool) -> None:
+    costs = torch.tensor([[0.5, 2.0], [7.0, 0.25]])
+    if labels:
+        costs = costs * torch.arange(1.0, 4.0).reshape(3, 1, 1)
+    generator = torch.Generator().manual_seed(3)
+    z = torch.randn(7, 3, generator=generator).requires_grad_()
+    y = torch.rand(7, 3, generator=generator) if soft else torch.arange(21).reshape(7, 3) % 2
+    upstream = torch.rand(7, 3, generator=generator)
+    found = []
+    for name in ("triton", "reference"):
+        criterion = lm.BinaryCriterion(SUM, costs, reduction="none", engine=name)
+        value = criterion(z, y)
+        found.append((value.detach(), *torch.autograd.grad(value, z, upstream)))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)

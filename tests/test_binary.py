@@ -76,6 +76,38 @@ def test_it_equals_criterion_on_a_logit_of_0_and_the_logit(
         torch.testing.assert_close(ours, law, rtol=1e-12, atol=1e-12)
 
 
+@every_loss
+@every_truth
+@every_reduction
+@pytest.mark.parametrize("labels", [False, True], ids=["one matrix", "labels"])
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_packs_of_many_logits_give_what_numbers_one_by_one_do(
+    loss: lm.Loss, soft: bool, reduction: str, labels: bool, engine: str
+) -> None:
+    """In float32 a kernel takes up to 16 logits at a time, and the last ones are not so many."""
+    costs = costs_for(loss)
+    if labels and costs is not None:
+        factor = torch.arange(1, 6, dtype=torch.float64).reshape(5, 1, 1)
+        costs = costs * factor
+        costs = costs if costs[0, 0, 1] == costs[0, 1, 0] else costs + factor.square() * costs.mT
+    z, y = batch(41, 5, soft=soft)
+    z = torch.where(z.abs() > 50, 50.0 * z.sign(), z).float().double()
+    weight = torch.rand(5, generator=torch.Generator().manual_seed(7)).double()
+    given: dict[str, Any] = {"reduction": reduction, "weight": weight}
+    if labels:
+        given["pos_weight"] = weight.flip(0)
+    exact = value_and_gradient(lm.BinaryCriterion(loss, costs, engine="reference", **given), z, y)
+    given |= {name: given[name].float() for name in given if name != "reduction"}
+    y = y.float() if soft else y
+    strided = z.float().t().contiguous().t()
+    for logits in (z.float(), strided):
+        ours = value_and_gradient(
+            lm.BinaryCriterion(loss, costs, engine=engine, **given), logits, y
+        )
+        for a, b in zip(ours, exact, strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=2e-5, atol=2e-5)
+
+
 LABELS = torch.tensor(
     [[[0, 2], [7, 0]], [[0, 1], [1, 0]], [[0, 2], [7, 0]], [[0, 5], [3, 0]], [[0, 6], [21, 0]]],
     dtype=torch.float64,

@@ -169,6 +169,42 @@ def test_they_keep_them_under_class_probabilities_too(
     assert_exact(engine, loss, ROWS[::4], MORE_DECISIONS, dtype, PROBABILITIES[0])
 
 
+PAIRS = [pair for gap in GAPS for pair in ([0.0, gap], [gap / 2, -gap / 2])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@every_engine
+@every_loss
+def test_two_classes_keep_their_digits_at_any_gap(
+    loss: lm.Loss, engine: Engine, dtype: torch.dtype
+) -> None:
+    D = table_for(loss)[:2, :2]
+    rows = [*PAIRS, [-math.inf, 0.5], [0.5, -math.inf]]
+    for truth in (0, 1):
+        assert_exact(engine, loss, rows, D, dtype, truth)
+
+
+@probabilities
+@smoothed
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@every_engine
+@every_loss
+def test_so_they_do_with_shares_of_the_truth(
+    loss: lm.Loss, engine: Engine, dtype: torch.dtype
+) -> None:
+    D = table_for(loss)[:2, :2]
+    for target in ([0.75, 0.25], [0.0, 1.0]):
+        assert_exact(engine, loss, PAIRS, D, dtype, target)
+    assert_exact(engine, loss, PAIRS, D, dtype, 1, label_smoothing=0.125)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@every_engine
+def test_so_they_do_with_decisions_that_are_no_classes(engine: Engine, dtype: torch.dtype) -> None:
+    for D in (MORE_DECISIONS[:2, :3], MORE_DECISIONS[:2]):
+        assert_exact(engine, lm.DecisionScore(), PAIRS, D, dtype)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("scale", [2.0**20, 2.0**-20], ids=["million", "millionth"])
 @every_engine

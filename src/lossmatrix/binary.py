@@ -10,18 +10,25 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lossmatrix.codegen.derive import reads_risk
-from lossmatrix.costs import CostMatrix, PerExample, as_costs
+from lossmatrix.costs import CostMatrix, as_costs
 from lossmatrix.costs.base import widened
+from lossmatrix.costs.per_label import PerLabel
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
-from lossmatrix.nn import Criterion
-from lossmatrix.problem import check_options, check_tensor, output_dtype
+from lossmatrix.nn import Criterion, loss_of
+from lossmatrix.problem import (
+    Bound,
+    Options,
+    check_options,
+    check_tensor,
+    output_dtype,
+    read,
+)
 
 CostsOfLabels = CostsLike | Sequence[CostsLike]
 
@@ -125,13 +132,14 @@ class BinaryCriterion(nn.Module):
             raise RuntimeError("ignore_index is not supported for floating point target")
         z = widened(logits)
         truth, weight = self._truth(target, sample_weight)
-        if self.labels is None or costs is not None:
-            value = self._criterion(0)(*_rows(z, truth), sample_weight=_row(weight), costs=costs)
+        if costs is not None or self.labels is None:
+            bound = self._criterion(0).bound_to(costs)
+            value = self._loss(bound, z, truth, weight, self.reduction)
+        elif len(self.groups) == 1:
+            self._check_labels(z)
+            value = self._of_group(self.groups[0], z, truth, weight, self.reduction)
         else:
-            value = self._by_label(z, truth, weight)
-        if self.labels is not None:
-            value = self._reduced(value.reshape(z.shape), target)
-        value = value.reshape(z.shape) if self.reduction == "none" else value
+            value = self._reduced(self._by_label(z, truth, weight), target)
         return value.to(output_dtype(logits, target if target.is_floating_point() else None))
 
     def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
@@ -159,15 +167,16 @@ class BinaryCriterion(nn.Module):
         return cast(Criterion, self.criteria[k])
 
     def _truth(self, target: Tensor, sample_weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Classes (…), or the shares of both classes (2, …); and what multiplies each loss."""
+        """Classes, shares of class 1, or of both (2, …); and what multiplies each loss."""
         weights = {"weight": self.weight, "sample_weight": sample_weight}
         factors = [_broadcast(name, w, target) for name, w in weights.items() if w is not None]
         positive = self.pos_weight
         if positive is not None:
             positive = _broadcast("pos_weight", positive, target)
         if target.is_floating_point():
-            share = widened(target)
-            truth = torch.stack((1 - share, share if positive is None else share * positive))
+            truth = widened(target)
+            if positive is not None:
+                truth = torch.stack((1 - truth, truth * positive))
         else:
             truth = target.byte() if target.dtype == torch.bool else target
             if positive is not None:
@@ -189,14 +198,13 @@ class BinaryCriterion(nn.Module):
     def _by_label(self, z: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
         """The losses of all logits, each by the matrix of its label."""
         self._check_labels(z)
-        if len(self.groups) == 1:  # all labels, in their order
-            return self._of_group(self.groups[0], z, truth, weight)
         parts = [
             self._of_group(
                 group,
                 z[..., group.labels],
                 truth[..., group.labels],
                 None if weight is None else weight[..., group.labels],
+                "none",
             )
             for group in self.groups
         ]
@@ -204,29 +212,29 @@ class BinaryCriterion(nn.Module):
         return torch.cat(parts, -1)[..., order]
 
     def _of_group(
-        self, group: _LabelGroup, z: Tensor, truth: Tensor, weight: Tensor | None
+        self,
+        group: _LabelGroup,
+        z: Tensor,
+        truth: Tensor,
+        weight: Tensor | None,
+        reduction: Reduction,
     ) -> Tensor:
         if group.criterion is not None:
-            losses = group.criterion(*_rows(z, truth), sample_weight=_row(weight))
-            return losses.reshape(z.shape)
-        if z.numel() == 0:
-            return z  # the losses of no logits
-        if truth.dim() > z.dim():  # kernels read costs of samples for classes, not for shares
-            shares = truth if weight is None else truth * weight
-            zero, one = (
-                self._of_group(group, z, torch.full_like(z, i, dtype=torch.int64), shares[i])
-                for i in (0, 1)
-            )
-            return zero + one
-        losses = Loss.evaluate(
-            group.terms(z, truth),
-            *_rows(z, truth),
-            self.engine,
-            sample_weight=_row(weight),
-            ignore_index=self.ignore_index,
-            reduction="none",
-        )
-        return losses.reshape(z.shape)
+            return self._loss(group.criterion.bound, z, truth, weight, reduction)
+        if z.numel() == 0:  # the losses of no logits
+            return self._loss(self._criterion(0).bound, z, truth, weight, reduction)
+        return self._loss(group.bound(z.numel()), z, truth, weight, reduction)
+
+    def _loss(
+        self,
+        bound: Bound,
+        z: Tensor,
+        truth: Tensor,
+        weight: Tensor | None,
+        reduction: Reduction,
+    ) -> Tensor:
+        options = Options(None, weight, self.ignore_index, reduction)
+        return loss_of(self.engine, read(bound, z, truth, options, one_logit=True))
 
     def _check_labels(self, logits: Tensor) -> None:
         count = sum(len(group.labels) for group in self.groups)
@@ -272,24 +280,22 @@ class _LabelGroup:
     """Labels whose losses differ in nothing but the costs."""
 
     labels: Tensor  # (G,)
-    bound: tuple[Term, ...]
+    terms: tuple[Term, ...]
     tables: tuple[Tensor | None, ...]  # (G, 2, K) for each term that reads costs
     criterion: Criterion | None = None  # where one matrix is that of all of them
+    known: dict[int, Bound] = field(default_factory=dict[int, Bound])  # of the last batch
 
-    def terms(self, z: Tensor, truth: Tensor) -> tuple[Term, ...]:
-        """The terms for logits (…, G) and their classes, each with the costs of its label."""
-
-        def costs_of(loss: Loss, table: Tensor) -> CostMatrix:
-            if not reads_risk(loss):  # the row of the truth is all that it looks at
-                row = 2 * torch.arange(len(table), device=z.device) + (truth == 1)
-                return PerExample(table.flatten(0, 1).index_select(0, row.flatten()))
-            matrices = table.expand(*z.shape, *table.shape[1:])
-            return PerExample.matrices(matrices.reshape(-1, *table.shape[1:]))
-
-        return tuple(
-            term if table is None else replace(term, costs=costs_of(term.loss, table))
-            for term, table in zip(self.bound, self.tables, strict=True)
-        )
+    def bound(self, count: int) -> Bound:
+        """The terms for as many logits (…, G), each with the costs of its label."""
+        if count not in self.known:
+            pairs = zip(self.terms, self.tables, strict=True)
+            terms = tuple(
+                term if table is None else replace(term, costs=PerLabel.of(table, count))
+                for term, table in pairs
+            )
+            self.known.clear()
+            self.known[count] = Bound(terms)
+        return self.known[count]
 
 
 def _read(costs: CostsOfLabels | None) -> tuple[list[CostsLike | None], list[Tensor] | None]:
@@ -321,15 +327,6 @@ def _dims(costs: object) -> int:
 def _pairs(z: Tensor) -> Tensor:
     """The logits of both classes, (1, 2, n)."""
     return torch.stack((torch.zeros_like(z), z)).reshape(1, 2, -1)
-
-
-def _rows(z: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (1, 2, n), with classes (1, n) or shares of the classes (1, 2, n)."""
-    return _pairs(z), truth.reshape((1, -1) if truth.dim() == z.dim() else (1, 2, -1))
-
-
-def _row(weight: Tensor | None) -> Tensor | None:
-    return None if weight is None else weight.reshape(1, -1)
 
 
 def _broadcast(name: str, given: Tensor, target: Tensor) -> Tensor:

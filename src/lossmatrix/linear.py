@@ -175,7 +175,7 @@ class LinearCriterion(Criterion):
         normalizer: float | Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch: input (N, in_features); all else as in ``Criterion``."""
-        bound = self._bound_to(costs)
+        bound = self.bound_to(costs)
         options = Options(
             self.weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
         )

@@ -137,7 +137,7 @@ class Criterion(nn.Module):
             normalizer: what the sum of the losses is divided by, in place of the mean's own
                 denominator: a number, or a tensor (), such as ``count`` of all parts of a batch.
         """
-        bound = self._bound_to(costs)
+        bound = self.bound_to(costs)
         if costs is None and self.costs is not None:
             check_classes(self.costs, logits.shape, self.costs.shape)
         weight = self._buffers["weight"]  # as an attribute it is what Module finds last
@@ -146,7 +146,7 @@ class Criterion(nn.Module):
         )
         return evaluated(bound, logits, target, options, normalizer, self.engine)
 
-    def _bound_to(self, costs: CostsLike | None) -> Bound:
+    def bound_to(self, costs: CostsLike | None) -> Bound:
         """The loss on the costs of a batch, if there are any, of the same classes; or its own."""
         if costs is None:
             return self.bound
@@ -249,10 +249,10 @@ def evaluated(
 ) -> Tensor:
     """The loss of a call; with a normalizer a sum that is divided before it is rounded."""
     if normalizer is None:
-        return _loss(engine, read(bound, logits, target, options))
+        return loss_of(engine, read(bound, logits, target, options))
     check_normalizer(normalizer, options.reduction)
     problem = read(bound, logits, target, replace(options, reduction="sum"))
-    total = _loss(engine, replace(problem, output_dtype=problem.compute_dtype))
+    total = loss_of(engine, replace(problem, output_dtype=problem.compute_dtype))
     return (total / normalizer).to(problem.output_dtype)
 
 
@@ -321,7 +321,8 @@ def count(
     return total
 
 
-def _loss(engine: str, problem: Problem) -> Tensor:
+def loss_of(engine: str, problem: Problem) -> Tensor:
+    """The loss of a problem on the engine that runs it."""
     value = choose(engine, problem).prepared.loss(problem)
     check_costs(problem, value)
     return value
@@ -335,7 +336,7 @@ def _evaluate(
     **options: Any,
 ) -> Tensor:
     problem = read(Bound(terms), logits, target, Options(**options))
-    return _loss(engine, problem)
+    return loss_of(engine, problem)
 
 
 Loss.evaluate = staticmethod(_evaluate)

@@ -13,7 +13,7 @@ import itertools
 import math
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -77,17 +77,40 @@ class Problem:
     options: Options
     row_shape: tuple[int, ...]  # shape of the losses when reduction is "none"
     output_dtype: torch.dtype
+    one_logit: bool = False  # given is that of class 1, and class 0 has the logit 0
 
     @property
     def logits(self) -> Tensor:
         """The logits as (B, C, P)."""
+        if self.one_logit:
+            return torch.stack((torch.zeros_like(self.given), self.given)).reshape(self.shape)
         return self.given.reshape(self.shape)
 
     @property
     def target(self) -> Tensor:
         """The class indices as (B, P), or the class probabilities as (B, C, P)."""
         batch, _, positions = self.shape
+        if self.one_share:
+            pair = torch.stack((1 - self.given_target, self.given_target))
+            return pair.reshape(self.shape)
         return self.given_target.reshape(self.shape if self.soft else (batch, positions))
+
+    @property
+    def of_two_classes(self) -> Problem:
+        """The same with a logit for each class, (1, 2, P)."""
+        return replace(
+            self,
+            given=self.logits,
+            given_target=self.target,
+            options=replace(self.options, sample_weight=self.sample_weight),
+            row_shape=(1, self.shape[2]),
+            one_logit=False,
+        )
+
+    @property
+    def one_share(self) -> bool:
+        """Whether the probabilities are those of class 1 alone."""
+        return self.one_logit and self.soft and self.given_target.dim() == self.given.dim()
 
     @property
     def sample_weight(self) -> Tensor | None:
@@ -124,28 +147,36 @@ class Problem:
         return torch.float64 if self.output_dtype == torch.float64 else torch.float32
 
 
-def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Problem:
-    """Check a call and lay it out; messages that ``nn.CrossEntropyLoss`` has too are the same."""
+def read(
+    bound: Bound, logits: Tensor, target: Tensor, options: Options, one_logit: bool = False
+) -> Problem:
+    """Check a call and lay it out; messages that ``nn.CrossEntropyLoss`` has too are the same.
+
+    Two classes may have one logit for both, of any shape; the target is then class indices or the
+    probabilities of class 1, of that shape, or the probabilities of both classes, (2, …).
+    """
     check_options(options.reduction, options.label_smoothing)
     check_tensor("logits", logits)
     check_tensor("target", target)
     shape, dtype = logits.shape, logits.dtype
     if not dtype.is_floating_point:
         raise TypeError(f"expected floating point logits, but got {dtype}.")
-    if len(shape) == 0:
+    if len(shape) == 0 and not one_logit:
         raise ValueError("expected logits of shape (C,) or (N, C, d1, …), but got a scalar.")
     for tensor in (logits, target):
         if type(tensor) is not Tensor and hasattr(tensor, "placements"):
             raise _distributed(tensor, tensor is logits)
-    if len(shape) == 1:
+    if one_logit:
+        num_classes, row_shape, batch, positions = 2, shape, 1, shape.numel()
+    elif len(shape) == 1:
         (num_classes,), row_shape, batch, positions = shape, (), 1, 1
     else:
         batch, num_classes, *others = shape
         row_shape, positions = (batch, *others), math.prod(others)
     for term in bound.terms:
         if term.costs is not None and term.costs.num_classes != num_classes:
-            check_classes(term.costs, shape)
-    soft = target.shape == shape
+            check_classes(term.costs, torch.Size((*shape, 2)) if one_logit else shape)
+    soft = target.is_floating_point() if one_logit else target.shape == shape
     if soft:
         _check_probabilities(target, options.ignore_index)
     else:
@@ -171,6 +202,7 @@ def read(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> Prob
         options,
         row_shape,
         dtype,
+        one_logit,
     )
 
 

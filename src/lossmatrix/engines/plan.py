@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, is_dataclass, replace
 
 import torch
@@ -212,3 +213,13 @@ def cast_output(problem: Problem, value: Tensor) -> Tensor:
     if value.shape != problem.row_shape and problem.options.reduction == "none":
         value = value.reshape(problem.row_shape)
     return value if value.dtype == problem.output_dtype else value.to(problem.output_dtype)
+
+
+def of_rows(grad_output: Tensor, problem: Problem) -> Tensor:
+    """What multiplies the gradient of every row, beside its classes: 0 for ignored rows."""
+    if problem.options.reduction != "none" and math.isfinite(grad_output.item()):
+        return grad_output
+    if not problem.soft:
+        ignored = problem.given_target == problem.options.ignore_index
+        grad_output = torch.where(ignored, 0.0, grad_output)
+    return grad_output if problem.one_logit else grad_output.unsqueeze(min(1, grad_output.dim()))

@@ -28,6 +28,7 @@ from lossmatrix.codegen.derive import (
 )
 from lossmatrix.costs import CostMatrix, Dense, PerExample
 from lossmatrix.costs.base import HALVES, multiply
+from lossmatrix.costs.per_label import PerLabel
 from lossmatrix.engines.cpu import products
 from lossmatrix.engines.cpu.compile import (
     ROWS,
@@ -142,7 +143,7 @@ def _make_calls(
 ) -> Calls:
     groups = plan_of(bound)
     for term in bound.terms:
-        if smoothed and term.costs is not None and term.costs.num_samples is not None:
+        if smoothed and term.costs is not None and _of_samples(term.costs):
             raise NoKernelError("class probabilities are not read with costs of samples")
         for table in () if term.costs is None else term.costs.tables.values():
             if table.device.type != "cpu":
@@ -201,18 +202,20 @@ def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
     if group.risk is None:
         return [_call(whole, group.terms, kind, dtype)]
     costs = group.risk.costs
-    if costs is None or costs.num_samples is not None:
+    if costs is None or _of_samples(costs):
         raise NoKernelError("it reads risks of costs that every sample has of its own")
     if max(costs.shape) <= MAX_FUSED:
         call = _call(whole, group.terms, kind, dtype)
         table = _table(costs, dtype)
         call.alive.append(table)
-        call.task.risk_costs, call.task.risk_stride = table.data_ptr(), table.stride(0)
+        call.task.labels = len(table) if isinstance(costs, PerLabel) else 0
+        call.task.risk_costs, call.task.risk_stride = table.data_ptr(), table.stride(-2)
         call.task.decisions = costs.num_decisions
         if group.decisions is not None:
             for i, value in enumerate(parameters((group.decisions,))):
                 call.task.decision_parameters[i] = value
-        call.costs, call.fused = (*call.costs, Dense(table)), True
+        known = costs if isinstance(costs, PerLabel) else Dense(table)
+        call.costs, call.fused = (*call.costs, known), True
         return [call]
     classes, decisions = (whole, None) if group.decisions is None else (parts[0], parts[1])
     return [
@@ -242,13 +245,14 @@ def _call(
     costs = tuple(matrices[i] for i in range(len(matrices)))
     alive: list[object] = []
     looked_up: list[int] = []
-    few = all(each.num_samples is None and each.num_classes <= MAX_FUSED for each in costs)
+    few = all(not _of_samples(each) and each.num_classes <= MAX_FUSED for each in costs)
     for i, each in enumerate(costs):
-        small = each.num_samples is None and each.num_classes <= MAX_TABLE_CLASSES
+        small = not _of_samples(each) and each.num_classes <= MAX_TABLE_CLASSES
         if small or isinstance(each, Dense):
             table = _table(each, dtype)
             alive.append(table)
-            task.costs[i], task.costs_stride[i] = table.data_ptr(), table.stride(0)
+            task.labels = len(table) if isinstance(each, PerLabel) else 0
+            task.costs[i], task.costs_stride[i] = table.data_ptr(), table.stride(-2)
         elif (program := row_program(each, dtype)) is not None:
             alive.append(program)
             task.rule[i] = ctypes.pointer(program.program)
@@ -260,9 +264,16 @@ def _call(
 
 def _table(costs: CostMatrix, dtype: torch.dtype) -> Tensor:
     """All costs, each row in one piece, in the dtype that kernels read, whatever the kind has."""
+    if isinstance(costs, PerLabel):
+        return costs.tables["table"].to(dtype).contiguous()
     table = costs.tables["table"] if isinstance(costs, Dense) else costs.to_dense()
     table = table.to(dtype)
     return table if table.stride(1) == 1 else table.contiguous()
+
+
+def _of_samples(costs: CostMatrix) -> bool:
+    """Whether every row of logits has costs of its own, which come with the batch."""
+    return costs.num_samples is not None and not isinstance(costs, PerLabel)
 
 
 _formulas: dict[tuple[object, ...], Formula] = {}
@@ -283,7 +294,8 @@ def _formula(terms: tuple[Term, ...], kind: CellKind, risk: bool) -> Formula:
 class Visit:
     """The tensors of a call: logits and gradient (B, C, P), target and weights (B, P).
 
-    Or all of them without P. Class probabilities have the shape of the logits.
+    Or all of them without P. Class probabilities have the shape of the logits; of two classes they
+    may be those of class 1 alone.
     """
 
     logits: Tensor
@@ -296,11 +308,14 @@ class Visit:
     label_smoothing: float
     gradient: Tensor | None
     losses: Tensor | None = None
+    one_logit: bool = False  # logits and gradient (1, 1, P), those of class 1 against 0
 
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Batch, classes, positions."""
         shape = self.logits.shape
+        if self.one_logit:
+            return shape[0], 2, shape[2]
         return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (shape[0], shape[1], 1)
 
     def with_positions(self) -> Visit:
@@ -416,7 +431,9 @@ def _run_block(
         0,
         z.data_ptr(),
         0 if g is None else g.data_ptr(),
-        *z.shape,
+        z.shape[0],
+        visit.sizes[1],
+        *z.shape[2:],
         *one,
         *strides,
         *(strides if g is None else (*g.stride(), *one)),
@@ -426,6 +443,7 @@ def _run_block(
         *((*y.stride(), *one) if hard else (0, 0)),
         visit.ignore_index,
     )
+    task.one_logit = visit.one_logit
     task.gradient_dense = all_rows
     task.mean, task.denominator = visit.reduction == "mean", denominator
     task.threads = torch.get_num_threads()
@@ -476,6 +494,7 @@ def _soften(
     if visit.soft:
         stride = target.stride()
         task.probs, task.probs_type = target.data_ptr(), TYPES[target.dtype]
+        task.one_share = target.shape[1] < classes
         for i in range(3):
             task.probs_stride[i] = stride[i] if i < len(stride) else 1
     elif epsilon > 0:
@@ -520,11 +539,14 @@ def _shares(visit: Visit, dtype: torch.dtype) -> Tensor:
     counts = None
     if visit.soft:
         shares = visit.target.to(dtype)
+        if shares.shape[1] < classes:
+            shares = torch.cat((1 - shares, shares), 1)
     else:
         counts = visit.target != visit.ignore_index
         truth = torch.where(counts, visit.target, 0).long()
         check_truths(truth, classes)
-        shares = torch.zeros(visit.logits.shape, dtype=dtype).scatter_(1, truth.unsqueeze(1), 1.0)
+        sizes = (len(truth), classes, *truth.shape[1:])
+        shares = torch.zeros(sizes, dtype=dtype).scatter_(1, truth.unsqueeze(1), 1.0)
     if epsilon > 0:
         shares = (1.0 - epsilon) * shares + epsilon / classes
     if visit.weight is not None:

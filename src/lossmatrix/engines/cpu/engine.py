@@ -8,7 +8,6 @@ logits' size is allocated. Results do not depend on the number of threads.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, cast
 
@@ -26,7 +25,7 @@ from lossmatrix.engines.cpu.calls import (
     prepared_calls,
     run_visits,
 )
-from lossmatrix.engines.plan import NoKernelError, cast_output, plan_of
+from lossmatrix.engines.plan import NoKernelError, cast_output, of_rows, plan_of
 from lossmatrix.problem import Problem, check_versions, numbered
 
 LARGEST = {
@@ -117,18 +116,8 @@ class WithGradient(torch.autograd.Function):
         if gradient.shape != given.shape:
             gradient = gradient.reshape(given.shape)
         if scaled:
-            gradient.mul_(_of_rows(grad_output, problem))
+            gradient.mul_(of_rows(grad_output, problem))
         return gradient, None
-
-
-def _of_rows(grad_output: Tensor, problem: Problem) -> Tensor:
-    """What multiplies the gradient of every row, beside its classes: 0 for ignored rows."""
-    if problem.options.reduction != "none" and math.isfinite(grad_output.item()):
-        return grad_output
-    if not problem.soft:
-        ignored = problem.given_target == problem.options.ignore_index
-        grad_output = torch.where(ignored, 0.0, grad_output)
-    return grad_output.unsqueeze(min(1, grad_output.dim()))
 
 
 def _scaled(problem: Problem, grad_output: Tensor) -> Problem:
@@ -153,14 +142,19 @@ def ready_calls(problem: Problem) -> Calls:
 
 
 def kernel_view(problem: Problem) -> Tensor:
-    """The logits as kernels visit them: (B, C) as they came, or (B, C, P)."""
+    """The logits as kernels visit them: (B, C) as they came, or (B, C, P), or one for both."""
+    if problem.one_logit:
+        return problem.given.reshape(1, 1, -1)
     return problem.given if len(problem.row_shape) == 1 else problem.logits
 
 
 def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
     """Run the kernels; ``gradient``, if given, is filled, shaped as ``kernel_view``."""
     options = problem.options
-    if len(problem.row_shape) == 1:
+    if problem.one_logit:
+        rows = (1, 1 if problem.one_share else 2, -1) if problem.soft else (1, -1)
+        target, sample_weight = problem.given_target.reshape(rows), problem.sample_weight
+    elif len(problem.row_shape) == 1:
         target, sample_weight = problem.given_target, options.sample_weight
     else:
         target, sample_weight = problem.target, problem.sample_weight
@@ -174,6 +168,7 @@ def compute(problem: Problem, gradient: Tensor | None) -> Tensor:
         options.reduction,
         options.label_smoothing,
         gradient,
+        one_logit=problem.one_logit,
     )
     value = run_visits(problem.bound, visit, problem.compute_dtype)
     if isinstance(value, Tensor):

@@ -484,7 +484,7 @@ template <class T> INLINE SoftmaxStats<T> softmax_of_lanes(const Lanes<T>& rows,
 
 // The losses and the gradient of W rows whose `e` is there.
 template <class F, class T>
-static void lanes_of_rows(const Lanes<T>& rows, const SoftmaxStats<T>& m, typename Pack<T>::Mask top) {
+INLINE void lanes_of_rows(const Lanes<T>& rows, const SoftmaxStats<T>& m, typename Pack<T>::Mask top) {
     using P = Pack<T>;
     constexpr int W = P::lanes;
     int64_t n = rows.n;
@@ -586,8 +586,99 @@ static void lanes_of_rows(const Lanes<T>& rows, const SoftmaxStats<T>& m, typena
     to_each(apart.along_risk(h - m.p * R, a, f) * rows.scale, rows.g, rows.width, top);
 }
 
-// Σ_j in_j D[j, k] for k < K: tiles of W rows, D[j, k] at D[j · along + k · across].
-template <int block, class T>
+// W rows of two classes, a against b: the truth against the other class, or class 1 against class 0.
+//
+// With u = z_a − z_b, far = exp(−|u|) and l1p = log(1 + far) the one ahead has p = 1 / (1 + far) and
+// log p = −l1p, the other p = far / (1 + far) and log p = −|u| − l1p; and each one's p is the other's q.
+// As log(p/q) is u for a and −u for b, the gradient along z_a is h_a − h_b, and along z_b its negative.
+template <class F, class T> struct TwoClasses {
+    using P = Pack<T>;
+    static constexpr int W = P::lanes;
+    const Lanes<T>& rows;
+    typename P::Mask swapped;  // a is class 0
+    Cell<P> a, b;
+
+    INLINE explicit TwoClasses(const Lanes<T>& from) : rows(from), swapped{} {
+        if (hard<F>) swapped = is<T>(rows.truth, 0);
+        P z0 = P::load(rows.z), z1 = P::load(rows.z + rows.width), top = maximum(z0, z1);
+        // an infinite top is a logit that has overflowed, and makes NaN of all, as in PyTorch
+        P u = select<T>(swapped, z0 - z1, z1 - z0) + (top - top);
+        auto ahead = u > P(T(0));
+        P gap = select<T>(ahead, -u, u), far = exp_nonpositive(gap);
+        P inverse = P(T(1)) / (P(T(1)) + far), behind = far * inverse, l1p = log1p(far, inverse);
+        a.p = b.q = select<T>(ahead, inverse, behind);
+        a.q = b.p = select<T>(ahead, behind, inverse);
+        a.lp = b.lq = select<T>(ahead, -l1p, gap - l1p);
+        a.lq = b.lp = select<T>(ahead, gap - l1p, -l1p);
+        a.lz = b.lz = top + l1p;
+        for (int i = 0; i < F::streams; ++i) {
+            read(rows.c + 2 * i * W, a.c[i], b.c[i]);
+            a.tc[i] = b.tc[i] = select<T>(ahead, a.c[i], b.c[i]);
+        }
+        if (!F::soft) return;
+        read(rows.t, a.t, b.t);
+        a.err = a.p * (P(T(1)) - a.t) - a.q * a.t;
+        b.err = b.p * (P(T(1)) - b.t) - b.q * b.t;
+    }
+    INLINE void read(const T* tile, P& of_a, P& of_b) const {
+        P zero = P::load(tile), one = P::load(tile + W);
+        of_a = select<T>(swapped, zero, one);
+        of_b = select<T>(swapped, one, zero);
+    }
+    INLINE P p(int64_t j) const { return j ? select<T>(swapped, b.p, a.p) : select<T>(swapped, a.p, b.p); }
+
+    // the losses and the gradient
+    INLINE void finish() {
+        if (F::excess) read(rows.x, a.x, b.x);
+        if (F::risk) read(rows.r, a.r, b.r);
+        if (F::decisions) a.risk = a.c[0] + a.x, b.risk = b.c[0] + b.x;
+        P totals[F::totals], others[F::totals], f[F::totals];
+        if (hard<F>) F::template terms_truth<P, T>(a, rows.a, totals);
+        else F::template terms<P, T>(a, rows.a, totals);
+        if (!F::only_target) F::template terms<P, T>(b, rows.a, others);
+        for (int i = 0; i < F::totals && !F::only_target; ++i) totals[i] = totals[i] + others[i];
+        F::template loss<P, T>(totals, rows.a).store(rows.losses);
+        if (!rows.g) return;
+        F::template partials<P, T>(totals, rows.a, f);
+        P along = hard<F> ? F::template slope_truth<P, T>(a, rows.a, f) : F::template slope<P, T>(a, rows.a, f);
+        if (!F::only_target) along = along - F::template slope<P, T>(b, rows.a, f);
+        a.g = select<T>(swapped, -along, along);
+        b.g = -a.g;
+        P one = a.g, zero = b.g;
+        if (F::decisions) {
+            one = F::template risk_grad<P, T>(a, rows.a, f);
+            zero = F::template risk_grad<P, T>(b, rows.a, f);
+        }
+        (zero * rows.scale).store(rows.g);
+        (one * rows.scale).store(rows.g + rows.width);
+    }
+};
+
+// The losses and the gradient of W rows. `risks` fills x and r of them, given the softmax and a class
+// whose r is taken off: what is alike for all has no gradient, and nothing shall cancel with it.
+template <class F, class T, class Risks>
+static __attribute__((noinline)) void visit_two(const Lanes<T>& rows, Risks risks) {
+    using P = Pack<T>;
+    TwoClasses<F, T> two(rows);
+    risks(typename P::Mask{}, [&](int64_t j, P& p, P& q) { p = two.p(j), q = two.p(1 - j); });
+    two.finish();
+}
+template <class F, class T, class Risks> INLINE void visit_lanes(const Lanes<T>& rows, Risks risks) {
+    using P = Pack<T>;
+    if (rows.n == 2) return visit_two<F, T>(rows, risks);
+    typename P::Mask top;
+    SoftmaxStats<T> m = softmax_of_lanes(rows, top);
+    risks(top, [&](int64_t j, P& p, P& q) __attribute__((always_inline)) {
+        auto is_top = is<T>(top, j);
+        p = select<T>(is_top, m.p, P::load(rows.e + j * P::lanes) * m.share);
+        q = select<T>(is_top, m.q, P(T(1)) - p);
+    });
+    lanes_of_rows<F, T>(rows, m, top);
+}
+
+// Σ_j in_j D[j, k] for k < K: tiles of W rows, D[j, k] at D[j · along + k · across]; or in every lane
+// an `own` D, a tile.
+template <bool own, int block, class T>
 INLINE void columns_of_product(const T* in, int64_t n, const T* D, int64_t along, int64_t across, T* out) {
     using P = Pack<T>;
     constexpr int W = P::lanes;
@@ -597,34 +688,38 @@ INLINE void columns_of_product(const T* in, int64_t n, const T* D, int64_t along
     for (int64_t j = 0; j < n; ++j) {
         P weight = P::load(in + j * W);
 #pragma GCC unroll 12
-        for (int u = 0; u < block; ++u) sum[u] = sum[u] + weight * P(D[j * along + u * across]);
+        for (int u = 0; u < block; ++u) {
+            const T* entry = D + (j * along + u * across) * (own ? W : 1);
+            sum[u] = sum[u] + weight * (own ? P::load(entry) : P(*entry));
+        }
     }
 #pragma GCC unroll 12
     for (int u = 0; u < block; ++u) sum[u].store(out + u * W);
 }
-template <class T>
+template <bool own, class T>
 static void product_of_lanes(const T* in, int64_t n, const T* D, int64_t along, int64_t across, int64_t K,
                              T* out) {
     constexpr int W = Pack<T>::lanes;
-    int64_t k = 0;
-    for (; k + 12 <= K; k += 12) columns_of_product<12, T>(in, n, D + k * across, along, across, out + k * W);
-    for (; k + 6 <= K; k += 6) columns_of_product<6, T>(in, n, D + k * across, along, across, out + k * W);
-    for (; k + 2 <= K; k += 2) columns_of_product<2, T>(in, n, D + k * across, along, across, out + k * W);
-    for (; k < K; ++k) columns_of_product<1, T>(in, n, D + k * across, along, across, out + k * W);
+    int64_t k = 0, step = across * (own ? W : 1);
+    for (; k + 12 <= K; k += 12) columns_of_product<own, 12, T>(in, n, D + k * step, along, across, out + k * W);
+    for (; k + 6 <= K; k += 6) columns_of_product<own, 6, T>(in, n, D + k * step, along, across, out + k * W);
+    for (; k + 2 <= K; k += 2) columns_of_product<own, 2, T>(in, n, D + k * step, along, across, out + k * W);
+    for (; k < K; ++k) columns_of_product<own, 1, T>(in, n, D + k * step, along, across, out + k * W);
 }
 
 // What decisions are expected to cost in W rows, and what that adds to ∂ℓ/∂p: fills x and r of the rows.
-// D is (n, K); d are the costs of the K decisions, and `scratch` has room for 3 K tiles.
-template <class F, class G, class T>
-static void risk_of_lanes(const Lanes<T>& rows, const SoftmaxStats<T>& m, typename Pack<T>::Mask top,
-                          const T* D, int64_t stride, int64_t K, T* d, const T* a, T* scratch, T* losses) {
+// `times` multiplies with D (n, K), or with its transpose; d are the costs of the K decisions, and
+// `scratch` has room for 3 K tiles.
+template <class F, class G, class T, class Softmax, class Product>
+INLINE void risk_of_lanes(const Lanes<T>& rows, Softmax softmax, Product times, int64_t K, T* d,
+                          const T* a, T* scratch, T* losses) {
     using P = Pack<T>;
     constexpr int W = P::lanes;
     int64_t n = rows.n;
     for (int64_t j = 0; j < n; ++j) {  // the error p − t, of which nothing cancels
-        auto is_top = is<T>(top, j);
-        P p = select<T>(is_top, m.p, P::load(rows.e + j * W) * m.share);
-        P q = select<T>(is_top, m.q, P(T(1)) - p), error = p;
+        P p, q;
+        softmax(j, p, q);
+        P error = p;
         if (F::soft) {
             P t = P::load(rows.t + j * W);
             error = p * (P(T(1)) - t) - q * t;
@@ -633,7 +728,7 @@ static void risk_of_lanes(const Lanes<T>& rows, const SoftmaxStats<T>& m, typena
         }
         error.store(rows.r + j * W);
     }
-    product_of_lanes<T>(rows.r, n, D, stride, 1, K, rows.x);
+    times(rows.r, No(), rows.x);
     T* along_risk = scratch;
     if constexpr (G::decisions) {
         T *w = scratch + K * W, *e = w + K * W;
@@ -645,18 +740,14 @@ static void risk_of_lanes(const Lanes<T>& rows, const SoftmaxStats<T>& m, typena
         }
         Lanes<T> decisions = {K, W, w, d, nullptr, rows.x, nullptr, along_risk, e, losses,
                               typename P::Mask{}, P(T(1)), a};
-        typename P::Mask best;
-        SoftmaxStats<T> stats = softmax_of_lanes(decisions, best);
-        lanes_of_rows<G, T>(decisions, stats, best);
+        visit_lanes<G, T>(decisions, [](auto...) {});
     } else {
         P(T(0)).store(losses);
         P f[F::totals], none[F::totals] = {};
         F::template partials<P, T>(none, rows.a, f);  // such formulas are linear in their sums
         for (int64_t j = 0; j < n; ++j) {
             Cell<P> k;
-            auto is_top = is<T>(top, j);
-            k.p = select<T>(is_top, m.p, P::load(rows.e + j * W) * m.share);
-            k.q = select<T>(is_top, m.q, P(T(1)) - k.p);
+            softmax(j, k.p, k.q);
             for (int i = 0; i < F::streams; ++i) k.c[i] = P::load(rows.c + (i * n + j) * W);
             if (F::soft) k.t = P::load(rows.t + j * W), k.err = k.p * (P(T(1)) - k.t) - k.q * k.t;
             k.x = P::load(rows.x + j * W);
@@ -667,10 +758,7 @@ static void risk_of_lanes(const Lanes<T>& rows, const SoftmaxStats<T>& m, typena
         }
     }
     if (!rows.g) return;
-    product_of_lanes<T>(along_risk, K, D, 1, stride, n, rows.r);
-    P at_top(T(0));  // what is alike for all classes has no gradient, and nothing shall cancel with it
-    for (int64_t j = 0; j < n; ++j) at_top = select<T>(is<T>(top, j), P::load(rows.r + j * W), at_top);
-    for (int64_t j = 0; j < n; ++j) (P::load(rows.r + j * W) - at_top).store(rows.r + j * W);
+    times(along_risk, Yes(), rows.r);
 }
 
 // Turns a square of W rows into W columns: log2(W) rounds of pairwise interleaving.
@@ -781,8 +869,10 @@ template <class F, class G, class T> struct Run {
         return t.sample_weight ? w * numbers(t.sample_weight)[r] : w;
     }
     INLINE const T* costs_of(int i, int64_t y, int64_t r) const {
-        return numbers(t.costs[i]) + (t.per_sample[i] ? r : y) * t.costs_stride[i];
+        return numbers(t.costs[i]) + (t.per_sample[i] ? r : row_of(y, r)) * t.costs_stride[i];
     }
+    INLINE int64_t label_of(int64_t r) const { return t.labels ? r % t.labels : 0; }
+    INLINE int64_t row_of(int64_t y, int64_t r) const { return label_of(r) * t.classes + y; }
     INLINE void write_loss(int64_t r, T loss) const {
         T* losses = static_cast<T*>(t.losses);
         if (losses) losses[r] = t.accumulate ? losses[r] + loss : loss;
@@ -949,13 +1039,13 @@ template <class F, class G, class T> struct Run {
 
     // Tiles of W rows besides the logits, each [class · W + lane].
     struct Tiles {
-        Scratch<T> e, costs, target, excess, risk, decision_costs, scratch;
-        Tiles(int64_t n, int64_t K, bool fused)
+        Scratch<T> e, costs, target, excess, risk, decision_costs, scratch, own;
+        Tiles(int64_t n, int64_t K, bool fused, bool labels)
             : e(squares(n) * W), costs((F::streams * n + W) * W + (F::streams ? squares(n) * W : 0)),
               target(F::soft ? squares(n) * W : 0),
               excess(F::excess || G::decisions ? squares(n > K ? n : K) * W : 0),
               risk(F::risk ? squares(n) * W : 0), decision_costs(G::decisions ? squares(K) * W : 0),
-              scratch(fused ? 3 * (n > K ? n : K) * W : 0) {}
+              scratch(fused ? 3 * (n > K ? n : K) * W : 0), own(labels ? squares(n * (n > K ? n : K)) * W : 0) {}
         static int64_t squares(int64_t n) { return (n + W - 1) / W * W; }
     };
 
@@ -963,7 +1053,7 @@ template <class F, class G, class T> struct Run {
         int64_t n = t.classes, sc = t.logits_stride[1], gc = t.gradient_stride[1];
         int64_t zs = t.logits_stride[2], gs = t.gradient_stride[2], width = tile_width();
         Scratch<T> tile(Tiles::squares(n) * width);
-        Tiles tiles(n, t.decisions, fused());
+        Tiles tiles(n, t.decisions, fused(), t.labels);
         Scratch<T> wide(width > W && t.gradient ? n * width : 0);
         Scratch<T> wide_target(F::soft && t.probs ? Tiles::squares(n) * width : 0);
         T* slopes = !t.gradient ? nullptr : width > W ? wide.data : tiles.e.data;
@@ -981,10 +1071,20 @@ template <class F, class G, class T> struct Run {
             if (t.weight || t.sample_weight)
                 for (int64_t l = 0; l < count; ++l)
                     if (weight.data[l] != 0) weight.data[l] = weight_of(truth.data[l], r0 + l);
-            read_tile(tensor, logits_at(b, p), sc, zs, count, width, rows_of.data, tile.data);
-            if (F::soft && t.probs)
+            if (t.one_logit) {
+                read_second(tensor, logits_at(b, p), zs, count, width, tile.data);
+                for (int64_t l = 0; l < width; ++l) tile.data[l] = T(0);
+            } else {
+                read_tile(tensor, logits_at(b, p), sc, zs, count, width, rows_of.data, tile.data);
+            }
+            if (F::soft && t.probs && t.one_share) {
+                T* share = wide_target.data;
+                read_second(probs, probs_at(b, p), t.probs_stride[2], count, width, share);
+                for (int64_t l = 0; l < width; ++l) share[l] = T(1) - share[width + l];
+            } else if (F::soft && t.probs) {
                 read_tile(probs, probs_at(b, p), t.probs_stride[1], t.probs_stride[2], count, width,
                           rows_of.data, wide_target.data);
+            }
             for (int64_t l = 0; l < count; l += W)
                 pack_of_rows(tile.data + l, slopes ? slopes + l : nullptr, width, r0 + l,
                              count - l < W ? count - l : W, truth.data + l, weight.data + l,
@@ -1002,7 +1102,9 @@ template <class F, class G, class T> struct Run {
                 if (weight.data[l] == 0)
                     for (int64_t j = 0; j < n; ++j) slopes[j * width + l] = 0;
             char* to = gradient_at(b, p);
-            if (gs == 1 || width > W) {
+            if (t.one_logit) {
+                tensor.write(slopes + width, count, to, gs, t.accumulate);
+            } else if (gs == 1 || width > W) {
                 for (int64_t j = 0; j < n; ++j)
                     tensor.write(slopes + j * width, count, to + j * gc * tensor.size, gs,
                                  t.accumulate);
@@ -1013,6 +1115,13 @@ template <class F, class G, class T> struct Run {
         double total = 0;
         for (double each : totals) total += each;
         return total;
+    }
+
+    // `count` numbers of a tensor as the second column of a tile
+    INLINE void read_second(const Access<T>& from_tensor, const char* from, int64_t zs, int64_t count,
+                            int64_t width, T* tile) const {
+        from_tensor.read(from, zs, count, tile + width);
+        for (int64_t l = count; l < width; ++l) tile[width + l] = T(0);
     }
 
     // `count` rows of a tensor as columns of a tile; `rows` is scratch of n · W numbers
@@ -1116,7 +1225,8 @@ template <class F, class G, class T> struct Run {
             if (F::shares) (P::load(weight) * share).store(weight);
         }
         for (int i = 0; i < F::streams; ++i)
-            fill(i, truth, y, r, count, share, tiles.target.data, tiles.costs.data + i * n * W);
+            fill(i, truth, y, r, count, share, tiles.target.data, tiles.own.data,
+                 tiles.costs.data + i * n * W);
         if (F::has_margin) {
             if (F::excess) fill_rows(numbers(t.excess), n, r, count, tiles.excess.data);
             P origin = P::load(z);
@@ -1136,25 +1246,30 @@ template <class F, class G, class T> struct Run {
         Lanes<T> rows = {n, width, z, tiles.costs.data, tiles.target.data, tiles.excess.data,
                          tiles.risk.data, g, tiles.e.data, losses, truth, P::load(weight) * P(scale),
                          parameters};
-        Mask top;
-        SoftmaxStats<T> stats = softmax_of_lanes(rows, top);
         T of_decisions[W] = {};
-        if constexpr (F::risk) {
-            if (fused()) {
-                const T* D = numbers(t.risk_costs);
-                if (G::decisions) decision_costs(D, truth, y, share, tiles);
-                risk_of_lanes<F, G, T>(rows, stats, top, D, t.risk_stride, K, tiles.decision_costs.data,
-                                       decision_parameters, tiles.scratch.data, of_decisions);
-            } else {
-                if (F::excess) fill_rows(numbers(t.excess), n, r, count, tiles.excess.data);
-                fill_rows(numbers(t.risk_grad), n, r, count, tiles.risk.data);
-                P at_top(T(0));
+        visit_lanes<Plain, T>(rows, [&](Mask from, auto softmax) __attribute__((always_inline)) {
+            if constexpr (F::risk) {
+                if (fused()) {
+                    const T* D = t.labels ? tiles.own.data : numbers(t.risk_costs);
+                    int64_t stride = t.labels ? K : t.risk_stride;
+                    if (t.labels) fill_own(numbers(t.risk_costs), n * K, r, count, tiles.own.data);
+                    if (G::decisions) decision_costs(D, truth, y, r, count, share, tiles);
+                    auto times = [&](const T* in, auto transposed, T* to) {
+                        int64_t along = transposed.value ? 1 : stride, across = transposed.value ? stride : 1;
+                        product(in, transposed.value ? K : n, D, along, across, transposed.value ? n : K, to);
+                    };
+                    risk_of_lanes<F, G, T>(rows, softmax, times, K, tiles.decision_costs.data,
+                                           decision_parameters, tiles.scratch.data, of_decisions);
+                } else {
+                    if (F::excess) fill_rows(numbers(t.excess), n, r, count, tiles.excess.data);
+                    fill_rows(numbers(t.risk_grad), n, r, count, tiles.risk.data);
+                }
+                P alike(T(0));
                 for (int64_t j = 0; j < n; ++j)
-                    at_top = select<T>(is<T>(top, j), P::load(rows.r + j * W), at_top);
-                for (int64_t j = 0; j < n; ++j) (P::load(rows.r + j * W) - at_top).store(rows.r + j * W);
+                    alike = select<T>(is<T>(from, j), P::load(rows.r + j * W), alike);
+                for (int64_t j = 0; j < n; ++j) (P::load(rows.r + j * W) - alike).store(rows.r + j * W);
             }
-        }
-        lanes_of_rows<Plain, T>(rows, stats, top);
+        });
         if (G::decisions) (P::load(losses) + P::load(of_decisions)).store(losses);
     }
 
@@ -1181,14 +1296,27 @@ template <class F, class G, class T> struct Run {
         return sum;
     }
 
+    INLINE void product(const T* in, int64_t n, const T* D, int64_t along, int64_t across, int64_t K,
+                        T* to) const {
+        if (t.labels) product_of_lanes<true, T>(in, n, D, along, across, K, to);
+        else product_of_lanes<false, T>(in, n, D, along, across, K, to);
+    }
+    // The matrix of the label of each of W rows, side by side.
+    INLINE void fill_own(const T* all, int64_t size, int64_t r, int64_t count, T* to) const {
+        const T* from[W];
+        for (int l = 0; l < W; ++l) from[l] = all + label_of(r + (l < count ? l : 0)) * size;
+        transpose_in<T>(from, size, to);
+    }
+
     // The costs of W rows side by side, from stream i: of the truths, of the samples, or expected of the
     // probabilities.
     INLINE void fill(int i, typename P::Mask truth, const Integer* y, int64_t r, int64_t count, P share,
-                     const T* target, T* costs) const {
+                     const T* target, T* own, T* costs) const {
         int64_t n = t.classes;
         if (F::soft && t.probs && !t.per_sample[i]) {
-            product_of_lanes<T>(target, n, numbers(t.costs[i]), t.costs_stride[i], 1, n, costs);
-            return;
+            if (t.labels) fill_own(numbers(t.costs[i]), n * t.costs_stride[i], r, count, own);
+            const T* D = t.labels ? own : numbers(t.costs[i]);
+            return product(target, n, D, t.costs_stride[i], 1, n, costs);
         }
         if (const T* column = columns[i]) {
             for (int64_t j = 0; j < n; ++j, column += 2 * W)
@@ -1214,16 +1342,15 @@ template <class F, class G, class T> struct Run {
         transpose_in<T>(from, n, to);
     }
     // what every decision costs
-    INLINE void decision_costs(const T* D, typename P::Mask truth, const Integer* y, P share,
-                               Tiles& tiles) const {
+    INLINE void decision_costs(const T* D, typename P::Mask truth, const Integer* y, int64_t r,
+                               int64_t count, P share, Tiles& tiles) const {
         int64_t n = t.classes, K = t.decisions;
         T* to = tiles.decision_costs.data;
-        if (F::soft && t.probs) {
-            product_of_lanes<T>(tiles.target.data, n, D, t.risk_stride, 1, K, to);
-            return;
-        }
+        if (F::soft && t.probs)
+            return product(tiles.target.data, n, D, t.labels ? K : t.risk_stride, 1, K, to);
         const T* from[W];
-        for (int l = 0; l < W; ++l) from[l] = D + y[l] * t.risk_stride;
+        for (int l = 0; l < W; ++l)
+            from[l] = numbers(t.risk_costs) + row_of(y[l], r + (l < count ? l : 0)) * t.risk_stride;
         transpose_in<T>(from, K, to);
         if (F::soft) smooth(numbers(t.smooth_risk_costs), K, y, share, to);
     }
@@ -1232,7 +1359,7 @@ template <class F, class G, class T> struct Run {
     void transpose_costs(T* to) {
         for (int i = 0; i < F::streams; ++i) {
             columns[i] = nullptr;
-            if (t.classes > 2 * W || t.per_sample[i] || t.rule[i] || !has_truth()) continue;
+            if (t.classes > 2 * W || t.per_sample[i] || t.rule[i] || t.labels || !has_truth()) continue;
             columns[i] = to;
             for (int64_t j = 0; j < t.classes; ++j, to += 2 * W)
                 for (int64_t y = 0; y < t.classes; ++y) to[y] = costs_of(i, y, 0)[j];
@@ -1328,7 +1455,7 @@ template <class F, class G, class T> struct Run {
     }
 
     void all() {
-        int64_t bytes = t.batch * t.classes * t.positions * tensor.size;
+        int64_t bytes = t.batch * (t.one_logit ? 1 : t.classes) * t.positions * tensor.size;
         if (t.gradient_dense) ask_for_huge_pages(t.gradient, bytes);
         rows = t.batch * t.positions;
         collapse_dims();

@@ -53,6 +53,10 @@ struct Task {
     const void* weight;         // (classes), or null
     const void* sample_weight;  // (batch · positions), or null
     double parameters[LOSSMATRIX_PARAMETERS];
+    // Two classes: logits and gradient have class 1 alone, and class 0 has the logit 0; probabilities
+    // likewise have that of class 1. Both in tiles only.
+    int32_t one_logit, one_share;
+    int64_t labels;      // where not 0: row r has the tables [r mod labels] of costs and risk costs
     int32_t tiled;       // rows side by side, or classes side by side
     int32_t accumulate;  // add to gradient and losses instead of writing them
     int32_t gradient_dense;  // the gradient is one block of memory without gaps

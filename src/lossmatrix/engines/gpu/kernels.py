@@ -26,6 +26,7 @@ from lossmatrix.codegen.derive import (
 )
 from lossmatrix.codegen.triton import print_triton
 from lossmatrix.costs.base import HALVES
+from lossmatrix.costs.per_label import PerLabel
 from lossmatrix.engines import reference
 from lossmatrix.engines.gpu import launch, risk, shares
 from lossmatrix.engines.gpu.launch import LaunchCall, RowBatch
@@ -52,6 +53,8 @@ class GpuKernels:
 
     def loss(self, problem: Problem) -> Tensor:
         """The reduced loss; backward makes its gradient, unless it was cheaper to make it now."""
+        if problem.one_logit:
+            return cast_output(problem, self.loss(problem.of_two_classes))
         check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
         if problem.wants_gradient:
             value = cast(Tensor, Recomputed.apply(problem.given, problem, self.calls))  # pyright: ignore
@@ -63,6 +66,10 @@ class GpuKernels:
         self, problem: Problem, out: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The reduced loss and its gradient."""
+        if problem.one_logit:
+            value, gradient = self.loss_and_gradient(problem.of_two_classes)
+            gradient = gradient[0, 1].reshape(problem.given.shape)
+            return cast_output(problem, value), gradient if out is None else out.copy_(gradient)
         check_range(problem, wait="LOSSMATRIX_CHECK_TARGETS" in os.environ)
         step = step_of(problem, self.calls)
         gradient = None if step.reduction == "none" else _blank_gradient(step)
@@ -266,10 +273,14 @@ def groups(bound: Bound, soft: bool) -> list[tuple[TermGroup, CellKind]]:
         terms = (*group.terms, *([group.risk] if group.risk else []))
         costs = [term.costs for term in terms if term.costs is not None]
         of_samples = any(each.num_samples is not None for each in costs)
-        if soft and of_samples:
+        of_labels = of_samples and all(isinstance(each, PerLabel) for each in costs)
+        if soft and of_samples and not of_labels:
             raise NoKernelError("class probabilities are not read with costs of samples")
         if group.risk is not None and of_samples:
             raise NoKernelError("it reads risks of costs that every sample has of its own")
+        if soft and of_labels:  # a visit for each of the two classes
+            found.append((group, HARD))
+            continue
         if not soft or group.linear_in_truth:
             found.append((group, SOFT if soft else HARD))
             continue

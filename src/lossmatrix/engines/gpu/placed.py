@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lossmatrix.codegen.costs import print_triton
 from lossmatrix.costs import CostMatrix, Dense, PerExample, Sparse, Tree
+from lossmatrix.costs.per_label import PerLabel
 from lossmatrix.costs.transformed import SoftTargets, Wrapper
 from lossmatrix.engines.gpu import costs as kinds
 from lossmatrix.engines.gpu import math as words
@@ -63,6 +64,8 @@ def placed(costs: CostMatrix, device: torch.device, dtype: torch.dtype, turned: 
     match moved:
         case Dense():
             return _dense(t["table"].to(dtype), turned)
+        case PerLabel():
+            return placed(moved.written_out, device, dtype, turned)
         case PerExample():
             table = t["table"].to(dtype)
             table = table if table.stride(-1) == 1 else table.contiguous()
