@@ -159,6 +159,7 @@ def test_every_public_name_has_a_page_of_the_site() -> None:
     modules = {"plot": lm.plot, "boosting": lm.boosting, "sklearn": lm.sklearn}
     offered = {f"{name}.{each}" for name, module in modules.items() for each in module.__all__}
     offered |= {"testing.check_loss", "compare.compare", "parallel.ShardedCriterion"}
+    offered |= {"parallel.ShardedLinearCriterion"}
     assert referred() == EXPORTED.keys() | offered
 
 

@@ -271,6 +271,55 @@ def a_linear_layer(rank: int, world: int) -> list[Tensor]:
     return [x.grad, own.grad]
 
 
+LAYERS: list[tuple[lm.Loss, dict[str, Any]]] = [
+    (SUM, {}),
+    (SUM + lm.Unlikelihood(), {"reduction": "none"}),
+    (lm.CrossEntropy() + lm.Unlikelihood(), {"reduction": "sum"}),
+    (SUM, {"label_smoothing": 0.25, "weight": torch.arange(1.0, C + 1).double()}),
+    (SUM, {"ignore_index": 2}),
+]
+
+
+def results_of_layer(criterion: nn.Module, own: slice) -> list[Tensor]:
+    """Value and gradients for a random upstream, of a layer that holds some of the classes."""
+    x, weight, target = layer()
+    bias = torch.linspace(-1, 1, C, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(8)
+    own_weights = torch.rand(N, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        criterion.linear.weight.copy_(weight[own])
+        criterion.linear.bias.copy_(bias[own])
+    value = criterion(x, target, sample_weight=own_weights)
+    upstream = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    value.backward(upstream)
+    parameters = criterion.linear.weight.grad, criterion.linear.bias.grad
+    return [value.detach(), x.grad, *parameters]
+
+
+def sharded_layers(rank: int, world: int) -> list[list[Tensor]]:
+    """A layer whose logits are never held; the last rank has fewer classes."""
+    start, stop = [(each[0], each[-1] + 1) for each in torch.arange(C).chunk(world)][rank]
+    found = []
+    for loss, options in LAYERS:
+        criterion = lm.parallel.ShardedLinearCriterion(
+            5,
+            C,
+            loss,
+            ORDINAL,
+            bias=True,
+            dtype=torch.float64,
+            max_chunk_bytes=8 * 4 * 3,
+            **options,
+        )
+        found.append(results_of_layer(criterion, slice(int(start), int(stop))))
+    x, _, _ = layer()
+    criterion = lm.parallel.ShardedLinearCriterion(5, C, lm.ExpectedCost(), ORDINAL).double()
+    with torch.no_grad():
+        criterion.linear.weight.copy_(layer()[1][int(start) : int(stop)])
+    found.append([criterion.decide(x), criterion.decide(x[1])])
+    return found
+
+
 def layer() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(6)
     x, weight = (
@@ -344,6 +393,7 @@ def refusal(call: Callable[..., Any], *arguments: Any) -> str:
 ALONE = (
     decisions,
     a_linear_layer,
+    sharded_layers,
     a_parallel_module,
     distributed_tensors,
     refusals,
@@ -428,6 +478,39 @@ def test_a_sharded_layer_gets_its_gradients(ranks: list[dict[str, Any]]) -> None
     )
     for rank in ranks:
         torch.testing.assert_close(rank["a_linear_layer"][0], x.grad)
+
+
+def test_a_sharded_layer_holds_no_logits_and_gets_the_same(ranks: list[dict[str, Any]]) -> None:
+    for k, (loss, options) in enumerate(LAYERS):
+        whole = lm.LinearCriterion(5, C, loss, ORDINAL, bias=True, dtype=torch.float64, **options)
+        value, of_input, *of_parameters = results_of_layer(whole, slice(None))
+        found = [rank["sharded_layers"][k] for rank in ranks]
+        for own in found:
+            assert torch.equal(own[0], found[0][0])
+            torch.testing.assert_close(own[:2], [value, of_input])
+        for i, exact in enumerate(of_parameters, 2):
+            torch.testing.assert_close(torch.cat([own[i] for own in found]), exact)
+    x, weight, _ = layer()
+    decisions = (x @ weight.t()).argmax(1)
+    for rank in ranks:
+        assert torch.equal(rank["sharded_layers"][-1][0], decisions)
+        assert rank["sharded_layers"][-1][1] == decisions[1]
+
+
+def test_what_a_sharded_layer_cannot_do_is_said() -> None:
+    from torch.distributed import HashStore, ProcessGroupGloo
+
+    alone = ProcessGroupGloo(HashStore(), 0, 1)
+    criterion = lm.parallel.ShardedLinearCriterion(5, 3, SUM, lm.Ordinal(3), group=alone)
+    x, y = torch.randn(4, 5, requires_grad=True), torch.tensor([0, 2, 1, 1])
+    slope = torch.autograd.grad(criterion(x, y), x, create_graph=False)
+    assert slope[0].shape == x.shape
+    with pytest.raises(RuntimeError, match="a sharded layer has no second derivatives"):
+        torch.autograd.grad(criterion(x, y), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="use ShardedCriterion on the logits of a layer"):
+        criterion(x, y, sample_weight=torch.ones(4, requires_grad=True))
+    with pytest.raises(ValueError, match="do not fit num_classes=4"):
+        lm.parallel.ShardedLinearCriterion(5, 4, SUM, lm.Ordinal(3), group=alone)
 
 
 def test_logits_that_pytorch_shards_go_to_the_criterion(ranks: list[dict[str, Any]]) -> None:

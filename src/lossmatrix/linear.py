@@ -288,10 +288,12 @@ class Layer:
         x, weight, bias = self.flat
         return F.linear(x[rows], weight, bias).reshape(-1, *self.weight.shape[:-1])
 
-    def blocks(self, budget: Budget, kept: Tensor | None = None) -> Iterator[Rows]:
+    def blocks(
+        self, budget: Budget, kept: Tensor | None = None, width: int | None = None
+    ) -> Iterator[Rows]:
         """Rows whose logits fit the budget: all of them, or those that are kept."""
-        numbers = math.prod(self.weight.shape[:-1]) * self.input.element_size()
-        most = max(1, budget.max_chunk_bytes // max(1, numbers))
+        width = math.prod(self.weight.shape[:-1]) if width is None else width
+        most = max(1, budget.max_chunk_bytes // max(1, width * self.input.element_size()))
         count = len(self.input if kept is None else kept)
         step = max(1, -(-count // max(1, -(-count // most))))  # blocks are about as large
         for start in range(0, count, step):
@@ -326,17 +328,17 @@ def _of_layer(
         value = _of_layer(layer, bound, target, options, normalizer, budget, engine)
         return value.squeeze(0) if options.reduction == "none" else value
     layer = layer.cast()
-    if _needs_whole(layer, bound, target, options):
+    if needs_whole(layer, bound, target, options):
         return evaluated(bound, layer.whole(), target, options, normalizer, engine)
     blank = layer.input.detach().new_empty(()).expand(layer.shape)
     problem = read(bound, blank, target, options)
     check_normalizer(normalizer, options.reduction)
     budget.wide(layer.input.dtype)
-    call = Call(problem, budget, engine, _denominator(problem, normalizer))
+    call = Call(problem, budget, denominator(problem, normalizer), engine)
     return cast(Tensor, Blockwise.apply(*layer.flat, call))  # pyright: ignore
 
 
-def _needs_whole(layer: Layer, bound: Bound, target: Tensor, options: Options) -> bool:
+def needs_whole(layer: Layer, bound: Bound, target: Tensor, options: Options) -> bool:
     """Whether autograd, a transform or a trace must see the logits themselves."""
     if torch.compiler.is_compiling() or recorded() or transforming():
         return True
@@ -351,7 +353,7 @@ def _needs_whole(layer: Layer, bound: Bound, target: Tensor, options: Options) -
     return any(t.requires_grad for t in constants)
 
 
-def _denominator(problem: Problem, normalizer: float | Tensor | None) -> float | Tensor:
+def denominator(problem: Problem, normalizer: float | Tensor | None) -> float | Tensor:
     """What the sum of the losses is divided by."""
     if normalizer is not None:
         return normalizer
@@ -363,14 +365,21 @@ def _denominator(problem: Problem, normalizer: float | Tensor | None) -> float |
 # --- blocks of rows, forward and back ------------------------------------------------------------
 
 
+Gradients = list[Tensor | None]
+
+
 @dataclass
 class Call:
     """A checked call: its problem has the shape of the logits, and no logits."""
 
     problem: Problem
     budget: Budget
-    engine: str
     denominator: float | Tensor
+    engine: str = "auto"
+
+    def blocks(self, layer: Layer) -> Iterator[Rows]:
+        """The rows that count, some at a time."""
+        return layer.blocks(self.budget, self.kept())
 
     def kept(self) -> Tensor | None:
         """The rows that count, where that is known without waiting for a device; None for all."""
@@ -403,15 +412,28 @@ class Call:
         )
         return replace(asked, output_dtype=asked.compute_dtype)
 
+    def losses(self, asked: Problem, logits: Tensor, with_gradient: bool) -> Tensor:
+        """What a block asks for; its gradient, if it is wanted, takes the place of the logits."""
+        prepared = choose(self.engine, asked).prepared
+        if with_gradient:
+            return prepared.loss_and_gradient(asked, out=logits)[0]
+        return prepared.loss(asked)
+
+    def finish(self, gradients: Gradients) -> None:
+        """After the last block."""
+
+    def whole_gradients(
+        self, tensors: tuple[Tensor, Tensor, Tensor | None], wanted: list[bool], upstream: Tensor
+    ) -> Gradients:
+        """Gradients that have derivatives of every order themselves."""
+        return _whole_gradients(tensors, self, wanted, upstream)
+
 
 def _of_samples(bound: Bound, rows: Tensor) -> Bound:
     """The same terms with the costs of some of the samples."""
     costs = [None if term.costs is None else term.costs.of_samples(rows) for term in bound.terms]
     pairs = zip(bound.terms, costs, strict=True)
     return Bound(tuple(replace(term, costs=matrix) for term, matrix in pairs))
-
-
-Gradients = list[Tensor | None]
 
 
 def _visit(
@@ -435,7 +457,7 @@ def _visit(
     shape = (problem.shape[0], problem.shape[2])
     value = x.new_zeros(shape if of_rows else (), dtype=dtype)
     workspace: Tensor | None = None
-    for rows in layer.blocks(budget, call.kept()):
+    for rows in call.blocks(layer):
         some = x[rows]
         if workspace is None:
             workspace = x.new_empty(len(some), len(weight))
@@ -444,18 +466,15 @@ def _visit(
             torch.mm(some, weight.t(), out=z)
         else:
             torch.addmm(bias, some, weight.t(), out=z)
-        logits = z.view(len(some), *problem.given.shape[1:])
-        asked = call.block(rows, logits, row_weights)
-        prepared = choose(call.engine, asked).prepared
-        if not any(wanted):
-            found = prepared.loss(asked)
-        else:
-            found, _ = prepared.loss_and_gradient(asked, out=logits)
+        logits = z.view(len(some), -1, *problem.given.shape[2:])
+        found = call.losses(call.block(rows, logits, row_weights), logits, any(wanted))
+        if any(wanted):
             _multiply_back(z, some, weight, rows, gradients)
         if of_rows:
             value[rows] = found.reshape(-1, shape[1])
         else:
             value += found
+    call.finish(gradients)
     return value, gradients
 
 
@@ -509,7 +528,7 @@ class Blockwise(torch.autograd.Function):
         wanted = list(ctx.needs_input_grad[:3])
         problem: Problem = call.problem
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
-            return *_whole_gradients(tensors, call, wanted, upstream), None
+            return *call.whole_gradients(tensors, wanted, upstream), None
         scale = upstream.to(problem.compute_dtype) / call.denominator
         if gradients is None:
             check_versions(problem, ctx.versions)

@@ -1,20 +1,40 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``ShardedCriterion``: a loss of logits whose classes are sharded over a process group."""
+"""Losses of classes that are sharded over a process group: of logits, and of a linear layer."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossmatrix.costs.base import full_precision
 from lossmatrix.engines.sharded import LossesOfShards, ShardedRows, Shards, reads_risk
+from lossmatrix.linear import (
+    MAX_CHUNK_BYTES,
+    Blockwise,
+    Budget,
+    Call,
+    Gradients,
+    Layer,
+    Rows,
+    denominator,
+    needs_whole,
+)
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
 from lossmatrix.nn import Criterion, check_normalizer
-from lossmatrix.problem import Options, check_range, check_tensor, class_weights, read, reduce
+from lossmatrix.problem import (
+    Options,
+    Problem,
+    check_range,
+    check_tensor,
+    class_weights,
+    read,
+    reduce,
+)
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -98,30 +118,18 @@ class ShardedCriterion(Criterion):
             sample_weight, normalizer: as in ``Criterion``.
         """
         shards = self._shards(logits)
-        check_tensor("target", target)
-        if target.is_floating_point():
-            raise TypeError(
-                "class probabilities of sharded classes are not supported: pass class indices, "
-                "and label_smoothing where every class shall have a share."
-            )
+        problem = self._problem(logits, logits.shape, shards, target, sample_weight)
         check_normalizer(normalizer, self.reduction)
-        options = Options(
-            self.weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
-        )
         if normalizer is not None:
-            options = replace(options, reduction="sum")
-        class_dim = 0 if logits.dim() == 1 else 1
-        shape = (*logits.shape[:class_dim], shards.num_classes, *logits.shape[class_dim + 1 :])
-        problem = read(self.bound, logits.detach().new_empty(()).expand(shape), target, options)
+            problem = replace(problem, options=replace(problem.options, reduction="sum"))
         check_range(problem)
+        class_dim = 0 if logits.dim() == 1 else 1
         with full_precision(logits.device):
             factors = class_weights(problem)
             call = ShardedRows(problem, shards, factors)
             rows = logits.movedim(class_dim, -1).reshape(-1, shards.size)
             losses = cast(Tensor, LossesOfShards.apply(rows, call))  # pyright: ignore
-            if self.label_smoothing == 0:
-                losses = losses * factors
-            losses = torch.where(call.counts, losses, 0.0)
+            losses = _weighed(problem, call, losses, factors)
             if normalizer is None:
                 return reduce(problem, losses, factors)
             total = reduce(replace(problem, output_dtype=problem.compute_dtype), losses, factors)
@@ -145,6 +153,31 @@ class ShardedCriterion(Criterion):
         winner = gathered[:, 0].argmax(0, keepdim=True)
         return gathered[:, 1].gather(0, winner).squeeze(0).long()
 
+    def _problem(
+        self,
+        like: Tensor,
+        shape: Sequence[int],
+        shards: Shards,
+        target: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Problem:
+        """A checked call in the shape of all logits, of which there are none."""
+        check_tensor("target", target)
+        if target.is_floating_point():
+            raise TypeError(
+                "class probabilities of sharded classes are not supported: pass class indices, "
+                "and label_smoothing where every class shall have a share."
+            )
+        class_dim = 0 if len(shape) == 1 else 1
+        whole = (*shape[:class_dim], shards.num_classes, *shape[class_dim + 1 :])
+        options = Options(
+            self.weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
+        )
+        return read(self.bound, like.detach().new_empty(()).expand(whole), target, options)
+
+    def _group(self) -> ProcessGroup:
+        return self.group or dist.distributed_c10d._get_default_group()  # pyright: ignore
+
     def _shards(self, logits: Tensor) -> Shards:
         check_tensor("logits", logits)
         if hasattr(logits, "placements"):
@@ -152,7 +185,7 @@ class ShardedCriterion(Criterion):
         if logits.dim() == 0:
             raise ValueError("expected logits of shape (C_r,) or (N, C_r, d1, …), got a scalar.")
         size = logits.shape[0 if logits.dim() == 1 else 1]
-        group = self.group or dist.distributed_c10d._get_default_group()  # pyright: ignore
+        group = self._group()
         rank = group.rank()
         if self._sizes is None:
             own = torch.tensor([size], device=logits.device)
@@ -167,6 +200,177 @@ class ShardedCriterion(Criterion):
                 f"{size} now: make another ShardedCriterion for other shards."
             )
         return Shards(group, self._sizes, rank)
+
+
+class ShardedLinearCriterion(ShardedCriterion):
+    """A linear layer whose classes are sharded over ranks, and the loss of its outputs.
+
+    ℓ(X Wᵀ + b) as ``LinearCriterion`` computes it, block by block, with the rows of W split over
+    the ranks as ``torch.chunk`` and ``ColwiseParallel`` do it: ``linear.weight`` is (C_r,
+    in_features). Input and target are alike on every rank, and so is the loss. A block of rows
+    takes the exchange of ``ShardedCriterion``; the gradient of the input is added up over the ranks
+    once, and those of weight and bias are the rank's own.
+
+    Args:
+        in_features: size of each row of the input, (in_features) or (N, in_features).
+        num_classes: C, of all ranks.
+        loss, costs, group, weight, ignore_index, reduction, label_smoothing: as in
+            ``ShardedCriterion``.
+        bias, device, dtype, max_chunk_bytes, accumulate_dtype: as in ``LinearCriterion``; the
+            budget is that of the largest shard.
+
+    Raises:
+        ValueError, TypeError, RuntimeError, IndexError: as ``ShardedCriterion``; where autograd, a
+            transform or a trace would have to see the logits, and for second derivatives.
+
+    >>> from torch.distributed import HashStore, ProcessGroupGloo
+    >>> alone = ProcessGroupGloo(HashStore(), 0, 1)  # in practice the group of a device mesh
+    >>> criterion = lm.parallel.ShardedLinearCriterion(4, 3, lm.CrossEntropy(), group=alone)
+    >>> round(criterion(torch.zeros(2, 4), torch.tensor([0, 2])).item(), 4)
+    1.0986
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        loss: Loss,
+        costs: CostsLike | None = None,
+        *,
+        group: ProcessGroup | None = None,
+        bias: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+        max_chunk_bytes: int = MAX_CHUNK_BYTES,
+        accumulate_dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            loss,
+            costs,
+            group=group,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+        if self.costs is not None and self.costs.num_classes != num_classes:
+            raise ValueError(
+                f"costs of {self.costs.num_classes} classes do not fit num_classes={num_classes}."
+            )
+        ranks = self._group()
+        sizes = tuple(len(each) for each in torch.arange(num_classes).chunk(ranks.size()))
+        if len(sizes) < ranks.size():
+            raise ValueError(
+                f"every rank must hold a class, but {num_classes} classes in equal shards leave "
+                f"none for {ranks.size() - len(sizes)} of {ranks.size()} ranks."
+            )
+        self._sizes = sizes
+        self.budget = Budget(max_chunk_bytes, accumulate_dtype)
+        own = sizes[ranks.rank()]
+        self.linear = nn.Linear(in_features, own, bias=bias, device=device, dtype=dtype)
+        if device is not None:
+            self.to(device)
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # it takes no logits
+        self,
+        input: Tensor,  # noqa: A002  # as nn.LinearCrossEntropyLoss calls it
+        target: Tensor,
+        *,
+        sample_weight: Tensor | None = None,
+        normalizer: float | Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch: input (N, in_features); all else as in ``ShardedCriterion``."""
+        if input.dim() == 1:  # one row
+            own = None if sample_weight is None else sample_weight.unsqueeze(0)
+            rows = input.unsqueeze(0), target.unsqueeze(0)
+            value = self.forward(*rows, sample_weight=own, normalizer=normalizer)
+            return value.squeeze(0) if self.reduction == "none" else value
+        layer = self._layer(input).cast()
+        layer.check()
+        shards = self._shards(layer.input.detach().new_empty(()).expand(layer.shape))
+        problem = self._problem(layer.input, layer.shape, shards, target, sample_weight)
+        check_normalizer(normalizer, self.reduction)
+        if needs_whole(layer, self.bound, target, problem.options):
+            raise RuntimeError(
+                "a sharded layer has no logits that autograd, a transform or a trace could see: "
+                "use ShardedCriterion on the logits of a layer."
+            )
+        self.budget.wide(layer.input.dtype)
+        call = _ShardedCall(problem, self.budget, denominator(problem, normalizer), shards=shards)
+        return cast(Tensor, Blockwise.apply(*layer.flat, call))  # pyright: ignore
+
+    def decide(  # pyright: ignore[reportIncompatibleMethodOverride]  # it takes no logits
+        self,
+        input: Tensor,  # noqa: A002  # as in forward
+        *,
+        rule: DecisionRule | None = None,
+    ) -> Tensor:
+        """The class with the largest logit of all ranks, (N,) int64, in blocks of rows."""
+        if input.dim() == 1:
+            return self.decide(input.unsqueeze(0), rule=rule).squeeze(0)
+        layer = self._layer(input)
+        parts = [input.new_zeros(0, dtype=torch.int64)]
+        with torch.no_grad():
+            for rows in layer.blocks(self.budget, width=max(self._sizes or (1,))):
+                parts.append(super().decide(layer.logits(rows), rule=rule))
+        return torch.cat(parts)
+
+    def _layer(self, input: Tensor) -> Layer:  # noqa: A002  # as in forward
+        return Layer(input, self.linear.weight, cast("Tensor | None", self.linear.bias))
+
+
+@dataclass
+class _ShardedCall(Call):
+    """A checked call of a sharded layer: its problem has the shape of all logits."""
+
+    shards: Shards = field(kw_only=True)
+
+    def blocks(self, layer: Layer) -> Iterator[Rows]:
+        """The same rows on every rank: as the largest shard fits the budget."""
+        return layer.blocks(self.budget, self.kept(), max(self.shards.sizes))
+
+    def block(self, rows: Rows, logits: Tensor, row_weights: Tensor | None) -> Problem:
+        """The problem of a block of rows, in the shape of all their logits."""
+        blank = logits.new_empty(()).expand(len(logits), self.shards.num_classes)
+        return super().block(rows, blank, row_weights)
+
+    def losses(self, asked: Problem, logits: Tensor, with_gradient: bool) -> Tensor:
+        """The losses of a block, with an exchange between the ranks."""
+        check_range(asked)
+        with full_precision(logits.device):
+            factors = class_weights(asked)
+            call = ShardedRows(asked, self.shards, factors)
+            losses, slopes = call.losses(logits, with_gradient)
+            if slopes is not None:
+                each = _weighed(asked, call, torch.ones_like(losses), factors)
+                if asked.sample_weight is not None:
+                    each = each * asked.sample_weight.reshape(-1)
+                logits.copy_(slopes * each.unsqueeze(-1))
+            return reduce(asked, _weighed(asked, call, losses, factors), factors)
+
+    def finish(self, gradients: Gradients) -> None:
+        """Each rank has what its own classes give to the gradient of the input."""
+        if gradients[0] is not None:
+            dist.all_reduce(gradients[0], group=self.shards.group)  # pyright: ignore
+
+    def whole_gradients(
+        self, tensors: tuple[Tensor, Tensor, Tensor | None], wanted: list[bool], upstream: Tensor
+    ) -> Gradients:
+        """There are none."""
+        raise RuntimeError(
+            "a sharded layer has no second derivatives: its gradients are made in forward."
+        )
+
+
+def _weighed(problem: Problem, call: ShardedRows, losses: Tensor, factors: Tensor) -> Tensor:
+    """Losses times their class weights; with smoothing they have them, and some do not count."""
+    if problem.options.label_smoothing == 0:
+        losses = losses * factors
+    return torch.where(call.counts, losses, 0.0)
 
 
 def _check_term(loss: Loss, term: Term, label_smoothing: float) -> None:

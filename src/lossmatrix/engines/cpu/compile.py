@@ -183,7 +183,8 @@ def _kernel(formula: Formula, dtype: torch.dtype, layout: int) -> Kernel | str:
     try:
         return Kernel(_compiled(formula, isa, dtype, layout), symbol)
     except CannotCompileError as error:
-        _say(f"{formula.title} has no kernel of its own: {error}")
+        slower = "what has no kernel runs on reference, which is slower"
+        _say(f"{formula.title} has no kernel of its own: {error}; {slower}")
         return str(error)
 
 
