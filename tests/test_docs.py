@@ -83,6 +83,14 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+def test_the_page_of_benchmarks_shows_every_committed_result_and_no_other() -> None:
+    shown = re.findall(
+        r"^:file: \.\./(benchmarks/results/.+)$", read("docs/benchmarks.md"), re.MULTILINE
+    )
+    committed = (ROOT / "benchmarks" / "results").glob("*.csv")
+    assert shown == sorted(path.relative_to(ROOT).as_posix() for path in committed)
+
+
 def test_the_design_fits_on_three_pages() -> None:
     assert len(read("DESIGN.md").split()) <= 1800
 
