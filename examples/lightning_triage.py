@@ -57,7 +57,7 @@ class Triage(lightning.LightningModule):
         self.history.append(self.cost.compute().item())
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), 0.01)
+        return torch.optim.Adam(self.parameters(), 0.003)
 
 
 lightning.seed_everything(0, verbose=False)
@@ -65,7 +65,7 @@ sets = {
     name: DataLoader(TensorDataset(X[rows], y[rows]), batch_size=30, shuffle=name == "train")
     for name, rows in {"train": slice(0, 220), "stop": slice(220, 330)}.items()
 }
-stop = EarlyStopping("cost", patience=10)
+stop = EarlyStopping("cost", patience=5)
 trainer = lightning.Trainer(
     accelerator="cpu",
     max_epochs=60,
