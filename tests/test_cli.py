@@ -16,6 +16,7 @@ import pandas
 import pyarrow.parquet
 import pytest
 import torch
+from recipes import blocks, commands
 
 from lossmatrix.cli import main
 from lossmatrix.compare.intervals import paired_intervals
@@ -56,6 +57,43 @@ def test_one_command_compares_on_ones_own_table(
         assert text in printed
     assert "the likeliest class" in " ".join(printed.split())  # whatever else it recommends
     assert Path("out/report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.fixture
+def described(files: Path) -> None:
+    """The files that the documents write of; the costs are those they print."""
+    (text,) = {
+        block[block.index("true\\pred") :]
+        for document in DOCUMENTS
+        for block in blocks(document)
+        if "true\\pred" in block
+    }
+    header, *rows = text.splitlines()
+    Path("costs.csv").write_text("\n".join([header.split("#")[0].strip(), *rows]))
+    classes = header.split("#")[0].strip().split(",")[1:]
+    truth = [classes[i * i % 7 % 3] for i in range(60)]
+    table = pandas.DataFrame({"x": [classes.index(y) + i % 4 for i, y in enumerate(truth)]})
+    table["column"] = truth
+    table.to_csv("table.csv", index=False)
+    table.assign(patient=table.index // 2, id=table.index + 1000).to_csv("visits.csv", index=False)
+    sure = {name: [0.75 if name == y else 0.125 for y in truth] for name in classes}
+    pandas.DataFrame(sure).assign(column=truth).to_csv("probs.csv", index=False)
+
+
+DOCUMENTS = ("README.md", "docs/guide/compare.md")
+TYPED = sorted({tuple(each) for document in DOCUMENTS for each in commands(document)})
+QUICK = ["--seeds", "1", "--tune", "1", "--loss", "ExpectedCost", "--jobs", "1"]
+
+
+@pytest.mark.parametrize("typed", TYPED, ids=" ".join)
+def test_commands_of_the_documents_do_what_they_say(
+    typed: tuple[str, ...], described: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert type_in(monkeypatch, *typed, *(QUICK if "--data" in typed else [])) == 0
+    if "compare" in typed:
+        assert Path("out/report.html").exists()
+    if "--out" in typed:
+        assert Path(typed[typed.index("--out") + 1]).exists()
 
 
 def test_costs_are_printed_with_what_looks_odd(

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`compare` from Python: one's own model and tensors, and what it says when they do not fit."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from recipes import recipes
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -64,6 +66,16 @@ def test_a_model_is_compared_on_the_test_rows_and_prints_its_table(tmp_path: Pat
     comparison.write_report(tmp_path / "report.html")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"report.html", "results.json", "results.parquet"}
+
+
+def test_the_guides_call_compares_a_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lossmatrix.compare.compare", partial(compare, **SHORT))
+    names: dict[str, object] = {"lm": lm, "make_model": Small, "costs": COSTS}
+    names |= zip(("train_x", "train_y", "test_x", "test_y"), TRAIN + TEST, strict=True)
+    exec(recipes("docs/guide/compare.md")["A model of your own"], names)
+    assert "Small on 61 test rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", [TensorDataset, Pairs, lambda *t: DataLoader(Pairs(*t), 8)])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from recipes import recipes
 from registry import final_losses
 
 import lossmatrix as lm
@@ -61,11 +62,26 @@ def test_the_examples_of_the_documents_are_among_the_tests(
     )
 
 
+def test_python_without_prompts_is_run_by_a_test_of_its_own() -> None:
+    pages = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
+    code = {page: list(found) for page in pages if (found := recipes(page))}
+    assert code.pop("docs/guide/compare.md") == ["A model of your own"]  # test_compare_api.py
+    tests = "".join(
+        read(path.relative_to(ROOT).as_posix()) for path in ROOT.glob("tests/test_*.py")
+    )
+    assert [*code] == ["docs/training_loops.md"]
+    assert [heading for heading in code.popitem()[1] if f'loop("{heading}")' not in tests] == []
+
+
 def test_the_readme_leads_to_every_page_of_the_guide() -> None:
     pages = {path.name for path in (ROOT / "docs" / "guide").glob("*.md")}
     linked = set(re.findall(r"\(docs/guide/(\w+\.md)", read("README.md")))
     # the table of losses stands on both, and numerics are what is measured
     assert pages - linked == {"losses.md", "numerics.md"}
+
+
+def test_the_readme_leads_to_the_list_of_every_name() -> None:
+    assert "(docs/reference/index.rst)" in read("README.md")
 
 
 def test_links_to_a_section_lead_to_a_heading() -> None:
@@ -81,6 +97,14 @@ def test_links_to_a_section_lead_to_a_heading() -> None:
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_page_of_benchmarks_shows_every_committed_result_and_no_other() -> None:
+    shown = re.findall(
+        r"^:file: \.\./(benchmarks/results/.+)$", read("docs/benchmarks.md"), re.MULTILINE
+    )
+    committed = (ROOT / "benchmarks" / "results").glob("*.csv")
+    assert shown == sorted(path.relative_to(ROOT).as_posix() for path in committed)
 
 
 def test_the_design_fits_on_three_pages() -> None:

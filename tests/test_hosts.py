@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The loops that users train with: means over uneven parts of a batch are those of the whole.
 
-Each test runs the real package on a tiny model, in parts and at once; README has the recipes.
+Each test runs the real package on a tiny model, in parts and at once, by the recipe of
+docs/training_loops.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from recipes import loop
 from torch import Tensor, nn
 
 import lossmatrix as lm
@@ -54,12 +56,6 @@ def trained_by_hugging_face(folder: Path, accumulation: int) -> dict[str, Tensor
     )
     config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
     model = transformers.GPT2LMHeadModel(config)
-    criterion = lm.Criterion(SUM, ORDINAL)
-
-    def compute_loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        logits, target = outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
-        return criterion(logits, target, normalizer=num_items_in_batch)
-
     rows = [{"input_ids": x, "labels": y} for x, y in zip(*batch(), strict=True)]
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
@@ -75,10 +71,15 @@ def trained_by_hugging_face(folder: Path, accumulation: int) -> dict[str, Tensor
         logging_strategy="no",
         disable_tqdm=True,
     )
-    trainer = transformers.Trainer(
-        model, arguments, train_dataset=rows, compute_loss_func=compute_loss
-    )
-    trainer.train()
+    names: dict[str, Any] = {
+        "Trainer": transformers.Trainer,
+        "model": model,
+        "arguments": arguments,
+        "rows": rows,
+        "criterion": lm.Criterion(SUM, ORDINAL),
+    }
+    exec(loop("Hugging Face `Trainer`"), names)
+    names.pop("trainer").train()  # and is gone: loops that live share the state of Accelerate
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
@@ -96,18 +97,17 @@ def trained_by_accelerate(accumulation: int) -> Tensor:
     accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulation)
     model = TokenModel()
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), 0.5))
-    criterion = lm.Criterion(SUM, ORDINAL)
+    names: dict[str, Any] = {
+        "accelerator": accelerator,
+        "model": model,
+        "optimizer": optimizer,
+        "criterion": lm.Criterion(SUM, ORDINAL),
+        "lm": lm,
+    }
     tokens, labels = batch()
     for step in zip(tokens.split(4), labels.split(4), strict=True):
-        parts = [*zip(*(each.chunk(accumulation) for each in step), strict=True)]
-        counted = accelerator.reduce(sum(lm.count(y) for _, y in parts))
-        # backward divides by the parts, and gradients are averaged over the processes
-        counted = counted / (accumulation * accelerator.num_processes)
-        for x, y in parts:
-            with accelerator.accumulate(model):
-                accelerator.backward(criterion(model(x), y, normalizer=counted))
-                optimizer.step()
-                optimizer.zero_grad()
+        names["micro_batches"] = [*zip(*(each.chunk(accumulation) for each in step), strict=True)]
+        exec(loop("Accelerate"), names)
     return accelerator.unwrap_model(model).weight.detach()
 
 
@@ -142,15 +142,14 @@ def _process(rank: int, port: int, path: str) -> None:
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     try:
         tokens, labels = (each[own_rows(rank)] for each in batch())
-        criterion = lm.Criterion(SUM, ORDINAL)
         found: dict[str, Tensor] = {}
         for name, wrap in (("DDP", nn.parallel.DistributedDataParallel), ("FSDP2", fully_shard)):
-            model = wrap(TokenModel())
-            optimizer = torch.optim.SGD(model.parameters(), 0.5)
-            # gradients are averaged over the ranks, so the count is, too
-            counted = lm.count(labels, group=torch.distributed.group.WORLD) / 2
-            criterion(model(tokens), labels, normalizer=counted).backward()
-            optimizer.step()
+            names: dict[str, Any] = {"torch": torch, "lm": lm, "model": TokenModel()}
+            names |= {"criterion": lm.Criterion(SUM, ORDINAL), "x": tokens, "y": labels}
+            names["DistributedDataParallel"] = wrap  # "or fully_shard(model)", says the recipe
+            exec(loop("`DistributedDataParallel` and FSDP2"), names)
+            model = names["model"]
+            torch.optim.SGD(model.parameters(), 0.5).step()
             (weight,) = (p.detach() for p in model.parameters())
             found[name] = weight.full_tensor() if name == "FSDP2" else weight
         if rank == 0:

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from recipes import loop
 from test_hosts import ORDINAL, SUM, TokenModel, batch, one_step_of_all
-from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import lossmatrix as lm
 
 lightning = pytest.importorskip("lightning")
 pytestmark = pytest.mark.integration
+RECIPE: dict[str, Any] = {"torch": torch, "lm": lm}
+exec(loop("Lightning"), RECIPE)
 
 
 class Tokens(lightning.LightningModule):
@@ -25,10 +27,7 @@ class Tokens(lightning.LightningModule):
         super().__init__()
         self.model, self.criterion = TokenModel(), lm.Criterion(SUM, ORDINAL)
 
-    def training_step(self, parts: tuple[Tensor, Tensor], _: int) -> Tensor:
-        tokens, labels = parts
-        counted = lm.count(labels, group=torch.distributed.group.WORLD) / self.trainer.world_size
-        return self.criterion(self.model(tokens), labels, normalizer=counted)
+    training_step = RECIPE["training_step"]
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from recipes import loop
 from torch import Tensor, nn
 
 import lossmatrix as lm
@@ -330,21 +332,30 @@ def layer() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def a_parallel_module(rank: int, world: int) -> list[Tensor]:
-    """PyTorch's own sharding of a layer: the logits stay sharded, and go to the criterion."""
+    """The recipe of docs/training_loops.md, where PyTorch shards a layer."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Shard
     from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
-    mesh = init_device_mesh("cpu", (world,))
     x, weight, target = layer()
-    model = nn.Sequential(nn.Linear(5, 5, bias=False), nn.Linear(5, C, bias=False)).double()
+    body, head = (nn.Linear(5, width, bias=False, dtype=x.dtype) for width in (5, C))
     with torch.no_grad():
-        model[0].weight.copy_(torch.eye(5))
-        model[1].weight.copy_(weight)
-    parallelize_module(model, mesh, {"1": ColwiseParallel(output_layouts=Shard(-1))})
-    criterion = lm.parallel.ShardedCriterion(SUM, ORDINAL, group=mesh.get_group())
-    criterion(model(x), target).backward()
-    return [model[0].weight.grad, model[1].weight.grad.full_tensor()]
+        body.weight.copy_(torch.eye(5))
+        head.weight.copy_(weight)
+    names = {
+        "init_device_mesh": lambda *_, **named: init_device_mesh("cpu", (world,), **named),
+        "parallelize_module": parallelize_module,
+        "ColwiseParallel": ColwiseParallel,
+        "Shard": Shard,
+        "lm": lm,
+        "loss": SUM,
+        "costs": ORDINAL,
+        "model": nn.Sequential(OrderedDict(body=body, head=head)),
+        "tokens": x.unflatten(0, (2, -1)),
+        "target": target.unflatten(0, (2, -1)),
+    }
+    exec(loop("Classes over processes"), names)
+    return [body.weight.grad, head.weight.grad.full_tensor()]
 
 
 def distributed_tensors(rank: int, world: int) -> dict[str, str]:

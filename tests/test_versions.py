@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,20 @@ def test_what_is_not_installed_is_said_so(
 ) -> None:
     monkeypatch.setattr("lossmatrix.versions.PACKAGES", ("lossmatrix-of-nobody",))
     assert printed(capsys)["lossmatrix-of-nobody"] == "not installed"
+
+
+def test_a_package_that_goes_by_another_name_is_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"xgboost-cpu": "3.2.0"}
+
+    def version_of(name: str) -> str:
+        if name in installed:
+            return installed[name]
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("lossmatrix.versions.version", version_of)
+    assert printed(capsys)["xgboost"] == "3.2.0"
 
 
 def test_every_engine_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:

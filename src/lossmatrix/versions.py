@@ -15,6 +15,7 @@ PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "skorch", "torchmetrics", "pandas", "matplotlib"),
     *("lightgbm", "xgboost"),
 )
+ALSO = {"xgboost": ["xgboost-cpu"]}  # what else may bring a package of that name
 
 
 def show_versions() -> None:
@@ -47,10 +48,12 @@ def _facts() -> dict[str, str]:
 
 
 def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    for name in (package, *ALSO.get(package, ())):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            pass
+    return "not installed"
 
 
 def _gpu() -> str:
