@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from lossmatrix import calibration
 from lossmatrix.calibration import MatrixScaling, TemperatureScaling, VectorScaling
 
 FITS = [TemperatureScaling, VectorScaling]
@@ -323,7 +324,7 @@ def test_a_matrix_satisfies_the_first_order_condition_of_what_is_stated(ridge):
     mean = logs.mean(0)
     pull = 1 + 4 * fitted.matrix.trace() + mean @ (fitted.bias + mean @ fitted.matrix)
     point[0] = pull / (1 + 4 * C + mean @ mean)
-    U = 2 * (fitted.matrix - point[0] * torch.eye(C))
+    U = 2 * (fitted.matrix - point[0] * torch.eye(C, dtype=torch.float64))
     point[1 : 1 + C * C] = U.flatten()
     point[1 + C * C :] = fitted.bias + mean @ U / 2
     point.requires_grad_()
@@ -384,3 +385,66 @@ def test_a_fit_in_inference_mode_is_the_same(fit):
     with torch.inference_mode():
         inferred = fit().fit(logits.clone(), target.clone())(logits)
     assert torch.equal(plain, inferred)
+
+
+@pytest.mark.parametrize("C", [2, 5])
+def test_classes_fitted_by_steps_have_the_scale_and_bias_of_newtons_method(C, monkeypatch):
+    logits, target = overconfident(C)
+    at_once = VectorScaling().fit(logits, target)
+    monkeypatch.setattr(calibration, "DENSE_CLASSES", 1)
+    stepwise = VectorScaling().fit(logits, target)
+    for found, expected in [(stepwise.scale, at_once.scale), (stepwise.bias, at_once.bias)]:
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_classes_fitted_by_steps_leave_a_constant_logit_to_its_bias(monkeypatch):
+    monkeypatch.setattr(calibration, "DENSE_CLASSES", 1)
+    logits, target = overconfident()
+    logits[:, 1] = 7.0
+    probs = VectorScaling().fit(logits, target)(logits.double()).softmax(1)
+    torch.testing.assert_close(probs.mean(0), target.bincount().double() / len(target))
+
+
+@pytest.mark.parametrize("right", [[0, 1, 2, 3], [0, 1]])
+def test_classes_fitted_by_steps_refuse_what_has_no_best_fit(right, monkeypatch):
+    monkeypatch.setattr(calibration, "DENSE_CLASSES", 1)
+    logits, target = overconfident()
+    told = torch.isin(target, torch.tensor(right))  # these classes are never taken for another
+    logits[:, right] = -100.0
+    logits[told, target[told]] = 100.0
+    with pytest.raises(ValueError, match="no finite parameters are best"):
+        VectorScaling().fit(logits, target)
+
+
+def test_logits_that_are_the_wrong_way_round_have_a_scale_by_steps_too(monkeypatch):
+    monkeypatch.setattr(calibration, "DENSE_CLASSES", 1)
+    logits, target = overconfident()
+    with pytest.raises(ValueError, match="the truth has no larger logit"):
+        TemperatureScaling().fit(-logits, target)
+    fitted = VectorScaling().fit(-logits, target)
+    torch.testing.assert_close(fitted.scale, -VectorScaling().fit(logits, target).scale)
+
+
+def test_a_temperature_of_many_rows_takes_few_looks_at_all_of_them(monkeypatch):
+    looks = []
+    newton = calibration._minimum
+
+    def counting(derivatives, start):
+        looks.append(0)
+
+        def counted(point):
+            looks[-1] += 1
+            return derivatives(point)
+
+        return newton(counted, start)
+
+    monkeypatch.setattr(calibration, "_minimum", counting)
+    for C, N in [(3, 100_000), (1000, 500)]:
+        logits, target = overconfident(C, N)
+        looks.clear()
+        fitted = TemperatureScaling().fit(logits, target)
+        assert len(looks) == 2  # some rows, then all
+        assert looks[1] <= 6
+        inverse = torch.tensor(1 / fitted.temperature, dtype=torch.float64, requires_grad=True)
+        cross_entropy(logits.double() * inverse, target).backward()
+        assert abs(inverse.grad) < 1e-12

@@ -114,6 +114,32 @@ def test_a_million_rows_take_no_longer_than_their_kinds() -> None:
     numpy.testing.assert_allclose([low, high], [-0.25 - half, -0.25 + half], atol=0.04 * half)
 
 
+def test_many_rows_with_costs_of_their_own_vary_as_each_would_alone() -> None:
+    random = numpy.random.default_rng(12)
+    rows, weight = random.exponential(size=(2, 1, 60_000)), random.choice([1.0, 5.0], 60_000)
+    rows[1] -= 0.5 * rows[0]
+    rows = rows + numpy.array([-0.004, 0.001, 0.009])[:, None]
+    found = paired_intervals(rows, numpy.zeros(60_000, int), weight)
+    share, by_row = weight / weight.sum(), rows.mean(1)
+    means = by_row @ share
+    over_rows = (share**2 * (by_row - means[:, None]) ** 2).sum(1)
+    over_seeds = (rows @ share).var(1) / 3  # which differ by as much on every row
+    half = 1.96 * numpy.sqrt(over_rows + over_seeds)
+    numpy.testing.assert_allclose(found, numpy.stack([means - half, means + half], 1), atol=2e-3)
+    widths = [half_width(found, place) for place in range(2)]
+    numpy.testing.assert_allclose(widths, half, rtol=0.05)
+
+
+def test_a_rare_class_among_many_rows_is_present_in_every_resample() -> None:
+    target = numpy.repeat([0, 1], [29_990, 10])
+    noise = numpy.random.default_rng(5).normal(0, 1e-9, 30_000)
+    ((low, high),) = paired_intervals(
+        (3000.0 * target + noise)[None, None], target, numpy.ones(30_000)
+    )
+    assert low == pytest.approx(1, rel=0.05)
+    assert high == pytest.approx(1, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [

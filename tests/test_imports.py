@@ -18,7 +18,6 @@ NOT_NEEDED = {
     "skorch",
     "scipy",
     "pandas",
-    "plotly",
     "typer",
     "rich",
     "joblib",

@@ -77,6 +77,28 @@ def test_the_heat_map_shows_those_cells_rows_the_truth() -> None:
     assert said[3, 0] == "1.33"
 
 
+@pytest.mark.parametrize(("width", "shown"), [(14.0, True), (3.0, False)])
+def test_numbers_are_as_small_as_their_cells_need_or_left_out(width: float, shown: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    decision, target = torch.randint(0, 12, (2, 500), generator=random)
+    _, axes = pyplot.subplots(1, 2, figsize=(width, 7), layout="constrained")
+    costs = torch.rand(12, 12, generator=random)
+    display = CostConfusionDisplay.from_predictions(decision, target, costs, ax=axes[0])
+    assert len(display.ax_.texts) == (144 if shown else 0)
+    display.figure_.draw_without_rendering()
+    for text in display.ax_.texts:
+        j, i = text.get_position()
+        box = text.get_window_extent().transformed(display.ax_.transData.inverted())
+        assert j - 0.5 < box.xmin < box.xmax < j + 0.5
+        assert i - 0.5 < min(box.ymin, box.ymax)
+        assert max(box.ymin, box.ymax) < i + 0.5
+
+
+def test_numbers_that_have_room_keep_their_size() -> None:
+    display = CostConfusionDisplay.from_predictions(torch.tensor([0]), torch.tensor([1]), COSTS)
+    assert {text.get_fontsize() for text in display.ax_.texts} == {pyplot.rcParams["font.size"]}
+
+
 def test_cells_of_many_classes_are_left_without_numbers() -> None:
     decision, target = torch.tensor([0, 20]), torch.tensor([20, 20])
     display = CostConfusionDisplay.from_predictions(decision, target, lm.Ordinal(21))

@@ -9,13 +9,12 @@ mistake, say) the fit says so instead of stopping somewhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 __all__ = ["MatrixScaling", "TemperatureScaling", "VectorScaling"]
 
@@ -50,35 +49,28 @@ class TemperatureScaling:
         misclassified (T → 0), or the logits tell nothing about the target (T → ∞).
         """
         z, y = counted_rows(logits, target, ignore_index)
-        beyond_truth = z - z.gather(1, y)  # of each class over the truth
-        if not beyond_truth.any():
+        below = z - z.amax(1, keepdim=True)  # of each class under the top
+        truth = below.gather(1, y)
+        mean = below.mean()
+        if mean == 0:
             raise ValueError(
                 f"no temperature is best for these {len(z)} rows: the logits of each are equal, "
                 "so the probabilities are, at every temperature; check that these are the logits"
             )
-        if not (beyond_truth > 0).any():
+        if not truth.any():
             raise ValueError(
                 f"no temperature is best for these {len(z)} rows: none is misclassified, so ever "
                 "smaller ones fit ever better; fit on held-out rows that have some mistakes"
             )
-        unit = z.var(1, correction=0).mean().rsqrt()
-        slopes = unit * beyond_truth
-
-        def derivatives(point: Tensor) -> _Derivatives:
-            p = (point * slopes).softmax(1)
-            slope = (p * slopes).sum(1, keepdim=True)
-            curvature = (p * (slopes - slope).square()).sum(1).mean()
-            return slope.mean(0), curvature.view(1, 1)
-
         # The slope at 1/T = 0 is the mean of what the classes are beyond the truth.
-        informative = bool(beyond_truth.mean() < 0)
-        inverse = _minimum(derivatives, z.new_zeros(1)).item() if informative else 0.0
+        informative = bool(mean < truth.mean())
+        inverse = _inverse_temperature(below, truth) if informative else 0.0
         if not inverse > 0:  # or it is rounding that makes the slope negative
             raise ValueError(
                 f"no temperature is best for these {len(z)} rows: on average the truth has no "
                 "larger logit than the other classes; check that logits and target belong together"
             )
-        self.temperature = 1 / (unit.item() * inverse)
+        self.temperature = 1 / inverse
         return self
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -88,6 +80,43 @@ class TemperatureScaling:
         return logits / self.temperature
 
 
+SKETCH = 20_000  # numbers: where a fit to so many rows ends, one to all of them begins
+CACHED = 32_768  # numbers of one block, which stays in the cache while it is worked on
+
+
+def _inverse_temperature(below: Tensor, truth: Tensor) -> float:
+    """The 1/T of the best temperature, of logits (N, C) below their top, and of the truth's (N, 1).
+
+    The slope in 1/T is the mean over rows of Σ p z − z_y, and the curvature that of the variance
+    Σ p (z − Σ p z)². Some rows tell nearly where the minimum of all is.
+    """
+    N, C = below.shape
+    if N * C > 4 * SKETCH:
+        some = slice(None, None, N * C // SKETCH)
+        try:
+            start = _inverse_temperature(below[some], truth[some])
+        except ValueError:  # among these is no mistake
+            start = 0.0
+    else:
+        start = 0.0
+    unit = below.square().mean().rsqrt() if start == 0 else below.new_tensor(start)
+    rows = max(1, CACHED // C)
+
+    def derivatives(point: Tensor) -> _Derivatives:
+        slope, curvature = below.new_zeros(2)
+        for begin in range(0, N, rows):
+            z, own = below[begin : begin + rows], truth[begin : begin + rows]
+            p = (z * (point * unit)).exp_()
+            p /= p.sum(1, keepdim=True)
+            expected = (p * z).sum(1, keepdim=True)
+            slope += (expected - own).sum()
+            curvature += p.mul_((z - expected).square_()).sum()
+        return unit * slope.view(1) / N, unit.square() * curvature.view(1, 1) / N
+
+    first = below.new_full((1,), 1.0 if start else 0.0)
+    return (unit * _minimum(derivatives, first)).item()
+
+
 @dataclass(eq=False)
 class VectorScaling:
     """Logits · scale + bias with a scale and a bias per class: 2 C parameters.
@@ -95,8 +124,7 @@ class VectorScaling:
     The biases can also mend class frequencies that differ from those of training, which one
     temperature cannot. ``fit(logits, target)`` minimises the mean cross-entropy, which is convex in
     scale and bias; the biases sum to 0, for a common one changes no probability. Calling the object
-    gives the calibrated logits, in the shape and dtype of the logits. A Newton step takes a matrix
-    of 2 C × 2 C: it is meant for up to some thousand classes.
+    gives the calibrated logits, in the shape and dtype of the logits.
 
     Source: Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, 4.2.
 
@@ -142,17 +170,7 @@ class VectorScaling:
             curvature = own.movedim(1, 2).reshape(2 * C, 2 * C) - seen.mT @ seen
             return (excess * features).sum(1).flatten() / N, curvature / N
 
-        # Coordinates in which the curvature at equal probabilities is 1, without the directions
-        # (a common bias, a logit that never varies) that change no probability.
-        values, vectors = _eigh(in_full(z.new_zeros(2 * C))[1])
-        kept = values > values[-1] * N * torch.finfo(values.dtype).eps
-        basis = vectors[:, kept] * values[kept].rsqrt()
-
-        def derivatives(point: Tensor) -> _Derivatives:
-            gradient, curvature = in_full(basis @ point)
-            return basis.mT @ gradient, basis.mT @ curvature @ basis
-
-        full = basis @ _minimum(derivatives, z.new_zeros(basis.shape[1]))
+        full = _stepwise(x, y) if C > DENSE_CLASSES else _at_once(in_full, 2 * C, N)
         scale = full[:C] / spread
         bias = full[C:] - scale * center
         self.scale, self.bias = scale, bias - bias.mean()
@@ -166,6 +184,77 @@ class VectorScaling:
         scale, bias = self.scale.to(logits.device), self.bias.to(logits.device)
         made = rows * scale + bias
         return made.movedim(-1, min(1, logits.dim() - 1)).to(logits.dtype)
+
+
+DENSE_CLASSES = 200  # of more the curvature, 2 C × 2 C, takes longer than many slopes
+
+
+def _at_once(in_full: Callable[[Tensor], _Derivatives], size: int, N: int) -> Tensor:
+    """Scale and bias where the cross-entropy is least, by Newton's method.
+
+    In coordinates in which the curvature at equal probabilities is 1, without the directions (a
+    common bias, a logit that never varies) that change no probability.
+    """
+    values, vectors = _eigh(in_full(torch.zeros(size, dtype=torch.float64))[1])
+    kept = values > values[-1] * N * torch.finfo(values.dtype).eps
+    basis = vectors[:, kept] * values[kept].rsqrt()
+
+    def derivatives(point: Tensor) -> _Derivatives:
+        gradient, curvature = in_full(basis @ point)
+        return basis.mT @ gradient, basis.mT @ curvature @ basis
+
+    return basis @ _minimum(derivatives, basis.new_zeros(basis.shape[1]))
+
+
+def _stepwise(x: Tensor, y: Tensor) -> Tensor:
+    """The same from slopes alone, in coordinates in which each class has about curvature 1.
+
+    There may be no minimum: on the way to infinity slope and curvature die together, so a step of
+    Newton's method for each class alone keeps its size, where near a minimum it is all but none.
+    """
+    N, C = x.shape
+    rows = max(1, CACHED // C)
+
+    def sums(full: Tensor, curved: bool) -> tuple[Tensor, Tensor]:
+        """The derivatives (2, C) in scale and bias, and the curvature (C, 2, 2) in each pair."""
+        scale, bias = full.view(2, C)
+        slope, curvature = x.new_zeros(2, C), x.new_zeros(3, C)
+        for first in range(0, N, rows):
+            z, own = x[first : first + rows], y[first : first + rows]
+            p = torch.addcmul(bias, z, scale).softmax(1)
+            if curved:
+                spread = p * (1 - p)
+                curvature += torch.stack(
+                    [(spread * z * z).sum(0), (spread * z).sum(0), spread.sum(0)]
+                )
+            others = p.scatter_(1, own, 0)
+            excess = others.scatter_(1, own, -others.sum(1, keepdim=True))
+            slope += torch.stack([(excess * z).sum(0), excess.sum(0)])
+        return slope / N, curvature[[0, 1, 1, 2]].mT.reshape(C, 2, 2) / N
+
+    try:
+        temperature = TemperatureScaling().fit(x, y.squeeze(1)).temperature or 1.0
+    except ValueError:  # a scale and a bias for each class may still be best
+        temperature = 1.0
+    begin = torch.cat([x.new_full((C,), 1 / temperature), x.new_zeros(C)])
+    _, curvature = sums(begin, curved=True)
+    unit = curvature.diagonal(dim1=1, dim2=2).amax()
+    factor, _ = _cholesky_ex(curvature + 1e-6 * unit * torch.eye(2).to(x))
+    inverse = _solve_triangular(factor, torch.eye(2).to(x).expand_as(factor), upper=False)
+
+    def in_full(point: Tensor) -> Tensor:
+        return begin + torch.einsum("cab,ac->bc", inverse, point.view(2, C)).flatten()
+
+    def slope_at(point: Tensor) -> Tensor:
+        slope, _ = sums(in_full(point), curved=False)
+        return torch.einsum("cab,bc->ac", inverse, slope).flatten()
+
+    full = in_full(_descended(slope_at, x.new_zeros(2 * C)))
+    slope, curvature = sums(full, curved=True)
+    step = slope.abs() / curvature.diagonal(dim1=1, dim2=2).mT.clamp(min=1e-300)
+    if not bool((step < 1e-3).all()):
+        raise ValueError(NO_BEST)
+    return full
 
 
 @dataclass(eq=False)
@@ -213,19 +302,20 @@ class MatrixScaling:
         def parts(point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             return point[0], point[1 : 1 + C * C].view(C, C), point[1 + C * C :]
 
-        def objective(point: Tensor) -> Tensor:
-            s, U, b = parts(point)
-            value = cross_entropy(s * logs + centred @ U + b, y.squeeze(1))
-            return value + self.ridge / (2 * N) * (point - start).square().sum()
+        logs = floored(scaling(z))
+        mean = logs.mean(0)
+        centred = (logs - mean) / 2
+        start = z.new_zeros(1 + C * C + C)
+        start[0] = 1.0
 
-        with torch.inference_mode(False), torch.enable_grad():
-            z, y = z.clone(), y.clone()  # inference tensors have no gradient
-            logs = floored(scaling(z))
-            mean = logs.mean(0)
-            centred = (logs - mean) / 2
-            start = z.new_zeros(1 + C * C + C)
-            start[0] = 1.0
-            s, U, b = parts(_descended(objective, start))
+        def slope_at(point: Tensor) -> Tensor:
+            s, U, b = parts(point)
+            p = torch.addmm(s * logs + b, centred, U).softmax(1)
+            excess = p.scatter_add(1, y, -torch.ones_like(p[:, :1])) / N
+            own = [(excess * logs).sum().view(1), (centred.mT @ excess).flatten(), excess.sum(0)]
+            return torch.cat(own) + self.ridge / N * (point - start)
+
+        s, U, b = parts(_descended(slope_at, start))
         self.temperature, self.matrix = scaling.temperature, s * torch.eye(C).to(U) + U / 2
         self.bias = b - mean @ U / 2
         return self
@@ -258,39 +348,56 @@ def classes_last(logits: Tensor, count: int, name: str) -> Tensor:
     return logits.movedim(class_dim, -1)
 
 
-def _descended(objective: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """Where a strictly convex function is least, by L-BFGS with a line search."""
-    point = start.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [point],
-        max_iter=2000,
-        history_size=30,
-        tolerance_grad=1e-9,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
+MOST_STEPS = 2000
+REMEMBERED = 30  # steps, from which the next one is made
+
+
+def _descended(slope_at: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """Where a convex function is least, by L-BFGS from its slope alone.
+
+    Steps are cut where they overshoot: no more than a fraction of the slope may be left beyond the
+    lowest point on the way.
+
+    Source: Nocedal (1980), Updating quasi-Newton matrices with limited storage.
+    """
+    point, slope = start, slope_at(start)
+    taken: list[tuple[Tensor, Tensor]] = []  # steps, and what the slope changed along them
+    for _ in range(MOST_STEPS):
+        if bool(slope.abs().max() <= 1e-10):
+            return point
+        step = _quasi_newton(slope, taken[-REMEMBERED:])
+        while (beyond := -(ahead := slope_at(point - step)) @ step) > BEYOND * (slope @ step):
+            along = slope @ step
+            step = step * (along / (along + beyond)).clamp(min=0.1)
+        taken.append((step, slope - ahead))
+        point, slope = point - step, ahead
+    raise ValueError(
+        f"the fit did not end: the objective still falls after {MOST_STEPS:,} steps; use a larger "
+        "ridge where there is one, or TemperatureScaling"
     )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = objective(point)
-        (point.grad,) = torch.autograd.grad(value, point)
-        return value
 
-    optimizer.step(closure)  # pyright: ignore[reportUnknownMemberType]
-    (slope,) = torch.autograd.grad(objective(point), point)
-    if not bool(slope.abs().max() < 1e-6):
-        raise ValueError(
-            "the fit did not end: the objective still falls after 2,000 steps; use a larger ridge, "
-            "or TemperatureScaling"
-        )
-    return point.detach()
+def _quasi_newton(slope: Tensor, taken: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The slope times the inverse curvature that the steps taken show, in two loops."""
+    shares: list[Tensor] = []
+    for step, change in reversed(taken):
+        shares.append(step @ slope / (step @ change))
+        slope = slope - shares[-1] * change
+    if taken:
+        step, change = taken[-1]
+        slope = slope * (step @ change / (change @ change))
+    for (step, change), share in zip(taken, reversed(shares), strict=True):
+        slope = slope + (share - change @ slope / (step @ change)) * step
+    return slope
 
 
 _Factors = Callable[[Tensor], tuple[Tensor, Tensor]]
 # torch.linalg carries no types
 _eigh = cast(_Factors, torch.linalg.eigh)  # pyright: ignore[reportUnknownMemberType]
+_solve_triangular = cast(Callable[..., Tensor], torch.linalg.solve_triangular)  # pyright: ignore[reportUnknownMemberType]
 _cholesky_ex = cast(_Factors, torch.linalg.cholesky_ex)  # pyright: ignore[reportUnknownMemberType]
 
+BEYOND = 0.25  # of the slope where a step begins, which it may have beyond the lowest point
 _Derivatives = tuple[Tensor, Tensor]  # gradient and curvature at a point
 
 
@@ -298,7 +405,9 @@ def _minimum(derivatives: Callable[[Tensor], _Derivatives], start: Tensor) -> Te
     """Where a convex function is least, by Newton's method with steps cut where they overshoot.
 
     A step that ends before the lowest point on its way has surely gone down, whatever rounding says
-    of the values; beyond that point all probabilities may be 0 or 1 and the curvature lost.
+    of the values; far beyond that point all probabilities may be 0 or 1 and the curvature lost. So
+    what ends a little beyond it is kept, where slope and curvature show that it is little, and any
+    more is cut to where a straight slope would be 0, or in half.
     Near a minimum every step is about the square of the one before; on the way to infinity steps
     keep their size while the gradient dies all the same. So it is the step that has to get small.
     """
@@ -311,15 +420,23 @@ def _minimum(derivatives: Callable[[Tensor], _Derivatives], start: Tensor) -> Te
         step = torch.cholesky_solve(gradient.unsqueeze(1), factor).squeeze(1)
         if step @ step <= 1e-16 * (1 + point @ point):
             return point - step
-        while (ahead := derivatives(point - step))[0] @ step < 0:
-            step = step / 2
+        ahead = derivatives(point - step)
+        while (beyond := -ahead[0] @ step) > 0:
+            slope, steady = gradient @ step, step @ ahead[1] @ step > step @ curvature @ step / 2
+            if steady and beyond <= BEYOND * slope:
+                break
+            step = step * (slope / (slope + beyond)).clamp(min=0.5)
+            ahead = derivatives(point - step)
         point = point - step
         gradient, curvature = ahead
-    raise ValueError(
-        "no finite parameters are best: the logits tell some class from the others without error "
-        "on these rows, so ever larger parameters fit ever better; use more held-out rows, or "
-        "TemperatureScaling"
-    )
+    raise ValueError(NO_BEST)
+
+
+NO_BEST = (
+    "no finite parameters are best: the logits tell some class from the others without error on "
+    "these rows, so ever larger parameters fit ever better; use more held-out rows, or "
+    "TemperatureScaling"
+)
 
 
 def counted_rows(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
@@ -336,10 +453,13 @@ def counted_rows(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Ten
         )
     y = target.flatten().long()
     counts = y != ignore_index
-    z, y = logits.detach().movedim(1, -1).flatten(0, -2)[counts].double(), y[counts]
+    z = logits.detach().movedim(1, -1).flatten(0, -2)
+    if not counts.all():
+        z, y = z[counts], y[counts]
+    z = z.double()
     if not len(y):
         raise ValueError(f"a fit needs rows, and every target is ignore_index ({ignore_index})")
-    if not z.isfinite().all():
+    if not z.sum().isfinite() and not z.isfinite().all():  # most often the sum tells
         raise ValueError("a fit needs finite logits, got infinite ones or NaN: leave them out")
     if not ((y >= 0) & (y < z.shape[1])).all():
         raise IndexError(

@@ -36,7 +36,9 @@ __all__ = [
     "RiskCurveDisplay",
 ]
 
-LEGIBLE = 20  # classes up to which cells have room for their number
+LEGIBLE = 20  # classes up to which cells have room for their number,
+SMALLEST = 4.0  # in points of at least this size,
+FILLED = 0.9  # which takes up to so much of the width of a cell
 
 
 @dataclass
@@ -111,12 +113,26 @@ class CostConfusionDisplay(_Picture):
         ax.set_yticks(range(len(self.classes)), self.classes)
         ax.set(xlabel="decided", ylabel="true")
         if max(self.paid.shape) <= LEGIBLE:
-            half = self.paid.max().item() / 2
-            for i, j in product(range(len(self.classes)), range(len(self.decisions))):
-                cost = self.paid[i, j].item()
-                colour = "white" if cost > half else "black"
-                ax.text(j, i, f"{cost:.3g}", ha="center", va="center", color=colour)
+            self._write(ax)
         return self
+
+    def _write(self, ax: Axes) -> None:
+        """The number of each cell, all as small as the narrowest needs; none where that is tiny."""
+        half, size = self.paid.max().item() / 2, 0.0
+        for i, j in product(range(len(self.classes)), range(len(self.decisions))):
+            cost = self.paid[i, j].item()
+            colour = "white" if cost > half else "black"
+            text = ax.text(j, i, f"{cost:.3g}", ha="center", va="center", color=colour)
+            size = float(text.get_fontsize())
+        self.figure_.draw_without_rendering()  # lays the axes out, which cells have their size of
+        corners = ax.transData.transform([(0, 0), (1, 1)])
+        cell = abs(corners[1] - corners[0])
+        boxes = [text.get_window_extent().size for text in ax.texts]
+        size *= min(1, *((FILLED * cell / box).min() for box in boxes))
+        for text in [*ax.texts]:
+            if size < SMALLEST:
+                text.remove()
+            text.set_fontsize(size)
 
 
 @dataclass

@@ -9,7 +9,6 @@ for _package in [
     "joblib",
     "numpy",
     "pandas",
-    "plotly",
     "pyarrow",
     "rich",
     "scipy",

@@ -184,15 +184,18 @@ def class_positions(
             "are empty: fill them in, or delete those rows."
         )
     classes = list(shared.classes)
-    without_costs = sorted(set(labels) - set(classes))
-    unseen = sorted(set(classes) - set(labels))
+    number, names = pandas.factorize(labels)
+    found: list[str] = sorted(names)
+    without_costs = [name for name in found if name not in shared.classes]
+    unseen = sorted(set(classes) - set(found))
     if without_costs or unseen:
-        where, names = ("the table", without_costs) if without_costs else ("the cost file", unseen)
+        where, odd = ("the table", without_costs) if without_costs else ("the cost file", unseen)
         raise UserInputError(
-            f"Class {quoted(names)} is only in {where}: {costs} has {quoted(classes)}, and column "
-            f"{target!r} of {data} holds {quoted(sorted(set(labels)))}; both must name the same."
+            f"Class {quoted(odd)} is only in {where}: {costs} has {quoted(classes)}, and column "
+            f"{target!r} of {data} holds {quoted(found)}; both must name the same."
         )
-    return numpy.array([classes.index(label) for label in labels])
+    place = {name: position for position, name in enumerate(classes)}
+    return numpy.array([place[name] for name in names])[number]
 
 
 def row_cost(text: str) -> tuple[tuple[str, str], str]:

@@ -5,7 +5,7 @@
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy
 import pandas
@@ -21,6 +21,8 @@ LEAST_MARGIN = 0.001  # nor does one below this in normalised cost, where the co
 RESAMPLES = 10_000
 FEW_ROWS = 30  # a class with fewer test rows is resampled on its own, so it never vanishes
 BLOCK = 4_000_000  # entries of one block of resamples, which bounds memory
+MANY_ROWS = 20_000  # more are not drawn one by one
+RANDOM_GROUPS = 5_000  # in their place, from which a spread is known to one per cent
 MULTINOMIAL = 8  # the count of one kind takes about as long as the drawing of so many rows
 
 
@@ -38,27 +40,48 @@ def paired_intervals(
     and NaN with one of the other sign.
 
     Decisions cost few different amounts, so most rows are like others, and it is how many are drawn
-    of each kind that counts: a million rows take no longer than their kinds.
+    of each kind that counts: a million rows take no longer than their kinds. Where there are very
+    many rows of as many kinds, as with costs of their own, thousands of groups of random rows are
+    drawn in their place, whose means vary as those of rows do.
     """
     if groups is not None:
         differences, target, weight = grouped(differences, target, weight, groups)
+    if len(weight) > MANY_ROWS:
+        stratum = strata_of(target)
+        apart = [len(kinds([stratum, weight, *each])[1]) for each in differences]
+        if max(apart) * MULTINOMIAL <= MANY_ROWS:
+            return numpy.concatenate(
+                [bootstrap(each[None], stratum, weight) for each in differences]
+            )
+        number = numpy.random.default_rng(0).permutation(len(weight)) % RANDOM_GROUPS
+        differences, target, weight = grouped(differences, stratum, weight, number)
+    return bootstrap(differences, strata_of(target), weight)
+
+
+def strata_of(target: Indices) -> Indices:
+    """What is resampled on its own (N,): the classes, where one is rare, else all rows together."""
+    classes, stratum = numpy.unique(target, return_inverse=True)
+    rare = numpy.bincount(stratum, minlength=len(classes)).min() < FEW_ROWS
+    return stratum if rare else numpy.zeros(len(target), numpy.int64)
+
+
+def bootstrap(differences: Numbers, stratum: Indices, weight: Numbers) -> Numbers:
+    """The intervals (M, 2) of rows that are drawn within a `stratum` (N,) each."""
     M, S, N = differences.shape
     generator = numpy.random.default_rng(0)
-    _, stratum, sizes = numpy.unique(target, return_inverse=True, return_counts=True)
-    if sizes.min() >= FEW_ROWS:
-        stratum = numpy.zeros(N, numpy.int64)
     kind, first = kinds([stratum, weight, *numpy.reshape(differences, (M * S, N))])
     differences, weight = differences[..., first], weight[first]
-    strata = [kind[stratum == each] for each in range(stratum.max() + 1)]
+    strata = [Stratum.of(kind[stratum == each], len(first)) for each in range(stratum.max() + 1)]
     finite = numpy.isfinite(differences)
     parts = [numpy.where(finite, differences, 0)]
     if not finite.all():  # then what is +∞, and what is −∞; NaN counts as both
         parts += [1.0 * (~finite & ~(differences < 0)), 1.0 * (~finite & ~(differences > 0))]
     means = numpy.empty((RESAMPLES, M))
-    block = max(1, BLOCK // N)
+    width = len(first) if all(each.few for each in strata) else N
+    block = max(1, BLOCK // width)
     for start in range(0, RESAMPLES, block):
         size = min(block, RESAMPLES - start)
-        counts = sum(drawn(generator, size, rows, len(first)) for rows in strata)
+        counts = sum(each.draw(generator, size) for each in strata)
         share = counts * weight
         share /= share.sum(1, keepdims=True)
         seeds = generator.multinomial(S, numpy.full(S, 1 / S), size) / S
@@ -83,22 +106,38 @@ def kinds(columns: Sequence[NDArray[Any]]) -> tuple[Indices, Indices]:
     return kind, first
 
 
-def drawn(generator: numpy.random.Generator, size: int, rows: Indices, count: int) -> Numbers:
-    """How often each of `count` kinds is drawn (size, count), where rows are of these kinds.
+class Stratum(NamedTuple):
+    """Rows that are drawn for each other: the `kind` (n,) of each, how many `held` of each kind."""
 
-    Either as many rows as there are, or, where kinds are few, their numbers at once, which are
-    multinomial: the distribution is the same.
-    """
-    present = numpy.bincount(rows, minlength=count)
-    held = numpy.flatnonzero(present)
-    if len(held) * MULTINOMIAL <= len(rows):
-        counts = numpy.zeros((size, count))
-        counts[:, held] = generator.multinomial(len(rows), present[held] / len(rows), size)
-        return counts
-    cells = rows[generator.integers(len(rows), size=(size, len(rows)))]
-    cells += count * numpy.arange(size)[:, None]
-    counts = numpy.bincount(numpy.ravel(cells), minlength=size * count).astype(numpy.float64)
-    return numpy.reshape(counts, (size, count))
+    kind: Indices
+    held: Indices
+
+    @classmethod
+    def of(cls, kind: Indices, num_kinds: int) -> "Stratum":
+        """The stratum of rows of these kinds."""
+        return cls(kind, numpy.bincount(kind, minlength=num_kinds))
+
+    @property
+    def few(self) -> bool:
+        """Whether it is faster to draw how many there are of each kind than to draw every row."""
+        return numpy.count_nonzero(self.held) * MULTINOMIAL <= len(self.kind)
+
+    def draw(self, generator: numpy.random.Generator, size: int) -> Numbers:
+        """How often each kind is drawn (size, num_kinds), where as many rows are as there are.
+
+        Either row by row, or, where kinds are few, their numbers at once, which are multinomial:
+        the distribution is the same.
+        """
+        number, num_kinds = len(self.kind), len(self.held)
+        if self.few:
+            there = numpy.flatnonzero(self.held)
+            counts = numpy.zeros((size, num_kinds))
+            counts[:, there] = generator.multinomial(number, self.held[there] / number, size)
+            return counts
+        cells = self.kind[generator.integers(number, size=(size, number))]
+        cells += num_kinds * numpy.arange(size)[:, None]
+        counts = numpy.bincount(numpy.ravel(cells), minlength=size * num_kinds)
+        return numpy.reshape(counts.astype(numpy.float64), (size, num_kinds))
 
 
 def grouped(
@@ -111,11 +150,11 @@ def grouped(
     total = numpy.add.reduceat(weight[by_group], starts)
     with numpy.errstate(invalid="ignore"):  # ∞ − ∞ is NaN
         means = numpy.add.reduceat((differences * weight)[..., by_group], starts, axis=-1) / total
-    pairs = numpy.unique(numpy.stack([target, number]), axis=1)  # classes and groups that meet
+    pairs = numpy.divmod(pandas.unique(target * len(sizes) + number), len(sizes))  # that meet
     spread = numpy.bincount(pairs[0])
-    commonest_first = pairs[:, numpy.argsort(-spread[pairs[0]], kind="stable")]
+    order = numpy.lexsort([pairs[0], -spread[pairs[0]]])  # classes that are spread most first
     rarest = numpy.empty(len(sizes), numpy.int64)
-    rarest[commonest_first[1]] = commonest_first[0]  # the last one stays
+    rarest[pairs[1][order]] = pairs[0][order]  # the last one stays
     return means, rarest, total
 
 

@@ -58,7 +58,7 @@ def splits(task: Task, seeds: int) -> Iterator[Split]:
         for rest, validation, test in outer_splits(task, seed):
             fit, others = rest, ()
             if task.features is None:
-                fit, validation = rest[:0], numpy.union1d(rest, validation)
+                fit, validation = rest[:0], numpy.sort(numpy.concatenate([rest, validation]))
             elif not len(validation):
                 folds = held_out_folds(task, rest, seed)
                 fit, validation = rest[folds != 0], rest[folds == 0]

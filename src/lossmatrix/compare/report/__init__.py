@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The report: one HTML file with charts and an explorer that opens anywhere, without a network.
 
-`page.html` is the document; `style.css`, plotly.js, `charts.js` and `explorer.js` are written into
-it. Its content security policy names the scripts by their hashes and allows nothing else, so
-nothing is loaded, and a text from data that looks like a script does not run.
+`page.html` is the document; `style.css` and `explorer.js` are written into it. Its content security
+policy names the script by its hash and allows nothing else, so nothing is loaded, and a text from
+data that looks like a script does not run.
 """
 
 from base64 import b64encode
@@ -14,10 +14,10 @@ from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs  # pyright: ignore
 
 from lossmatrix.compare.display import (
     format_cost,
@@ -29,14 +29,16 @@ from lossmatrix.compare.intervals import LEAST_MARGIN, MARGIN, RESAMPLES
 from lossmatrix.compare.methods import CONTROL
 from lossmatrix.compare.prices import prices
 from lossmatrix.compare.recommendation import recommendation, recommended
-from lossmatrix.compare.report.breakdown import average_costs, breakdown
-from lossmatrix.compare.report.charts import Figure, charts, heat_map
+from lossmatrix.compare.report.breakdown import CostBreakdown, average_costs, breakdown
+from lossmatrix.compare.report.charts import charts
 from lossmatrix.compare.report.explorer import explorer_data
+from lossmatrix.compare.report.svg import image
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.costs.io import write_atomically
 
 HERE = Path(__file__).parent
 MOST_PRICES = 20  # in the table of what they may be
+MOST_LINES = 200  # in the table of what true classes cost
 MOST_CLASSES = 16  # a larger table of numbers becomes a picture
 
 
@@ -66,10 +68,8 @@ def page(comparison: Comparison) -> str:
         "on_scale": on_scale,
     }
     environment.filters.update(formats)
-    scripts = [get_plotlyjs(), *map(packaged, ("charts.js", "explorer.js"))]
+    script = packaged("explorer.js")
     models = models_with_probs(comparison)
-    drawn = charts(comparison, models) if models else []
-    tables, maps = cost_tables(comparison)
     return environment.get_template("page.html").render(
         comparison=comparison,
         task=comparison.task,
@@ -81,13 +81,12 @@ def page(comparison: Comparison) -> str:
         resamples=RESAMPLES,
         versions=f"lossmatrix {version('lossmatrix')}, PyTorch {torch.__version__}",
         style=Markup(packaged("style.css")),
-        scripts=list(map(Markup, scripts)),
-        policy=policy(scripts),
-        charts=drawn,
+        script=Markup(script),
+        policy=policy(script),
+        charts=charts(comparison, models) if models else [],
         explorer=explorer_data(comparison, models) if models else None,
-        figures=maps | {chart.id: chart.figure for chart in drawn},
         **interval_scale(comparison.results),
-        **tables,
+        **cost_tables(comparison),
     )
 
 
@@ -103,10 +102,10 @@ def on_scale(value: float, least: float, most: float) -> float:
     return 0.0 if isnan(value) else min(max(value, least), most)
 
 
-def cost_tables(comparison: Comparison) -> tuple[dict[str, Any], dict[str, Figure]]:
+def cost_tables(comparison: Comparison) -> dict[str, Any]:
     """Costs, and which mistakes they came from: at the likeliest class, and at the cheapest.
 
-    Tables that are too large for numbers are pictures too, by the id of their place.
+    Tables that are too large for numbers become `maps`, costs first.
     """
     control = comparison.controls[0]
     likeliest = comparison.likeliest_class(control)
@@ -116,21 +115,25 @@ def cost_tables(comparison: Comparison) -> tuple[dict[str, Any], dict[str, Figur
     breakdowns = [breakdown(comparison, row) for row in pair]
     names, costs = comparison.task.costs, average_costs(comparison)
     large = max(costs.shape) > MOST_CLASSES
-    maps: dict[str, Figure] = {}
-    if large:
-        maps["costs"] = heat_map(names, costs, "")
-        for number, each in enumerate(breakdowns, 1):
-            maps[f"breakdown-{number}"] = heat_map(names, each.table, "in 1,000 decisions")
-    tables = {
+    return {
         "costs": costs,
         "top_cost": costs[costs < inf].max(),
         "forbidden": inf,
         "findings": names.check() if comparison.row_costs is None else [],
         "breakdowns": breakdowns,
+        "shown": dearest_classes(breakdowns),
         "top_breakdown": max(each.table.max() for each in breakdowns),
         "large": large,
+        "maps": [image(each) for each in (costs, *(each.table for each in breakdowns))]
+        if large
+        else [],
     }
-    return tables, maps
+
+
+def dearest_classes(breakdowns: Sequence[CostBreakdown]) -> list[int]:
+    """The places of the classes that cost most in any of the breakdowns, in their order."""
+    share = numpy.max([[truth.share for truth in each.classes] for each in breakdowns], axis=0)
+    return sorted(numpy.argsort(-share, kind="stable")[:MOST_LINES].tolist())
 
 
 def models_with_probs(comparison: Comparison) -> list[Row]:
@@ -148,11 +151,13 @@ def models_with_probs(comparison: Comparison) -> list[Row]:
     return models if models and models[0].verdict == "control" else []
 
 
-def policy(scripts: Sequence[str]) -> str:
-    """The content security policy: these scripts, styles and drawn images, and nothing else."""
-    digests = [b64encode(sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}"
+def policy(script: str) -> str:
+    """The content security policy: this script, styles and drawn images, and nothing else."""
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        f"script-src 'sha256-{digest}'"
+    )
 
 
 def packaged(name: str) -> str:
@@ -175,4 +180,4 @@ def exact(cost: float) -> str:
     >>> exact(9.0), exact(0.1)
     ('9', '0.1')
     """
-    return repr(cost).removesuffix(".0")
+    return repr(float(cost)).removesuffix(".0")

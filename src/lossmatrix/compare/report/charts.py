@@ -1,31 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The charts of the report: figures that plotly.js draws, each with its numbers as a table.
+"""The charts of the report: what each asks, shows and says, with its numbers as a table."""
 
-Colours are names of the style sheet, var(--…), so that charts follow the light and the dark page.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from math import isfinite
-from typing import Any, TypeAlias
 
 import numpy
+from markupsafe import Markup
 
 from lossmatrix.compare.display import format_cost
 from lossmatrix.compare.intervals import FEW_ROWS
 from lossmatrix.compare.report.breakdown import Prediction, prediction
+from lossmatrix.compare.report.svg import Curve, plot
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Numbers
-from lossmatrix.costs import CostMatrix
-
-Figure: TypeAlias = dict[str, Any]
 
 BINS = 10
 CURVES = 6  # as many as there are colours to tell apart
 POINTS = 200  # of one curve
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # of rows abstained on, in the table
-MARKERS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
+SPOKEN = 5  # one point in so many says its numbers to the pointer
+MARKERS = ("circle", "diamond")
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Chart:
     title: str
     lead: str
     sentence: str
-    figure: Figure
+    figure: Markup
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -61,25 +55,22 @@ def reliability(by_rule: Mapping[str, Prediction]) -> Chart:
     binned = {rule: calibration_bins(known) for rule, known in by_rule.items()}
     ends = [each.expected for bins in binned.values() for each in bins]
     diagonal = [min([0.0, *ends]), max([0.0, *ends])]
-    traces = [
-        curve(diagonal, diagonal, "as predicted", "var(--quiet)", dash="dot")
-        | {"hoverinfo": "skip"}
-    ]
-    for number, (rule, bins) in enumerate(binned.items()):
-        bars: Figure = {
-            "array": json_numbers(each.error for each in bins),
-            "color": color(number),
-            "thickness": 1.2,
-            "width": 3,
-        }
-        expected, realised = [each.expected for each in bins], [each.realised for each in bins]
-        traces.append(
-            curve(expected, realised, rule, color(number), symbol=MARKERS[number])
-            | {
-                "error_y": bars,
-                "customdata": [each.rows for each in bins],
-                "hovertemplate": "predicted %{x:.4g}<br>realised %{y:.4g}<br>%{customdata} rows",
-            }
+    curves = [Curve("as predicted", "var(--quiet)", diagonal, diagonal, dotted=True)]
+    for number, ((rule, bins), marker) in enumerate(zip(binned.items(), MARKERS, strict=False)):
+        curves.append(
+            Curve(
+                rule,
+                color(number),
+                [each.expected for each in bins],
+                [each.realised for each in bins],
+                marker=marker,
+                errors=[each.error for each in bins],
+                notes=[
+                    f"predicted {format_cost(each.expected)}, realised "
+                    f"{format_cost(each.realised)}, {each.rows:,} rows"
+                    for each in bins
+                ],
+            )
         )
     known, bins = next(iter(by_rule.values())), next(iter(binned.values()))
     expected, realised = (
@@ -92,7 +83,7 @@ def reliability(by_rule: Mapping[str, Prediction]) -> Chart:
         "the same. On the dotted line the predictions come true; bars are 95 % intervals.",
         sentence=f"The control predicts a cost of {expected} a decision on average, and it is "
         f"{realised}.",
-        figure=figure(traces, "predicted cost of a decision", "realised cost, on average"),
+        figure=plot(curves, "predicted cost of a decision", "realised cost, on average"),
         head=("Predicted", "Realised", "95 % interval", "Rows"),
         rows=tuple(
             (
@@ -144,30 +135,16 @@ def calibration_bins(known: Prediction) -> list[CalibrationBin]:
 
 def rejection(by_method: Mapping[str, Prediction]) -> Chart:
     """Average cost of the rows still decided, against the share given to somebody else."""
-    curves = [abstaining(known) for known in by_method.values()]
-    traces: list[Figure] = []
-    for number, (method, values) in enumerate(zip(by_method, curves, strict=True)):
-        places = numpy.unique(numpy.linspace(0, len(values[0]) - 1, POINTS).astype(int))
-        x, y, above = (each[places] for each in values)
-        traces.append(
-            curve(x, y, method, color(number))
-            | {
-                "customdata": json_numbers(above),
-                "hovertemplate": "%{x:.0%} abstained<br>the rest costs %{y:.4g}"
-                "<br>predicted cost at most %{customdata:.4g}",
-            }
-        )
-    share, cost, limit = curves[0]
+    known = [abstaining(each) for each in by_method.values()]
+    curves = [
+        abstaining_curve(method, color(number), *values)
+        for number, (method, values) in enumerate(zip(by_method, known, strict=True))
+    ]
+    share, cost, limit = known[0]
     flat = [float(cost[0])] * 2
-    traces.append(
-        curve([0, 1], flat, "abstaining at random", "var(--quiet)", dash="dot")
-        | {"hoverinfo": "skip"}
-    )
+    curves.append(Curve("abstaining at random", "var(--quiet)", [0, 1], flat, dotted=True))
     places = [int(numpy.searchsorted(share, s - 1e-12)) for s in SHARES]
     places = [place for place in places if place < len(share)]
-    picture = figure(traces, "share abstained", "average cost of the rest")
-    picture["layout"]["xaxis"] |= {"tickformat": ".0%", "range": [0, 1]}
-    picture["layout"]["yaxis"]["rangemode"] = "tozero"
     tenth = int(numpy.searchsorted(share, min(0.1, share[-1])))
     return Chart(
         id="rejection",
@@ -176,7 +153,7 @@ def rejection(by_method: Mapping[str, Prediction]) -> Chart:
         "others cost, without the cost of giving away.",
         sentence=f"Abstaining on the {share[tenth]:.0%} of rows with the highest predicted costs "
         f"brings the rest from {format_cost(cost[0])} to {format_cost(cost[tenth])} a decision.",
-        figure=picture,
+        figure=plot(curves, "share abstained", "average cost of the rest", percent=True),
         head=("Abstained", "Average cost of the rest", "Where the predicted cost exceeds"),
         rows=tuple(
             (f"{share[place]:.0%}", format_cost(cost[place]), format_cost(limit[place]))
@@ -197,89 +174,22 @@ def abstaining(known: Prediction) -> tuple[Numbers, Numbers, Numbers]:
     return (1 - rest / rest[0])[kept], (left / rest)[kept], known.expected[order][kept]
 
 
-def heat_map(names: CostMatrix, cells: Numbers, unit: str) -> Figure:
-    """A table too large for numbers: truths down, decisions across, empty where the cost is 0."""
-    trace: Figure = {
-        "type": "heatmap",
-        "z": [json_numbers(cell or None for cell in row) for row in cells.tolist()],
-        "x": [escape(name) for name in names.decisions],
-        "y": [escape(name) for name in names.classes],
-        "colorscale": [[step / 4, f"var(--map-{step + 1})"] for step in range(5)],
-        "hovertemplate": "true %{y}<br>decided %{x}<br>%{z} " + unit + "<extra></extra>",
-        "hoverongaps": False,
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "len": 1},
-    }
-    picture = figure([trace], "decided", "true")
-    for axis in ("xaxis", "yaxis"):  # names of this many classes are for the pointer to show
-        picture["layout"][axis] |= {
-            "type": "category",
-            "showticklabels": False,
-            "ticks": "",
-            "showgrid": False,
-        }
-    picture["layout"]["yaxis"]["autorange"] = "reversed"
-    picture["layout"]["height"] = 460
-    return picture
-
-
-def curve(
-    x: Iterable[float],
-    y: Iterable[float],
-    name: str,
-    color: str,
-    *,
-    dash: str = "solid",
-    symbol: str | None = None,
-) -> Figure:
-    """One curve, with markers where it has a symbol."""
-    trace: Figure = {
-        "type": "scatter",
-        "mode": "lines+markers" if symbol else "lines",
-        "x": json_numbers(x),
-        "y": json_numbers(y),
-        "name": escape(name),
-        "line": {"color": color, "width": 2, "dash": dash},
-    }
-    return trace | ({"marker": {"symbol": symbol, "size": 8}} if symbol else {})
-
-
-def figure(traces: list[Figure], x: str, y: str) -> Figure:
-    """Curves on a page of which the style sheet decides the colours."""
-
-    def axis(title: str) -> Figure:
-        return {
-            "title": {"text": title, "standoff": 8, "font": {"size": 13}},
-            "automargin": True,
-            "gridcolor": "var(--line)",
-            "linecolor": "var(--line)",
-            "zerolinecolor": "var(--line)",
-            "fixedrange": True,
-        }
-
-    layout: Figure = {
-        "xaxis": axis(x),
-        "yaxis": axis(y),
-        "height": 380,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, sans-serif", "size": 13, "color": "var(--ink)"},
-        "hoverlabel": {"bgcolor": "var(--card)", "font": {"color": "var(--ink)"}},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    }
-    return {"data": traces, "layout": layout}
+def abstaining_curve(name: str, color: str, share: Numbers, cost: Numbers, limit: Numbers) -> Curve:
+    """The curve of what `abstaining` found, of which some points say their numbers."""
+    places = numpy.unique(numpy.linspace(0, len(share) - 1, POINTS).astype(int))
+    x, y, above = (each[places].tolist() for each in (share, cost, limit))
+    notes = [
+        f"{name}: {a:.0%} abstained, the rest costs {format_cost(b)}, predicted cost at most "
+        f"{format_cost(c)}"
+        for a, b, c in zip(x, y, above, strict=True)
+    ]
+    spoken = [note if place % SPOKEN == 0 else "" for place, note in enumerate(notes)]
+    return Curve(name, color, x, y, notes=spoken)
 
 
 def color(number: int) -> str:
     """A colour of the style sheet; the six are those of Okabe and Ito (2008)."""
     return f"var(--curve-{number + 1})"
-
-
-def json_numbers(values: Iterable[float | None]) -> list[float | None]:
-    """Numbers for JSON, in six figures; what is not finite is left out of the picture."""
-    return [
-        None if value is None or not isfinite(value) else float(f"{value:.6g}") for value in values
-    ]
 
 
 def mean(values: Numbers, weight: Numbers) -> float:

@@ -17,12 +17,24 @@ if (document.getElementById("explorer-data")) {
     numbers: new Float32Array(bytes(model.numbers)), // probabilities (N, C), or risks (N, K)
     likeliest: new Int32Array(bytes(model.likeliest)),
   }));
-  const editable = data.costs !== null; // else each row has costs of its own: (N, K) for its truth
+  const editable = data.costs !== null; // else each row has its costs: (N, K) for its truth
   const rowCosts = editable ? null : new Float32Array(bytes(data.row_costs));
   const [N, C, K] = [target.length, data.classes.length, data.decisions.length];
   const NEVER = Infinity; // the cost of abstaining where it is not offered
 
-  const storedTable = editable && data.costs.map((row) => row.map((cost) => cost ?? Infinity));
+  // The table: each entry names one of its different values, in bits of which the highest is first.
+  const tableOf = ({ values, bits, places }) => {
+    const packed = new Uint8Array(bytes(places));
+    const costAt = (entry) => {
+      let place = 0;
+      for (let at = entry * bits; at < (entry + 1) * bits; at++) {
+        place = 2 * place + ((packed[at >> 3] >> (7 - (at % 8))) & 1);
+      }
+      return values[place] ?? Infinity;
+    };
+    return Array.from({ length: C }, (_, i) => Array.from({ length: K }, (_, j) => costAt(i * K + j)));
+  };
+  const storedTable = editable && tableOf(data.costs);
   const stored = { table: storedTable, abstain: NEVER };
 
   // --- what the reader changes -------------------------------------------------------------------
