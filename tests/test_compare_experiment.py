@@ -62,6 +62,7 @@ def test_each_loss_is_decided_by_the_rules_it_is_made_for(comparison: Comparison
         "CrossEntropy + Unlikelihood": ["argmax"],
         "CostSensitiveCrossEntropy": ["argmax"],
         "SoftTargetCrossEntropy": ["argmax"],
+        "CrossEntropy -> DecisionScore": ["Bayes"],
     }
 
 
@@ -84,7 +85,7 @@ def test_decisions_follow_from_the_probabilities_that_are_kept(comparison: Compa
     assert comparison.test_rows.tolist() == [*range(90)]
     assert comparison.target.tolist() == comparison.task.target.tolist()
     kept = [result for result in comparison.results if result.probs is not None]
-    assert len(kept) == 5  # what decides by argmax after a loss with costs estimates nothing
+    assert len(kept) == 6  # what decides by argmax after a loss with costs estimates nothing
     for result in kept:
         probs = torch.from_numpy(result.probs)
         decided = (
@@ -334,8 +335,16 @@ def test_the_same_costs_in_every_row_are_the_costs_of_all(network: Network) -> N
     table = shared.costs.with_abstain(0.4).to_dense()
     each = lm.PerExample.matrices(table.repeat(90, 1, 1))
     schedule = Schedule(epochs=2)
-    one = compare_task(replace(shared, costs=lm.Dense(table)), seeds=1, tune=1, schedule=schedule)
-    own = compare_task(replace(shared, costs=each), seeds=1, tune=1, schedule=schedule)
+    one, own = (
+        compare_task(
+            replace(shared, costs=costs),
+            default_methods(costs),
+            seeds=1,
+            tune=1,
+            schedule=schedule,
+        )
+        for costs in (lm.Dense(table), each)
+    )
     assert own.row_costs is not None
     assert own.row_costs.shape == (90, 3, 4)
     for mine, other in zip(own.results, one.results, strict=True):

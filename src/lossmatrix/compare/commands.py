@@ -16,9 +16,9 @@ import typer
 from lossmatrix.compare.io import read_cost_csv
 from lossmatrix.compare.methods import STEPS, named_methods
 from lossmatrix.compare.outputs import check_outputs, make_folder, reason
-from lossmatrix.compare.parse import parse_loss
+from lossmatrix.compare.parse import parse_loss, parse_method
 from lossmatrix.compare.task import Backend, Network, Task, UserInputError
-from lossmatrix.compare.visible import say
+from lossmatrix.compare.visible import say, tell
 from lossmatrix.explain import explain
 from lossmatrix.nn import Criterion
 
@@ -66,7 +66,10 @@ def compare_command(
     abstain: AbstainCost = None,
     loss: Annotated[
         list[str] | None,
-        typer.Option(help="Losses beside cross-entropy, as 'CrossEntropy + 3 * ExpectedCost'."),
+        typer.Option(
+            help="Losses beside cross-entropy, as 'CrossEntropy + 3 * ExpectedCost', or "
+            "'CrossEntropy -> DecisionScore'."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the mlp.")] = 40,
@@ -94,7 +97,7 @@ def compare_command(
     from lossmatrix.compare.terminal import progress_bar
     from lossmatrix.compare.training import Schedule
 
-    methods = None if loss is None else named_methods([*map(parse_loss, loss)])
+    methods = None if loss is None else named_methods([*map(parse_method, loss)])
     task = chosen_task(
         bundled, data, probs, logits, target, costs, row_cost or [], group, weight, drop or []
     )
@@ -117,6 +120,7 @@ def compare_command(
             cluster=cluster,
             keep=keep,
             report=report,
+            tell=tell,
         )
     publish(comparison, out)
     say(f"Report: {out}")

@@ -8,6 +8,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,7 @@ def trainings(comparison: Comparison, row: Row, costs: Numbers) -> list[dict[str
                 "average_cost": average,
                 "normalized_cost": normalized,
                 "seconds": fit.seconds,
+                "refinement": None if fit.finding is None else asdict(fit.finding),
             }
         )
     return lines

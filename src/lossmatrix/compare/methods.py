@@ -36,12 +36,14 @@ class Configuration:
 class Method:
     """A loss under the name shown, the rules its outputs are decided by, and what is tuned.
 
-    `others` are the loss with other parameters, which tuning may choose.
+    `others` are the loss with other parameters, which tuning may choose. One that `refines` is no
+    training of its own: it moves on the model that tuning has chosen for the control.
     """
 
     name: str
     loss: Loss
     others: tuple[Loss, ...] = ()
+    refines: bool = False
 
     def rules(self, num_classes: int) -> tuple[Rule, ...]:
         """All rules for cross-entropy, which is the control; else the one the loss is made for."""
@@ -78,15 +80,20 @@ class Method:
         return [Configuration(own[number % len(own)], step) for number, step in steps]
 
 
-def default_methods(costs: CostMatrix) -> list[Method]:
-    """The losses compared where nobody names others; the first is the control.
+REFINED = Method(
+    "CrossEntropy -> DecisionScore", losses.CrossEntropy() + losses.DecisionScore(), refines=True
+)
+
+
+def default_methods(costs: CostMatrix, network: object = None) -> list[Method]:
+    """What is compared where nobody names losses; the first is the control.
 
     The energy score takes part where it is proper: for symmetric, conditionally negative definite
-    costs.
+    costs; refinement where the network of the task can be refined, see `why_not_refined`.
     """
     square, control = costs.square(), losses.CrossEntropy()
     proper = square.is_symmetric and square.is_conditionally_negative_definite
-    return named_methods(
+    methods = named_methods(
         [
             control + losses.DecisionScore(),
             *([control + losses.EnergyScore()] if proper else []),
@@ -96,11 +103,24 @@ def default_methods(costs: CostMatrix) -> list[Method]:
             losses.SoftTargetCrossEntropy(),
         ]
     )
+    if why_not_refined(costs, network) is None:
+        methods.append(REFINED)
+    return methods
 
 
-def named_methods(chosen: Sequence[Loss]) -> list[Method]:
+def why_not_refined(costs: CostMatrix, network: object) -> str | None:
+    """Why the models of a task are not moved on from the control; None where they are."""
+    if network not in ("linear", "mlp"):
+        return "only the linear model and the mlp are refined"
+    if costs.num_samples is not None:
+        return "costs that differ from row to row cannot be held out with their rows"
+    return None
+
+
+def named_methods(chosen: Sequence[Loss | Method]) -> list[Method]:
     """The control, and a method for each of some losses: one name is one method."""
-    methods = map(tuned, (losses.CrossEntropy(), *chosen))
+    each = (losses.CrossEntropy(), *chosen)
+    methods = [loss if isinstance(loss, Method) else tuned(loss) for loss in each]
     return [*{method.name: method for method in methods}.values()]
 
 

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What to do about the costs: the sentences that the terminal, results.json and the report say."""
 
+from math import isnan
+from statistics import median
 from typing import get_args
 
 from lossmatrix.compare.display import format_cost
 from lossmatrix.compare.intervals import MARGIN, Verdict
 from lossmatrix.compare.methods import CONTROL
 from lossmatrix.compare.results import Comparison, Row
+from lossmatrix.refine import WORTH_TRYING
 
 DOUBT = f" (whether by more than {MARGIN:.0%} of what the control costs, these rows do not tell)"
 
@@ -17,7 +20,9 @@ def recommendation(comparison: Comparison) -> list[str]:
         decision(comparison, control, comparison.likeliest_class(control))
         for control in comparison.controls
     ]
-    return [*sentences, training(comparison)] if comparison.rivals else sentences
+    if comparison.rivals:
+        sentences.append(training(comparison))
+    return [*sentences, *map(refinement, comparison.refinements)]
 
 
 def decision(comparison: Comparison, control: Row, likeliest: Row) -> str:
@@ -73,6 +78,41 @@ def training(comparison: Comparison) -> str:
     return (
         f"{found}. Against that control, {len(verdicts)} combinations of loss and rule: {tally} "
         f"(margin {MARGIN:.0%} of its cost)."
+    )
+
+
+def refinement(row: Row) -> str:
+    """How often refining was believed to pay, and how the control stood before."""
+    findings = [fit.finding for fit in row.fits if fit.finding is not None]
+    refined = sum(finding.refined for finding in findings)
+    ratios = [finding.ratio for finding in findings if not isnan(finding.ratio)]
+    standing = f" ({standing_of(median(ratios))})" if ratios else ""
+    if not refined:
+        return (
+            f"{row.method}: held-out rows showed no sure gain in any of {len(row.fits)} runs, so "
+            f"it fell back to the control, and decides as that{standing}."
+        )
+    if refined == len(row.fits):
+        return f"{row.method}: held-out rows showed a gain in all {refined} runs{standing}."
+    return (
+        f"{row.method}: held-out rows showed a gain in {refined} of {len(row.fits)} runs; in the "
+        f"others it fell back to the control, and decides as that{standing}."
+    )
+
+
+def prospect(ratio: float) -> str:
+    """Whether refining is worth trying, before it is tried."""
+    if isnan(ratio):
+        return "Refining has nothing to gain: on the first split no decision could cost less."
+    outlook = "worth trying" if ratio >= WORTH_TRYING else "not likely to pay"
+    return f"Refining is {outlook}: on the first split {standing_of(ratio)}."
+
+
+def standing_of(ratio: float) -> str:
+    """Whether a control has room to be refined, by training cost ÷ held-out cost."""
+    return (
+        f"the control's decisions cost {ratio:.2f} times as much on its training rows as on "
+        f"held-out ones; it pays above {WORTH_TRYING}, where a model is too small to remember rows"
     )
 
 
