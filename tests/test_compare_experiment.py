@@ -13,6 +13,7 @@ from stored import stored_task
 import lossmatrix as lm
 from lossmatrix.compare import trial
 from lossmatrix.compare.calibrate import calibrate
+from lossmatrix.compare.deciding import can_scale
 from lossmatrix.compare.evaluate import Decisions, baseline_of, evaluate
 from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods
@@ -438,3 +439,68 @@ def test_scania_scores_reproduce_their_published_totals(data_dir: Path) -> None:
     assert comparison.results[0].average_cost * total == pytest.approx(54907.0)
     assert comparison.results[1].average_cost * total == pytest.approx(34835.690)
     assert comparison.constant == "4_6_to_0"
+
+
+# --- DecisionScaling -----------------------------------------------------------------------------
+
+SCALES = replace(CROSS_ENTROPY, scales=True)
+
+
+def band(rows: int = 240) -> Task:
+    """Class 1 between ½ and 1½ of an even spread from −2 to 2, and a model that knows a slope."""
+    x = numpy.linspace(-2, 2, rows)[:, None]
+    target = ((x > 0.5) & (x < 1.5)).astype(int)[:, 0]
+    costs = lm.Dense([[0, 1], [5, 0]])
+    return Task("band", "Band", costs, target, features=x, network="linear")
+
+
+def test_decisions_are_scaled_with_features_on_out_of_fold_logits_of_all_training_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted: list[tuple[int, tuple[int, ...] | None]] = []
+    real = lm.DecisionScaling.fit
+
+    def spy(self, logits, target, *, features=None):
+        fitted.append((len(target), None if features is None else tuple(features.shape)))
+        return real(self, logits, target, features=features)
+
+    monkeypatch.setattr(lm.DecisionScaling, "fit", spy)
+    rows = {row.rule: row for row in compare_task(band(), [SCALES], seeds=1, tune=2).results}
+    assert fitted == [(192, (192, 1))] * 5
+    scaled = rows["decision scaling + Bayes"]
+    assert scaled.average_cost < 0.75 * rows["temperature + Bayes"].average_cost
+    assert scaled.verdict == "better"
+    assert not any(fit.fell_back for fit in scaled.fits)
+    assert numpy.isnan(scaled.untuned_cost)
+    assert numpy.array_equal(
+        lm.decide(torch.from_numpy(scaled.probs), band().costs), scaled.decisions[0]
+    )
+
+
+def test_where_scaling_gains_nothing_the_control_decides() -> None:
+    results = compare_task(scores(), seeds=1).results
+    of = {(row.method, row.rule): row for row in results}
+    for method in "ab":
+        scaled, control = (of[method, f"{r} + Bayes"] for r in ("decision scaling", "temperature"))
+        fallen = [fit.fell_back for fit in scaled.fits]
+        for fit, other in zip(scaled.fits, control.fits, strict=True):
+            assert not fit.fell_back or numpy.array_equal(
+                scaled.decisions[:, fit.place], control.decisions[:, other.place]
+            )
+        assert any(fallen)
+        assert f"fell back to the control in {sum(fallen)} of 5 runs" in scaled.remarks
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight": numpy.ones(120)},
+        {"groups": numpy.arange(120) // 2},
+        {"costs": lm.PerExample.matrices(torch.tensor(COSTS).float().repeat(120, 1, 1))},
+        {"costs": lm.Dense([[0, 1, numpy.inf], [2, 0, 4], [1, 3, 0]])},
+    ],
+    ids=["weights", "groups", "costs per row", "a forbidden decision"],
+)
+def test_scaling_stays_out_where_it_cannot_tell_a_gain(change: dict[str, object]) -> None:
+    assert can_scale(scores())
+    assert not can_scale(replace(scores(), **change))

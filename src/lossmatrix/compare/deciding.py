@@ -1,29 +1,57 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """From finished trials to decisions: calibrated, chosen among configurations, and recorded."""
+# joblib carries no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy
+from joblib import Parallel, delayed
 
-from lossmatrix.compare.calibrate import calibrate, held_out
-from lossmatrix.compare.evaluate import FAILED, Decisions
-from lossmatrix.compare.methods import CONTROL, Rule
+from lossmatrix.compare.calibrate import calibrate, held_out, scale_for_decisions
+from lossmatrix.compare.evaluate import FAILED, MANY_ROWS, Decisions
+from lossmatrix.compare.methods import CONTROL, SCALING, Rule
 from lossmatrix.compare.refinement import finding_of
 from lossmatrix.compare.results import Finding, Fit
 from lossmatrix.compare.task import Indices, Numbers, Task, of_rows
-from lossmatrix.compare.trial import Trial, load_logits, training_seconds
+from lossmatrix.compare.trial import (
+    Trial,
+    load_logits,
+    one_thread_and_own_randomness,
+    training_seconds,
+)
 from lossmatrix.decide import decide
 from lossmatrix.losses import CrossEntropy, DecisionScore
 
+SCALED_CLASSES = 30  # of more `DecisionScaling` takes minutes
+
 
 class Decided(NamedTuple):
-    """Decisions (n,), the probabilities (n, C) they follow from, and the temperature of those."""
+    """Decisions (n,), the probabilities (n, C) they follow from, and the temperature of those.
+
+    What `fell_back` is decided as the control is, because held-out rows showed no gain.
+    """
 
     decisions: Indices
     probs: Numbers
     temperature: float
+    fell_back: bool = False
+
+
+def can_scale(task: Task) -> bool:
+    """Whether `DecisionScaling` takes part: it knows neither weights nor groups, and takes time."""
+    costs = task.costs
+    return (
+        costs.num_samples is None
+        and costs.is_finite
+        and costs.num_classes <= SCALED_CLASSES
+        and len(task.target) <= MANY_ROWS
+        and task.weight is None
+        and task.groups is None
+    )
 
 
 def decide_trial(
@@ -43,10 +71,32 @@ def decide_trial(
     if logits is None or known is None:
         nothing = numpy.full((len(rows), task.costs.num_classes), numpy.nan)
         return Decided(numpy.full(len(rows), FAILED), nothing, numpy.nan)
+    if rule == SCALING:
+        scaled = scale_for_decisions(task, trial.split, *known)
+        if scaled is None:
+            return decide_trial(task, trial, CONTROL, part, calibrating)._replace(fell_back=True)
+        probs = scaled(logits, rows).softmax(1)
+        return Decided(decide(probs, task.costs).numpy(), probs.numpy(), 1.0)
     calibration = calibrate(task, rule, *known)
     probs = calibration(logits).softmax(1)
     choice = logits.argmax(1) if rule == "argmax" else decide(probs, of_rows(task.costs, rows))
     return Decided(choice.numpy(), probs.numpy(), calibration.temperature or 1.0)
+
+
+def decide_scaled(task: Task, folds: Sequence[Sequence[Trial]], jobs: int) -> list[Decided]:
+    """What `DecisionScaling` decides on the test rows of each split; see `decide_trial`.
+
+    Its fits are long, so they run in processes where trainings have.
+    """
+    calls = (delayed(decide_quietly)(task, trials) for trials in folds)
+    made: Any = Parallel(n_jobs=1 if task.features is None else jobs)(calls)
+    return list(made)
+
+
+def decide_quietly(task: Task, trials: Sequence[Trial]) -> Decided:
+    """A call of `decide_scaled`."""
+    with one_thread_and_own_randomness():
+        return decide_trial(task, trials[0], SCALING, "test", trials)
 
 
 def cheapest(task: Task, candidates: Sequence[Trial]) -> Trial:
@@ -73,18 +123,19 @@ def record(
     chosen: Sequence[Trial],
     untuned: Sequence[Trial],
     place: Indices,
+    taken: Decided | None = None,
 ) -> None:
     """Decide the test rows of a split by the rule, and enter the decisions in their place.
 
-    The first of the trials decides; all of them calibrate it.
+    The first of the trials decides; all of them calibrate it. What was `taken` already is entered.
     """
     trial = chosen[0]
-    tuned = decide_trial(task, trial, decisions.rule, "test", chosen)
+    default = tuned = taken or decide_trial(task, trial, decisions.rule, "test", chosen)
     enter(decisions, task, trial, tuned, place)
-    default = tuned
+    if decisions.untuned is None:
+        return
     if untuned[0] is not trial:
         default = decide_trial(task, untuned[0], decisions.rule, "test", untuned)
-    assert decisions.untuned is not None  # what is trained has a first configuration
     decisions.untuned[trial.split.seed, place] = default.decisions
 
 
@@ -93,6 +144,7 @@ def record_refined(decisions: Decisions, task: Task, trial: Trial, place: Indice
     found, control = finding_of(trial), trial.controls[0]
     if found is None or not found.refined:
         taken = decide_trial(task, control, CONTROL, "test", trial.controls)
+        taken = taken._replace(fell_back=found is not None)
         enter(decisions, task, control, taken, place, found)
         return
     loss = CrossEntropy() + found.lam * DecisionScore(found.tau)
@@ -123,7 +175,7 @@ def enter(
             configuration=trial.configuration,
             seconds=sum(training_seconds(task, each) for each in trained),
             temperature=taken.temperature,
-            fell_back=found is not None and not found.refined,
+            fell_back=taken.fell_back,
             finding=found,
         )
     )

@@ -15,7 +15,7 @@ from lossmatrix.compare.intervals import (
     paired_intervals,
     verdict,
 )
-from lossmatrix.compare.methods import CONTROL, MATRIX, Method, Rule
+from lossmatrix.compare.methods import CONTROL, MATRIX, SCALING, Method, Rule
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import split_kind
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
@@ -52,7 +52,7 @@ class Decisions:
         kind = "f4" if shape[1] > MANY_ROWS else "f8"
         probs: Any = numpy.full(shape[1:], numpy.nan, kind) if method.gives_probs else None
         tuned, untuned = numpy.full((2, *shape[:2]), FAILED)
-        first = None if method.refines else untuned
+        first = None if method.refines or rule == SCALING else untuned
         return cls(method.name, rule, control, tuned, first, probs)
 
     @property

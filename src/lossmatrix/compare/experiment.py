@@ -10,11 +10,19 @@ from tempfile import TemporaryDirectory
 import numpy
 
 from lossmatrix.compare.backend import Progress, run_trials, silent
-from lossmatrix.compare.deciding import cheapest, record, record_refined
+from lossmatrix.compare.deciding import (
+    Decided,
+    can_scale,
+    cheapest,
+    decide_scaled,
+    record,
+    record_refined,
+)
 from lossmatrix.compare.evaluate import MANY_ROWS, Decisions, baseline_of, evaluate
 from lossmatrix.compare.methods import (
     CONTROL,
     REFINED,
+    SCALING,
     Configuration,
     Method,
     default_methods,
@@ -73,12 +81,12 @@ def compare_task(
             "decision: give it a dear, finite cost, or compare given probabilities."
         )
     if task.features is None:
-        methods, tune = [Method(name, CrossEntropy()) for name in task.scores], 1
+        methods, tune = [Method(name, CrossEntropy(), scales=True) for name in task.scores], 1
     methods = default_methods(task.costs, task.network) if methods is None else methods
     check_methods(task, methods)
     if is_repeated(task, plan, seeds):
         plan, seeds = plan[: len(plan) // seeds], 1
-    taken: list[Decisions] = []
+    finished: list[Decisions] = []
     with working_folder(keep) as folder:
         common = fingerprint(task, schedule)
 
@@ -134,7 +142,13 @@ def compare_task(
             control = method.name if task.features is None else methods[0].name
             shape = seeds, len(baseline.rows), task.costs.num_classes
             rules = method.rules(task.costs.num_classes)
+            if method.scales and can_scale(task):
+                rules = (*rules, SCALING)
             by_rule = [Decisions.blank(method, rule, control, shape) for rule in rules]
+            scaled: list[Decided] = []
+            if SCALING in rules:
+                own = [out_of_fold(chosen[number, method.name]) for number, _ in numbered]
+                scaled = decide_scaled(task, own, jobs)
             for number, split in numbered:
                 place = numpy.searchsorted(baseline.rows, split.test)
                 if method.refines:
@@ -142,9 +156,10 @@ def compare_task(
                     continue
                 tuned, untuned = map(out_of_fold, ends[number, method.name])
                 for decisions in by_rule:
-                    record(decisions, task, tuned, untuned, place)
-            taken += by_rule
-    return evaluate(task, baseline, taken, schedule, tune)
+                    taken = scaled[number] if decisions.rule == SCALING else None
+                    record(decisions, task, tuned, untuned, place, taken)
+            finished += by_rule
+    return evaluate(task, baseline, finished, schedule, tune)
 
 
 def check_methods(task: Task, methods: Sequence[Method]) -> None:

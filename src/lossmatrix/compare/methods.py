@@ -9,10 +9,13 @@ from lossmatrix import losses
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses import Loss
 
-Rule: TypeAlias = Literal["argmax", "Bayes", "temperature + Bayes", "matrix + Bayes"]
+Rule: TypeAlias = Literal[
+    "argmax", "Bayes", "temperature + Bayes", "matrix + Bayes", "decision scaling + Bayes"
+]
 RULES: tuple[Rule, ...] = ("argmax", "Bayes", "temperature + Bayes", "matrix + Bayes")
 CONTROL: Rule = "temperature + Bayes"
 MATRIX: Rule = "matrix + Bayes"
+SCALING: Rule = "decision scaling + Bayes"  # which falls back to the control
 MATRIX_CLASSES = 100  # a matrix of more classes has more parameters than most data have rows
 
 # λ of cross-entropy + λ · loss, and with it τ where the loss has one. A linear model wants the
@@ -37,13 +40,15 @@ class Method:
     """A loss under the name shown, the rules its outputs are decided by, and what is tuned.
 
     `others` are the loss with other parameters, which tuning may choose. One that `refines` is no
-    training of its own: it moves on the model that tuning has chosen for the control.
+    training of its own: it moves on the model that tuning has chosen for the control. Outputs of
+    one that `scales` are also decided after `DecisionScaling`, where the task allows it.
     """
 
     name: str
     loss: Loss
     others: tuple[Loss, ...] = ()
     refines: bool = False
+    scales: bool = False
 
     def rules(self, num_classes: int) -> tuple[Rule, ...]:
         """All rules for cross-entropy, which is the control; else the one the loss is made for."""
@@ -138,7 +143,8 @@ def tuned(loss: Loss) -> Method:
     parts = loss.parts if isinstance(loss, losses.Sum) else ((1.0, loss),)
     if all(weight == 1 and is_default(part) for weight, part in parts):
         others = tuple(each for each in variants(loss) if each != loss)
-    return Method(" + ".join(name_of(*part) for part in parts), loss, others)
+    name = " + ".join(name_of(*part) for part in parts)
+    return Method(name, loss, others, scales=loss == losses.CrossEntropy())
 
 
 def variants(loss: Loss) -> tuple[Loss, ...]:

@@ -36,8 +36,8 @@ def progress_bar() -> Generator[Callable[[int, int], None]]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     console = Console(file=plain(sys.stderr))
     if not console.is_terminal:
-        with log_lines(MINUTE) as report:
-            yield report
+        with log_lines(MINUTE) as logged:
+            yield logged
         return
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         number = bar.add_task("training", total=None)
