@@ -58,7 +58,7 @@ def test_a_model_is_compared_on_the_test_rows_and_prints_its_table(tmp_path: Pat
     comparison = compare(Small, TRAIN, TEST, COSTS, [lm.ExpectedCost()], **SHORT)
     assert comparison.target.tolist() == TEST[1].tolist()
     assert comparison.split_kind == "stored parts"
-    assert [r.method for r in comparison.results] == ["CrossEntropy"] * 4 + ["ExpectedCost"]
+    assert [r.method for r in comparison.results] == ["CrossEntropy"] * 5 + ["ExpectedCost"]
     assert "Small on 61 test rows" in str(comparison)
     assert "temperature + Bayes" in str(comparison)
     comparison.write_report(tmp_path / "report.html")

@@ -57,7 +57,10 @@ def test_each_loss_is_decided_by_the_rules_it_is_made_for(comparison: Comparison
     for result in comparison.results:
         rules.setdefault(result.method, []).append(result.rule)
     assert rules == {
-        "CrossEntropy": ["argmax", "Bayes", "temperature + Bayes", "matrix + Bayes"],
+        "CrossEntropy": [
+            *("argmax", "Bayes", "temperature + Bayes", "matrix + Bayes"),
+            "decision scaling + Bayes",
+        ],
         "CrossEntropy + DecisionScore": ["Bayes"],
         "CrossEntropy + ExpectedCost": ["argmax"],
         "CrossEntropy + Unlikelihood": ["argmax"],
@@ -86,7 +89,7 @@ def test_decisions_follow_from_the_probabilities_that_are_kept(comparison: Compa
     assert comparison.test_rows.tolist() == [*range(90)]
     assert comparison.target.tolist() == comparison.task.target.tolist()
     kept = [result for result in comparison.results if result.probs is not None]
-    assert len(kept) == 6  # what decides by argmax after a loss with costs estimates nothing
+    assert len(kept) == 7  # what decides by argmax after a loss with costs estimates nothing
     for result in kept:
         probs = torch.from_numpy(result.probs)
         decided = (
@@ -260,10 +263,10 @@ def scores(weight: numpy.ndarray | None = None) -> Task:
 
 def test_given_scores_are_compared_with_their_own_control_and_train_nothing() -> None:
     results = compare_task(scores(), seeds=2).results
-    assert [r.method for r in results] == ["a"] * 4 + ["b"] * 4
-    assert [r.verdict == "control" for r in results] == [False, False, True, False] * 2
+    assert [r.method for r in results] == ["a"] * 5 + ["b"] * 5
+    assert [r.verdict == "control" for r in results] == [False, False, True, False, False] * 2
     assert all(r.seconds == 0 for r in results)
-    assert "no temperature is best in 10 of 10 runs" in results[6].remarks
+    assert "no temperature is best in 10 of 10 runs" in results[7].remarks
 
 
 def test_a_row_of_weight_three_calibrates_like_three_rows() -> None:

@@ -101,8 +101,7 @@ def test_steps_are_numbers_of_leaves() -> None:
 
 
 def test_trees_are_compared_with_their_control_and_draw_nothing(tmp_path: Path) -> None:
-    parts = numpy.repeat(["train", "val", "test"], 50)
-    task = replace(ring(), parts=parts)
+    task = replace(ring(600), parts=numpy.repeat(["train", "val", "test"], 200))
     found = compare_task(task, [CROSS_ENTROPY, COSTLY], seeds=3, tune=2, keep=tmp_path)
     assert found.seeds == 1  # the others would do the same
     assert len(list(tmp_path.iterdir())) == 4

@@ -91,8 +91,8 @@ def compare(
     ...     lambda: torch.nn.Linear(2, 2), rows, rows, [[0, 1], [5, 0]], [lm.ExpectedCost()],
     ...     seeds=1, epochs=2, tune=1,
     ... )
-    >>> [result.method for result in comparison.results]
-    ['CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'CrossEntropy', 'ExpectedCost']
+    >>> [result.rule for result in comparison.results if result.verdict == "control"]
+    ['temperature + Bayes']
     """
     matrix = as_costs(costs)
     fit, fit_target = tensors(train, "train", matrix.num_classes)

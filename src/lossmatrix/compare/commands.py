@@ -73,7 +73,7 @@ def compare_command(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the mlp.")] = 40,
-    network: Annotated[
+    model: Annotated[
         Network | None, typer.Option(help="By default linear for tables, mlp for all else.")
     ] = None,
     tune: Annotated[
@@ -110,7 +110,7 @@ def compare_command(
         task = replace(task, costs=task.costs.with_abstain(abstain))
     with progress_bar() as report:
         comparison = compare_task(
-            replace(task, network=network or task.network),
+            replace(task, network=model or task.network),
             methods,
             seeds=seeds,
             schedule=Schedule(epochs=epochs),

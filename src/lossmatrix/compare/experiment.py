@@ -35,6 +35,7 @@ from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.splits import Split, splits
 from lossmatrix.compare.task import Backend, Task, UserInputError
 from lossmatrix.compare.training import Schedule
+from lossmatrix.compare.trees import check_trees
 from lossmatrix.compare.trial import Trial, fingerprint, prepare, trial_path
 from lossmatrix.losses import CrossEntropy
 
@@ -117,7 +118,8 @@ def compare_task(
             for method in methods
             if method not in refining
         }
-        most_folds = min(tune, 2) * sum(len(split.others) for split in plan)
+        folded = sum(method.rule == CONTROL for method in methods)
+        most_folds = min(tune, 2) * folded * sum(len(split.others) for split in plan)
         ahead = len(refining) * len(plan)
         stage([each for candidates in tried.values() for each in candidates], most_folds + ahead)
         chosen = {place: cheapest(task, candidates) for place, candidates in tried.items()}
@@ -164,6 +166,8 @@ def compare_task(
 
 def check_methods(task: Task, methods: Sequence[Method]) -> None:
     """Refuse what the task cannot be compared by."""
+    if task.features is not None and task.network == "boosted":
+        check_trees()
     reason = why_not_refined(task.costs, task.network)
     if reason is not None and any(method.refines for method in methods):
         raise UserInputError(f"{REFINED.name} cannot take part on {task.name}: {reason}.")
@@ -192,9 +196,10 @@ class Stages:
 def is_repeated(task: Task, plan: Sequence[Split], seeds: int) -> bool:
     """Whether all seeds do the same: what has no randomness is trained, or calibrated, once.
 
-    A linear model is trained to its optimum from zero, so only its rows can differ.
+    A linear model is trained to its optimum from zero, and boosted trees draw nothing, so only
+    their rows can differ.
     """
-    if task.features is not None and task.network != "linear":
+    if task.features is not None and task.network not in ("linear", "boosted"):
         return False
     count = len(plan) // seeds
     return all(

@@ -23,7 +23,8 @@ MATRIX_CLASSES = 100  # a matrix of more classes has more parameters than most d
 WEIGHTS = (1.0, 10.0, 3.0, 0.3, 30.0)
 SHARPENED = ((1.0, 0.3), (10.0, 0.1), (3.0, 0.3), (100.0, 0.1), (30.0, 0.1))
 SOFTNESS = (0.3, 0.1, 1.0)  # τ or temperature of a loss that stands alone
-# What the ridge of the linear model, or the learning rate of any other, is multiplied by.
+# What the ridge of the linear model, the learning rate of a network or the number of leaves of
+# boosted trees is multiplied by.
 STEPS = (1.0, 0.3, 3.0, 0.1, 10.0, 0.03, 30.0, 0.01, 100.0, 0.003, 300.0, 0.001)
 
 

@@ -66,6 +66,7 @@ def build(
     torch.manual_seed(seed)
     if callable(network):
         return network()
+    assert network != "boosted"  # trees are no network
     if network == "linear":
         return LinearSoftmax(num_features, num_classes, dtype=torch.float64)
     return nn.Sequential(

@@ -29,6 +29,7 @@ from lossmatrix.compare.outputs import writing
 from lossmatrix.compare.splits import Split
 from lossmatrix.compare.task import Indices, ModelFactory, Network, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
+from lossmatrix.compare.trees import BoostedTrees, train_trees
 from lossmatrix.costs import CostMatrix
 from lossmatrix.costs.io import write_atomically
 from lossmatrix.losses import CrossEntropy
@@ -90,18 +91,22 @@ def prepare(task: Task, split: Split, schedule: Schedule) -> TrialData:
 
 
 def run_trial(trial: Trial, data: TrialData) -> None:
-    """Train a network, alike for all losses in everything but the criterion; keep its outcome."""
+    """Train a model, alike for all losses in everything but the criterion; keep its outcome."""
     split, chosen = trial.split, trial.configuration
     fit, validation = data.part(split.fit), data.part(split.validation)
-    criterion = Criterion(chosen.loss, fit.costs)
     with one_thread_and_own_randomness():
         start = time.perf_counter()
         size, num_classes = data.features[0].size, data.costs.num_classes
-        network = build(data.network, size, num_classes, split.seed)
-        succeeded = train(network, criterion, fit, validation, data.schedule, chosen.step)
+        if data.network == "boosted":
+            network = BoostedTrees(num_classes)
+            succeeded = train_trees(network, chosen.loss, fit, validation, chosen.step)
+        else:
+            network = build(data.network, size, num_classes, split.seed)
+            criterion = Criterion(chosen.loss, fit.costs)
+            succeeded = train(network, criterion, fit, validation, data.schedule, chosen.step)
         seconds = time.perf_counter() - start
         outcome = logits(network, trial, data) if succeeded else {}
-    if succeeded and isinstance(data.network, str) and chosen.loss == CrossEntropy():
+    if succeeded and data.network in ("linear", "mlp") and chosen.loss == CrossEntropy():
         outcome |= {WEIGHTS + name: t.numpy() for name, t in network.state_dict().items()}
     write_outcome(trial, seconds, outcome)
 
