@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pandas
@@ -16,11 +17,14 @@ from lossmatrix.compare.calibrate import calibrate
 from lossmatrix.compare.deciding import can_scale
 from lossmatrix.compare.evaluate import Decisions, baseline_of, evaluate
 from lossmatrix.compare.experiment import compare_task
+from lossmatrix.compare.export import content
 from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods
+from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import splits
 from lossmatrix.compare.task import Network, Task, UserInputError
 from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
+from lossmatrix.held_out import Gain
 
 COSTS = [[0, 1, 9], [2, 0, 4], [1, 3, 0]]
 CROSS_ENTROPY = Method("CrossEntropy", lm.CrossEntropy())
@@ -231,13 +235,71 @@ def test_the_epoch_of_the_least_validation_loss_is_kept() -> None:
         TrainingRows(torch.randn(200, 5), torch.randint(3, (200,)), torch.ones(200), lm.ZeroOne(3))
         for _ in range(2)
     )
-    criterion = lm.Criterion(lm.CrossEntropy())
-    losses: list[float] = []
-    for epochs in (1, 5, 40):  # noise alone: more epochs can only overfit
-        network = build("mlp", 5, 3, seed=1)
-        assert train(network, criterion, fit, validation, Schedule(epochs))
-        losses.append(criterion(network(validation.features), validation.target).item())
-    assert losses == sorted(losses, reverse=True)
+    criterion, seen = lm.Criterion(lm.CrossEntropy()), []
+
+    class Watched(TrainingRows):
+        def loss(self, *given: Any) -> torch.Tensor:
+            seen.append(super().loss(*given))
+            return seen[-1]
+
+    network = build("mlp", 5, 3, seed=1)
+    watched = Watched(*vars(validation).values())
+    assert train(network, criterion, fit, watched, Schedule(40))  # noise alone: it overfits
+    kept = criterion(network(validation.features), validation.target)
+    assert kept == min(seen) < seen[-1]
+    best = seen.index(min(seen))
+    assert len(seen) == best + 1 + 40 // 4  # a quarter without a lower loss ends it
+
+
+def test_the_rate_falls_as_a_cosine_over_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    class Watched(torch.optim.AdamW):
+        def step(self, *given: Any) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*given)
+
+    monkeypatch.setattr("lossmatrix.compare.training.AdamW", Watched)
+    rows = TrainingRows(torch.randn(30, 2), torch.arange(30) % 3, torch.ones(30), lm.ZeroOne(3))
+    schedule = Schedule(epochs=3, batch_size=10, learning_rate=0.2)
+    assert train(build("mlp", 2, 3, 0), lm.Criterion(lm.CrossEntropy()), rows, rows, schedule, 0.5)
+    expected = 0.1 * (1 + numpy.cos(numpy.pi * numpy.arange(9) / 9)) / 2
+    numpy.testing.assert_allclose(rates, expected)
+
+
+def disc(rows: int = 300) -> Task:
+    """Class 1 in the middle of a square, which a network needs many epochs to surround."""
+    features = numpy.random.default_rng(1).uniform(-1, 1, (rows, 2))
+    target = ((features**2).sum(1) < 0.6).astype(int)
+    costs = lm.Dense([[0, 1], [3, 0]])
+    return Task("disc", "A disc", costs, target, features=features, network="mlp")
+
+
+def test_a_control_that_more_epochs_make_cheaper_is_undertrained() -> None:
+    short = compare_task(disc(), [CROSS_ENTROPY], seeds=2, tune=1, schedule=Schedule(12))
+    gain = short.longer
+    assert gain is not None
+    assert gain.difference < -2 * gain.standard_error
+    assert short.undertrained
+    sentence = recommendation(short)[-1]
+    assert "undertrained: after 24 epochs in place of 12 it costs" in sentence
+    assert content(short)["control_trained_longer"] == {
+        "epochs": 24,
+        "undertrained": True,
+        "control": gain.control,
+        "cost": gain.cost,
+        "standard_error": gain.standard_error,
+    }
+
+
+def test_what_gains_nothing_noticeable_from_more_epochs_is_not_undertrained() -> None:
+    result = compare_task(blobs(60), [CROSS_ENTROPY], seeds=1, tune=1)
+    assert result.longer is None  # trained to its optimum
+    assert content(result)["control_trained_longer"] is None
+    for cost, error, expected in ((0.9, 0.04, True), (0.9, 0.06, False), (0.99, 0.001, False)):
+        each = replace(result, longer=Gain(1.0, cost, error))
+        assert each.undertrained is expected
+        assert any("undertrained" in text for text in recommendation(each)) is expected
 
 
 def test_a_model_predicts_at_rest_and_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +387,8 @@ def test_what_has_no_randomness_is_trained_once(network: Network, tmp_path: Path
     found = compare_task(task, [CROSS_ENTROPY], seeds=3, tune=2, schedule=schedule, keep=tmp_path)
     seeds = 1 if network == "linear" else 3
     assert found.seeds == len(found.results[0].decisions) == seeds
-    assert len(list(tmp_path.iterdir())) == 2 * seeds
+    longer = 1 if network == "mlp" else 0  # the first seed, for twice as many epochs
+    assert len(list(tmp_path.iterdir())) == 2 * seeds + longer
     folded = compare_task(replace(task, parts=None), [CROSS_ENTROPY], seeds=2, schedule=schedule)
     assert folded.seeds == 2
 

@@ -72,7 +72,7 @@ def compare_command(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the mlp.")] = 40,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the mlp, at most.")] = 80,
     model: Annotated[
         Network | None, typer.Option(help="By default linear for tables, mlp for all else.")
     ] = None,

@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy
+import torch
 from joblib import Parallel, delayed
+from torch import Tensor
 
 from lossmatrix.compare.calibrate import calibrate, held_out, scale_for_decisions
 from lossmatrix.compare.evaluate import FAILED, MANY_ROWS, Decisions
@@ -24,6 +26,7 @@ from lossmatrix.compare.trial import (
     training_seconds,
 )
 from lossmatrix.decide import decide
+from lossmatrix.held_out import Gain
 from lossmatrix.losses import CrossEntropy, DecisionScore
 
 SCALED_CLASSES = 30  # of more `DecisionScaling` takes minutes
@@ -97,6 +100,25 @@ def decide_quietly(task: Task, trials: Sequence[Trial]) -> Decided:
     """A call of `decide_scaled`."""
     with one_thread_and_own_randomness():
         return decide_trial(task, trials[0], SCALING, "test", trials)
+
+
+def gain_of(task: Task, pairs: Sequence[tuple[Trial, Trial]]) -> Gain | None:
+    """What the second of each pair gains on the test rows of both, decided as the control.
+
+    Each has the temperature of its own validation rows. None where a training failed.
+    """
+    rows = numpy.concatenate([first.split.test for first, _ in pairs])
+    costs = task.decision_costs(rows)
+
+    def paid(trials: Sequence[Trial]) -> Tensor | None:
+        made = [decide_trial(task, each, CONTROL, "test", [each]).decisions for each in trials]
+        taken = numpy.concatenate(made)
+        return None if (taken == FAILED).any() else torch.from_numpy(costs[range(len(rows)), taken])
+
+    first, second = (paid(trials) for trials in zip(*pairs, strict=True))
+    if first is None or second is None:
+        return None
+    return Gain.of(first, second, torch.from_numpy(task.row_weight[rows]))
 
 
 def cheapest(task: Task, candidates: Sequence[Trial]) -> Trial:

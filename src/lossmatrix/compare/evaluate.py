@@ -20,6 +20,7 @@ from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import split_kind
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule
+from lossmatrix.held_out import Gain
 
 FAILED = -1  # in place of a decision, where training failed
 MANY_ROWS = 100_000  # their probabilities are kept in single precision
@@ -109,7 +110,12 @@ def baseline_of(task: Task, rows: Indices) -> Baseline:
 
 
 def evaluate(
-    task: Task, baseline: Baseline, methods: Sequence[Decisions], schedule: Schedule, tune: int
+    task: Task,
+    baseline: Baseline,
+    methods: Sequence[Decisions],
+    schedule: Schedule,
+    tune: int,
+    longer: Gain | None = None,
 ) -> Comparison:
     """Cost every decision, measure each method against its control, and say how sure that is.
 
@@ -177,6 +183,7 @@ def evaluate(
         constant_cost=float(weight @ baseline.costs[:, baseline.constant]),
         constant_regret=baseline.unit,
         results=tuple(results),
+        longer=longer,
     )
 
 

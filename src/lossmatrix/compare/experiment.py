@@ -15,6 +15,7 @@ from lossmatrix.compare.deciding import (
     can_scale,
     cheapest,
     decide_scaled,
+    gain_of,
     record,
     record_refined,
 )
@@ -31,7 +32,7 @@ from lossmatrix.compare.methods import (
 from lossmatrix.compare.outputs import make_folder
 from lossmatrix.compare.recommendation import prospect
 from lossmatrix.compare.refinement import training_ratio
-from lossmatrix.compare.results import Comparison
+from lossmatrix.compare.results import LONGER, Comparison
 from lossmatrix.compare.splits import Split, splits
 from lossmatrix.compare.task import Backend, Task, UserInputError
 from lossmatrix.compare.training import Schedule
@@ -120,12 +121,19 @@ def compare_task(
         }
         folded = sum(method.rule == CONTROL for method in methods)
         most_folds = min(tune, 2) * folded * sum(len(split.others) for split in plan)
-        ahead = len(refining) * len(plan)
+        by_epochs = task.features is not None and task.network not in ("linear", "boosted")
+        first_seed = [number for number, split in numbered if split.seed == 0] if by_epochs else []
+        ahead = len(first_seed) + len(refining) * len(plan)
         stage([each for candidates in tried.values() for each in candidates], most_folds + ahead)
         chosen = {place: cheapest(task, candidates) for place, candidates in tried.items()}
         ends = {place: (chosen[place], candidates[0]) for place, candidates in tried.items()}
         folds = [fold for pair in ends.values() for each in pair for fold in out_of_fold(each)[1:]]
         stage(folds, ahead)
+        pairs = [
+            (each, trial(each.split, each.method, replace(each.configuration, longer=LONGER)))
+            for each in (chosen[number, methods[0].name] for number in first_seed)
+        ]
+        stage([longer for _, longer in pairs], len(refining) * len(plan))
         controls = [out_of_fold(chosen[number, methods[0].name]) for number, _ in numbered]
         refined = {
             (number, method.name): trial(
@@ -161,7 +169,8 @@ def compare_task(
                     taken = scaled[number] if decisions.rule == SCALING else None
                     record(decisions, task, tuned, untuned, place, taken)
             finished += by_rule
-    return evaluate(task, baseline, finished, schedule, tune)
+        longer = gain_of(task, pairs) if pairs else None
+    return evaluate(task, baseline, finished, schedule, tune, longer)
 
 
 def check_methods(task: Task, methods: Sequence[Method]) -> None:

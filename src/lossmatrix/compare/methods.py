@@ -30,10 +30,14 @@ STEPS = (1.0, 0.3, 3.0, 0.1, 10.0, 0.03, 30.0, 0.01, 100.0, 0.003, 300.0, 0.001)
 
 @dataclass(frozen=True)
 class Configuration:
-    """One candidate of the tuning: a loss with its parameter, and a factor (see `STEPS`)."""
+    """One candidate of the tuning: a loss with its parameter, and a factor (see `STEPS`).
+
+    The epochs are `longer` times as many where it is asked whether more of them help.
+    """
 
     loss: Loss
     step: float = 1.0
+    longer: int = 1
 
 
 @dataclass(frozen=True)

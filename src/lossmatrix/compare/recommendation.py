@@ -8,7 +8,7 @@ from typing import get_args
 from lossmatrix.compare.display import format_cost
 from lossmatrix.compare.intervals import MARGIN, Verdict
 from lossmatrix.compare.methods import CONTROL
-from lossmatrix.compare.results import Comparison, Row
+from lossmatrix.compare.results import LONGER, Comparison, Row
 from lossmatrix.refine import WORTH_TRYING
 
 DOUBT = f" (whether by more than {MARGIN:.0%} of what the control costs, these rows do not tell)"
@@ -22,7 +22,10 @@ def recommendation(comparison: Comparison) -> list[str]:
     ]
     if comparison.rivals:
         sentences.append(training(comparison))
-    return [*sentences, *map(refinement, comparison.refinements)]
+    sentences += map(refinement, comparison.refinements)
+    if comparison.undertrained:
+        sentences.append(undertraining(comparison))
+    return sentences
 
 
 def decision(comparison: Comparison, control: Row, likeliest: Row) -> str:
@@ -78,6 +81,17 @@ def training(comparison: Comparison) -> str:
     return (
         f"{found}. Against that control, {len(verdicts)} combinations of loss and rule: {tally} "
         f"(margin {MARGIN:.0%} of its cost)."
+    )
+
+
+def undertraining(comparison: Comparison) -> str:
+    """What the control gains from more epochs, which is no gain of any loss."""
+    gain, epochs = comparison.longer, LONGER * comparison.schedule.epochs
+    assert gain is not None
+    return (
+        f"The control is undertrained: after {epochs} epochs in place of {epochs // LONGER} it "
+        f"costs {format_cost(gain.cost)} in place of {format_cost(gain.control)} a decision on the "
+        f"test rows of the first seed. Give --epochs {epochs} before you believe a difference."
     )
 
 

@@ -7,12 +7,15 @@ from typing import Literal
 
 import numpy
 
-from lossmatrix.compare.intervals import Verdict
+from lossmatrix.compare.intervals import MARGIN, Verdict
 from lossmatrix.compare.methods import Configuration, Rule
 from lossmatrix.compare.splits import SplitKind
 from lossmatrix.compare.task import Indices, Numbers, Task
 from lossmatrix.compare.training import Schedule
 from lossmatrix.costs.display import html_table
+from lossmatrix.held_out import Gain
+
+LONGER = 2  # times as many epochs tell whether the control is undertrained
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ class Comparison:
 
     `test_rows` (N,) are the row numbers of the task that were decided, in the order of every
     result's decisions; `target` and `weight` (N,) are theirs, and `row_costs` (N, C, K) where each
-    row has costs of its own.
+    row has costs of its own. `longer` is what the control gains on the test rows of the first seed
+    when a network is trained for `LONGER` times as many epochs, each with the temperature of its
+    own validation rows.
     """
 
     task: Task
@@ -111,6 +116,13 @@ class Comparison:
     constant_cost: float
     constant_regret: float
     results: tuple[Row, ...]
+    longer: Gain | None = None
+
+    @property
+    def undertrained(self) -> bool:
+        """Whether the control costs surely and noticeably less when it is trained longer."""
+        gain = self.longer
+        return gain is not None and gain.exceeds(2) and -gain.difference > MARGIN * gain.control
 
     @property
     def controls(self) -> list[Row]:

@@ -11,7 +11,7 @@ goes on where it stopped, and one with one loss more trains that loss only.
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -103,7 +103,8 @@ def run_trial(trial: Trial, data: TrialData) -> None:
         else:
             network = build(data.network, size, num_classes, split.seed)
             criterion = Criterion(chosen.loss, fit.costs)
-            succeeded = train(network, criterion, fit, validation, data.schedule, chosen.step)
+            schedule = replace(data.schedule, epochs=chosen.longer * data.schedule.epochs)
+            succeeded = train(network, criterion, fit, validation, schedule, chosen.step)
         seconds = time.perf_counter() - start
         outcome = logits(network, trial, data) if succeeded else {}
     if succeeded and data.network in ("linear", "mlp") and chosen.loss == CrossEntropy():
