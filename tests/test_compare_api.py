@@ -103,7 +103,8 @@ def test_costs_of_each_row_are_those_of_train_and_then_of_test() -> None:
     cubes = torch.tensor(COSTS, dtype=torch.float64).repeat(181, 1, 1)
     same = compare(Small, TRAIN, TEST, lm.PerExample.matrices(cubes), **SHORT)
     shared = compare(Small, TRAIN, TEST, COSTS, **SHORT)
-    for mine, other in zip(same.results, shared.results, strict=True):
+    alike = [row for row in shared.results if row.rule != "decision scaling + Bayes"]
+    for mine, other in zip(same.results, alike, strict=True):  # which has no part in such costs
         assert mine.normalized_cost == pytest.approx(other.normalized_cost, abs=0.02)
     cubes[120:, :, 0] = 0  # in the test rows class 0 is never a mistake
     cubes[120:, :, 1:] = 7

@@ -414,7 +414,8 @@ def test_the_same_costs_in_every_row_are_the_costs_of_all(network: Network) -> N
     )
     assert own.row_costs is not None
     assert own.row_costs.shape == (90, 3, 4)
-    for mine, other in zip(own.results, one.results, strict=True):
+    alike = [row for row in one.results if row.rule != "decision scaling + Bayes"]
+    for mine, other in zip(own.results, alike, strict=True):  # which has no part in such costs
         assert mine.method == other.method
         agree = (mine.decisions == other.decisions).mean()
         assert agree > 0.95  # a batch has a unit of its own, and sums are taken in another order

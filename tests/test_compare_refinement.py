@@ -19,7 +19,7 @@ from lossmatrix.compare.export import content
 from lossmatrix.compare.methods import REFINED, default_methods, named_methods, tuned
 from lossmatrix.compare.parse import parse_method
 from lossmatrix.compare.recommendation import prospect, recommendation
-from lossmatrix.compare.refinement import finding_of, restored
+from lossmatrix.compare.refinement import attempt_of, restored
 from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.task import Task, UserInputError
 from lossmatrix.compare.training import Schedule, predict
@@ -72,8 +72,8 @@ def test_what_cross_entropy_does_not_look_at_is_found(refined: Comparison) -> No
     assert refined.controls[0].average_cost > 1.5 * BAND_OPTIMUM
     assert row.average_cost < 1.15 * BAND_OPTIMUM
     assert row.verdict == "better"
-    assert all(fit.finding is not None and fit.finding.refined for fit in row.fits)
-    assert all(0.9 < fit.finding.ratio < 1.1 for fit in row.fits if fit.finding)
+    assert all(fit.attempt is not None and fit.attempt.refined for fit in row.fits)
+    assert all(0.9 < fit.attempt.ratio < 1.1 for fit in row.fits if fit.attempt)
     assert numpy.isnan(row.untuned_cost)
     assert row.seconds > refined.controls[0].seconds  # the control is trained first
     assert "showed a gain in all 5 runs (the control's decisions cost 1.0" in " ".join(
@@ -157,9 +157,9 @@ def test_a_model_that_knows_its_rows_by_heart_is_left_alone(
     monkeypatch.setattr("lossmatrix.compare.refinement.HOPELESS", 9.0)
     monkeypatch.setattr("lossmatrix.compare.refinement.move_on", never)
     refinements = one_refinement(band(90), tmp_path, monkeypatch)
-    findings = [finding_of(trial) for trial in refinements]
-    assert all(each is not None and not each.refined for each in findings)
-    assert all(each is not None and numpy.isnan(each.lam) for each in findings)
+    attempts = [attempt_of(trial) for trial in refinements]
+    assert all(each is not None and not each.refined for each in attempts)
+    assert all(each is not None and numpy.isnan(each.lam) for each in attempts)
 
 
 def test_a_network_is_refined_and_a_second_run_trains_nothing(
@@ -180,8 +180,8 @@ def test_stored_validation_rows_decide_where_there_are_some() -> None:
     parts = numpy.array(["train", "val", "train", "test"] * 60)
     comparison = compared(replace(task, parts=parts))
     (fit,) = comparison.results[-1].fits
-    assert fit.finding is not None
-    assert fit.finding.refined
+    assert fit.attempt is not None
+    assert fit.attempt.refined
 
 
 @pytest.fixture

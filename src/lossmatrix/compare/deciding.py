@@ -16,8 +16,8 @@ from torch import Tensor
 from lossmatrix.compare.calibrate import calibrate, held_out, scale_for_decisions
 from lossmatrix.compare.evaluate import FAILED, MANY_ROWS, Decisions
 from lossmatrix.compare.methods import CONTROL, SCALING, Rule
-from lossmatrix.compare.refinement import finding_of
-from lossmatrix.compare.results import Finding, Fit
+from lossmatrix.compare.refinement import attempt_of
+from lossmatrix.compare.results import Attempt, Fit
 from lossmatrix.compare.task import Indices, Numbers, Task, of_rows
 from lossmatrix.compare.trial import (
     Trial,
@@ -163,7 +163,7 @@ def record(
 
 def record_refined(decisions: Decisions, task: Task, trial: Trial, place: Indices) -> None:
     """The same for a refinement, whose decisions are the control's where it fell back."""
-    found, control = finding_of(trial), trial.controls[0]
+    found, control = attempt_of(trial), trial.controls[0]
     if found is None or not found.refined:
         taken = decide_trial(task, control, CONTROL, "test", trial.controls)
         taken = taken._replace(fell_back=found is not None)
@@ -181,7 +181,7 @@ def enter(
     trial: Trial,
     taken: Decided,
     place: Indices,
-    found: Finding | None = None,
+    found: Attempt | None = None,
 ) -> None:
     """Enter what was decided for a trial, what it follows from, and how it was trained."""
     seed = trial.split.seed
@@ -198,6 +198,6 @@ def enter(
             seconds=sum(training_seconds(task, each) for each in trained),
             temperature=taken.temperature,
             fell_back=taken.fell_back,
-            finding=found,
+            attempt=found,
         )
     )

@@ -223,7 +223,7 @@ def trainings(comparison: Comparison, row: Row, costs: Numbers) -> list[dict[str
                 "average_cost": average,
                 "normalized_cost": normalized,
                 "seconds": fit.seconds,
-                "refinement": None if fit.finding is None else asdict(fit.finding),
+                "refinement": None if fit.attempt is None else asdict(fit.attempt),
             }
         )
     return lines

@@ -97,9 +97,9 @@ def undertraining(comparison: Comparison) -> str:
 
 def refinement(row: Row) -> str:
     """How often refining was believed to pay, and how the control stood before."""
-    findings = [fit.finding for fit in row.fits if fit.finding is not None]
-    refined = sum(finding.refined for finding in findings)
-    ratios = [finding.ratio for finding in findings if not isnan(finding.ratio)]
+    attempts = [fit.attempt for fit in row.fits if fit.attempt is not None]
+    refined = sum(attempt.refined for attempt in attempts)
+    ratios = [attempt.ratio for attempt in attempts if not isnan(attempt.ratio)]
     standing = f" ({standing_of(median(ratios))})" if ratios else ""
     if not refined:
         return (

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmatrix.annealing import LabelledRows
-from lossmatrix.compare.results import Finding
+from lossmatrix.compare.results import Attempt
 from lossmatrix.compare.task import Indices
 from lossmatrix.compare.training import LinearSoftmax, build
 from lossmatrix.compare.trial import (
@@ -30,7 +30,7 @@ from lossmatrix.compare.trial import (
 from lossmatrix.refine import StartingPoint, TrainedFold, move_on
 
 FACTS = "refined/"  # before what a refinement found, in the file of its trial
-HOPELESS = 0.7  # a ratio (see `Finding`) below which no model gains: it knows its rows by heart
+HOPELESS = 0.7  # a ratio (see `Attempt`) below which no model gains: it knows its rows by heart
 
 
 def refine_trial(trial: Trial, data: TrialData) -> None:
@@ -44,13 +44,13 @@ def refine_trial(trial: Trial, data: TrialData) -> None:
         if all(map(has_weights, trial.controls)):
             folds, held_out = trained_folds(trial.controls, data)
             start = StartingPoint.of(folds, held_out, data.costs)
-            finding = Finding(False, start.ratio, start.mean(held_out))
+            attempt = Attempt(False, start.ratio, start.mean(held_out))
             model = folds[0].control
             if not start.ratio < HOPELESS:
                 # the linear model's ridge is its own; AdamW's decay has none that would be alike
                 ridge = trial.configuration.step if isinstance(model, LinearSoftmax) else 1.0
                 made = move_on(model, folds[0].rows, folds, held_out, data.costs, ridge, start)
-                finding = Finding(
+                attempt = Attempt(
                     made.refined,
                     made.ratio,
                     made.gain.control,
@@ -59,13 +59,13 @@ def refine_trial(trial: Trial, data: TrialData) -> None:
                     math.nan if made.lam is None else made.lam,
                     math.nan if made.tau is None else made.tau,
                 )
-            found = {FACTS + name: numpy.array(value) for name, value in asdict(finding).items()}
+            found = {FACTS + name: numpy.array(value) for name, value in asdict(attempt).items()}
             outcome = logits(model, trial, data) | found
         seconds = time.perf_counter() - begin
     write_outcome(trial, seconds, outcome)
 
 
-def finding_of(trial: Trial) -> Finding | None:
+def attempt_of(trial: Trial) -> Attempt | None:
     """What a finished refinement found; None where the training of a control failed."""
     outcome = outcome_of(trial)
     facts = {
@@ -73,7 +73,7 @@ def finding_of(trial: Trial) -> Finding | None:
         for name, value in outcome.items()
         if name.startswith(FACTS)
     }
-    return Finding(**facts) if facts else None
+    return Attempt(**facts) if facts else None
 
 
 def training_ratio(controls: Sequence[Trial], data: TrialData) -> float:

@@ -19,7 +19,7 @@ LONGER = 2  # times as many epochs tell whether the control is undertrained
 
 
 @dataclass(frozen=True)
-class Finding:
+class Attempt:
     """What the refinement of one split found on held-out rows, in units of the mean regret.
 
     λ and τ are those of the best candidate, NaN where none was tried.
@@ -49,7 +49,7 @@ class Fit:
     seconds: float
     temperature: float
     fell_back: bool = False
-    finding: Finding | None = None  # of a refinement
+    attempt: Attempt | None = None  # of a refinement
 
     @property
     def failed(self) -> bool:
@@ -138,7 +138,7 @@ class Comparison:
     @property
     def refinements(self) -> list[Row]:
         """The rows of models that were moved on from the control, or fell back to it."""
-        return [row for row in self.results if any(fit.finding for fit in row.fits)]
+        return [row for row in self.results if any(fit.attempt for fit in row.fits)]
 
     def likeliest_class(self, control: Row) -> Row:
         """The row of the control's own outputs, decided by argmax."""
