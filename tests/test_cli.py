@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ import torch
 from recipes import blocks, commands
 
 from lossmatrix.cli import main
+from lossmatrix.compare import terminal
 from lossmatrix.compare.intervals import paired_intervals
 
 COSTS = "true\\pred,bad,good\nbad,0,5\ngood,1,0\n"
@@ -479,3 +481,29 @@ def test_a_traceback_and_a_warning_do_not_act_on_the_terminal(
     printed = capsys.readouterr().err
     assert ESCAPE not in printed
     assert printed.count(r"\x1b]0;owned\x07") == 2
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+def test_a_log_has_a_line_now_and_then_and_none_after_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with terminal.log_lines(0.05) as report:
+        report(3, 1200)
+        time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 6
+    assert set(lines) == {"lossmatrix: 3 of 1,200 trainings after 0 min"}
+    time.sleep(0.1)
+    assert not capsys.readouterr().err
+
+
+def test_only_a_terminal_has_a_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "MINUTE", 0.05)
+    with terminal.progress_bar() as report:
+        report(1, 2)
+        time.sleep(0.15)
+    assert "lossmatrix: 1 of 2 trainings after 0 min\n" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pandas
@@ -13,13 +14,17 @@ from stored import stored_task
 import lossmatrix as lm
 from lossmatrix.compare import trial
 from lossmatrix.compare.calibrate import calibrate
+from lossmatrix.compare.deciding import can_scale
 from lossmatrix.compare.evaluate import Decisions, baseline_of, evaluate
 from lossmatrix.compare.experiment import compare_task
+from lossmatrix.compare.export import content
 from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods
+from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import splits
 from lossmatrix.compare.task import Network, Task, UserInputError
 from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
+from lossmatrix.held_out import Gain
 
 COSTS = [[0, 1, 9], [2, 0, 4], [1, 3, 0]]
 CROSS_ENTROPY = Method("CrossEntropy", lm.CrossEntropy())
@@ -56,12 +61,16 @@ def test_each_loss_is_decided_by_the_rules_it_is_made_for(comparison: Comparison
     for result in comparison.results:
         rules.setdefault(result.method, []).append(result.rule)
     assert rules == {
-        "CrossEntropy": ["argmax", "Bayes", "temperature + Bayes", "matrix + Bayes"],
+        "CrossEntropy": [
+            *("argmax", "Bayes", "temperature + Bayes", "matrix + Bayes"),
+            "decision scaling + Bayes",
+        ],
         "CrossEntropy + DecisionScore": ["Bayes"],
         "CrossEntropy + ExpectedCost": ["argmax"],
         "CrossEntropy + Unlikelihood": ["argmax"],
         "CostSensitiveCrossEntropy": ["argmax"],
         "SoftTargetCrossEntropy": ["argmax"],
+        "CrossEntropy -> DecisionScore": ["Bayes"],
     }
 
 
@@ -84,7 +93,7 @@ def test_decisions_follow_from_the_probabilities_that_are_kept(comparison: Compa
     assert comparison.test_rows.tolist() == [*range(90)]
     assert comparison.target.tolist() == comparison.task.target.tolist()
     kept = [result for result in comparison.results if result.probs is not None]
-    assert len(kept) == 5  # what decides by argmax after a loss with costs estimates nothing
+    assert len(kept) == 7  # what decides by argmax after a loss with costs estimates nothing
     for result in kept:
         probs = torch.from_numpy(result.probs)
         decided = (
@@ -226,13 +235,71 @@ def test_the_epoch_of_the_least_validation_loss_is_kept() -> None:
         TrainingRows(torch.randn(200, 5), torch.randint(3, (200,)), torch.ones(200), lm.ZeroOne(3))
         for _ in range(2)
     )
-    criterion = lm.Criterion(lm.CrossEntropy())
-    losses: list[float] = []
-    for epochs in (1, 5, 40):  # noise alone: more epochs can only overfit
-        network = build("mlp", 5, 3, seed=1)
-        assert train(network, criterion, fit, validation, Schedule(epochs))
-        losses.append(criterion(network(validation.features), validation.target).item())
-    assert losses == sorted(losses, reverse=True)
+    criterion, seen = lm.Criterion(lm.CrossEntropy()), []
+
+    class Watched(TrainingRows):
+        def loss(self, *given: Any) -> torch.Tensor:
+            seen.append(super().loss(*given))
+            return seen[-1]
+
+    network = build("mlp", 5, 3, seed=1)
+    watched = Watched(*vars(validation).values())
+    assert train(network, criterion, fit, watched, Schedule(40))  # noise alone: it overfits
+    kept = criterion(network(validation.features), validation.target)
+    assert kept == min(seen) < seen[-1]
+    best = seen.index(min(seen))
+    assert len(seen) == best + 1 + 40 // 4  # a quarter without a lower loss ends it
+
+
+def test_the_rate_falls_as_a_cosine_over_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    class Watched(torch.optim.AdamW):
+        def step(self, *given: Any) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*given)
+
+    monkeypatch.setattr("lossmatrix.compare.training.AdamW", Watched)
+    rows = TrainingRows(torch.randn(30, 2), torch.arange(30) % 3, torch.ones(30), lm.ZeroOne(3))
+    schedule = Schedule(epochs=3, batch_size=10, learning_rate=0.2)
+    assert train(build("mlp", 2, 3, 0), lm.Criterion(lm.CrossEntropy()), rows, rows, schedule, 0.5)
+    expected = 0.1 * (1 + numpy.cos(numpy.pi * numpy.arange(9) / 9)) / 2
+    numpy.testing.assert_allclose(rates, expected)
+
+
+def disc(rows: int = 300) -> Task:
+    """Class 1 in the middle of a square, which a network needs many epochs to surround."""
+    features = numpy.random.default_rng(1).uniform(-1, 1, (rows, 2))
+    target = ((features**2).sum(1) < 0.6).astype(int)
+    costs = lm.Dense([[0, 1], [3, 0]])
+    return Task("disc", "A disc", costs, target, features=features, network="mlp")
+
+
+def test_a_control_that_more_epochs_make_cheaper_is_undertrained() -> None:
+    short = compare_task(disc(), [CROSS_ENTROPY], seeds=2, tune=1, schedule=Schedule(12))
+    gain = short.longer
+    assert gain is not None
+    assert gain.difference < -2 * gain.standard_error
+    assert short.undertrained
+    sentence = recommendation(short)[-1]
+    assert "undertrained: after 24 epochs in place of 12 it costs" in sentence
+    assert content(short)["control_trained_longer"] == {
+        "epochs": 24,
+        "undertrained": True,
+        "control": gain.control,
+        "cost": gain.cost,
+        "standard_error": gain.standard_error,
+    }
+
+
+def test_what_gains_nothing_noticeable_from_more_epochs_is_not_undertrained() -> None:
+    result = compare_task(blobs(60), [CROSS_ENTROPY], seeds=1, tune=1)
+    assert result.longer is None  # trained to its optimum
+    assert content(result)["control_trained_longer"] is None
+    for cost, error, expected in ((0.9, 0.04, True), (0.9, 0.06, False), (0.99, 0.001, False)):
+        each = replace(result, longer=Gain(1.0, cost, error))
+        assert each.undertrained is expected
+        assert any("undertrained" in text for text in recommendation(each)) is expected
 
 
 def test_a_model_predicts_at_rest_and_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,10 +325,10 @@ def scores(weight: numpy.ndarray | None = None) -> Task:
 
 def test_given_scores_are_compared_with_their_own_control_and_train_nothing() -> None:
     results = compare_task(scores(), seeds=2).results
-    assert [r.method for r in results] == ["a"] * 4 + ["b"] * 4
-    assert [r.verdict == "control" for r in results] == [False, False, True, False] * 2
+    assert [r.method for r in results] == ["a"] * 5 + ["b"] * 5
+    assert [r.verdict == "control" for r in results] == [False, False, True, False, False] * 2
     assert all(r.seconds == 0 for r in results)
-    assert "no temperature is best in 10 of 10 runs" in results[6].remarks
+    assert "no temperature is best in 10 of 10 runs" in results[7].remarks
 
 
 def test_a_row_of_weight_three_calibrates_like_three_rows() -> None:
@@ -320,7 +387,8 @@ def test_what_has_no_randomness_is_trained_once(network: Network, tmp_path: Path
     found = compare_task(task, [CROSS_ENTROPY], seeds=3, tune=2, schedule=schedule, keep=tmp_path)
     seeds = 1 if network == "linear" else 3
     assert found.seeds == len(found.results[0].decisions) == seeds
-    assert len(list(tmp_path.iterdir())) == 2 * seeds
+    longer = 1 if network == "mlp" else 0  # the first seed, for twice as many epochs
+    assert len(list(tmp_path.iterdir())) == 2 * seeds + longer
     folded = compare_task(replace(task, parts=None), [CROSS_ENTROPY], seeds=2, schedule=schedule)
     assert folded.seeds == 2
 
@@ -334,11 +402,20 @@ def test_the_same_costs_in_every_row_are_the_costs_of_all(network: Network) -> N
     table = shared.costs.with_abstain(0.4).to_dense()
     each = lm.PerExample.matrices(table.repeat(90, 1, 1))
     schedule = Schedule(epochs=2)
-    one = compare_task(replace(shared, costs=lm.Dense(table)), seeds=1, tune=1, schedule=schedule)
-    own = compare_task(replace(shared, costs=each), seeds=1, tune=1, schedule=schedule)
+    one, own = (
+        compare_task(
+            replace(shared, costs=costs),
+            default_methods(costs),
+            seeds=1,
+            tune=1,
+            schedule=schedule,
+        )
+        for costs in (lm.Dense(table), each)
+    )
     assert own.row_costs is not None
     assert own.row_costs.shape == (90, 3, 4)
-    for mine, other in zip(own.results, one.results, strict=True):
+    alike = [row for row in one.results if row.rule != "decision scaling + Bayes"]
+    for mine, other in zip(own.results, alike, strict=True):  # which has no part in such costs
         assert mine.method == other.method
         agree = (mine.decisions == other.decisions).mean()
         assert agree > 0.95  # a batch has a unit of its own, and sums are taken in another order
@@ -429,3 +506,68 @@ def test_scania_scores_reproduce_their_published_totals(data_dir: Path) -> None:
     assert comparison.results[0].average_cost * total == pytest.approx(54907.0)
     assert comparison.results[1].average_cost * total == pytest.approx(34835.690)
     assert comparison.constant == "4_6_to_0"
+
+
+# --- DecisionScaling -----------------------------------------------------------------------------
+
+SCALES = replace(CROSS_ENTROPY, scales=True)
+
+
+def band(rows: int = 240) -> Task:
+    """Class 1 between ½ and 1½ of an even spread from −2 to 2, and a model that knows a slope."""
+    x = numpy.linspace(-2, 2, rows)[:, None]
+    target = ((x > 0.5) & (x < 1.5)).astype(int)[:, 0]
+    costs = lm.Dense([[0, 1], [5, 0]])
+    return Task("band", "Band", costs, target, features=x, network="linear")
+
+
+def test_decisions_are_scaled_with_features_on_out_of_fold_logits_of_all_training_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted: list[tuple[int, tuple[int, ...] | None]] = []
+    real = lm.DecisionScaling.fit
+
+    def spy(self, logits, target, *, features=None):
+        fitted.append((len(target), None if features is None else tuple(features.shape)))
+        return real(self, logits, target, features=features)
+
+    monkeypatch.setattr(lm.DecisionScaling, "fit", spy)
+    rows = {row.rule: row for row in compare_task(band(), [SCALES], seeds=1, tune=2).results}
+    assert fitted == [(192, (192, 1))] * 5
+    scaled = rows["decision scaling + Bayes"]
+    assert scaled.average_cost < 0.75 * rows["temperature + Bayes"].average_cost
+    assert scaled.verdict == "better"
+    assert not any(fit.fell_back for fit in scaled.fits)
+    assert numpy.isnan(scaled.untuned_cost)
+    assert numpy.array_equal(
+        lm.decide(torch.from_numpy(scaled.probs), band().costs), scaled.decisions[0]
+    )
+
+
+def test_where_scaling_gains_nothing_the_control_decides() -> None:
+    results = compare_task(scores(), seeds=1).results
+    of = {(row.method, row.rule): row for row in results}
+    for method in "ab":
+        scaled, control = (of[method, f"{r} + Bayes"] for r in ("decision scaling", "temperature"))
+        fallen = [fit.fell_back for fit in scaled.fits]
+        for fit, other in zip(scaled.fits, control.fits, strict=True):
+            assert not fit.fell_back or numpy.array_equal(
+                scaled.decisions[:, fit.place], control.decisions[:, other.place]
+            )
+        assert any(fallen)
+        assert f"fell back to the control in {sum(fallen)} of 5 runs" in scaled.remarks
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight": numpy.ones(120)},
+        {"groups": numpy.arange(120) // 2},
+        {"costs": lm.PerExample.matrices(torch.tensor(COSTS).float().repeat(120, 1, 1))},
+        {"costs": lm.Dense([[0, 1, numpy.inf], [2, 0, 4], [1, 3, 0]])},
+    ],
+    ids=["weights", "groups", "costs per row", "a forbidden decision"],
+)
+def test_scaling_stays_out_where_it_cannot_tell_a_gain(change: dict[str, object]) -> None:
+    assert can_scale(scores())
+    assert not can_scale(replace(scores(), **change))

@@ -127,47 +127,80 @@ def refine(
     rows, final = _read(loader, "loader", model), copy.deepcopy(model).eval()
     _check(final, rows, costs, ridge)
     if validation is None:
-        splits = _folds(final, rows, folds, ridge, generator)
+        folds_of_rows = _folds(final, rows, folds, ridge, generator)
         held_out = rows
     else:
         held_out = _read(validation, "validation", final)
         everything = torch.arange(len(held_out.target), device=held_out.target.device)
-        splits = [_Split(final, rows, everything)]
-    logits = _on_held_out(splits, held_out)
-    temperature = _temperature(logits, held_out.target)
-    control = paid(logits / temperature, held_out.target, costs)
-    required = 2.0 if len(held_out.target) < MANY_ROWS else 1.0
-    regret = costs.regret()  # a ratio of costs needs their zero
-    of_control = _mean(paid(logits / temperature, held_out.target, regret), held_out)
-    if of_control <= 0:
-        nothing = Gain.of(control, control, held_out.weight)
-        return Refinement(final, False, temperature, None, None, nothing, required, math.nan)
-    ratio = _training_cost(splits, temperature, regret) / of_control
-    if ratio < WORTH_TRYING:
+        folds_of_rows = [TrainedFold(final, rows, everything)]
+    start = StartingPoint.of(folds_of_rows, held_out, costs)
+    if start.ratio < WORTH_TRYING:
         warnings.warn(
-            f"decisions of this model cost {ratio:.2f} times as much on its training rows as on "
-            f"held-out ones; refining seldom pays below {WORTH_TRYING}, where a model is large "
+            f"decisions of this model cost {start.ratio:.2f} times as much on its training rows as "
+            f"on held-out ones; refining seldom pays below {WORTH_TRYING}, where a model is large "
             "enough to remember its rows",
             stacklevel=2,
         )
-    lam, tau, gain = _best(splits, held_out, costs, ridge, control)
-    refined = gain.exceeds(required)
-    if refined:
-        for reached in anneal(final, rows, costs, lam, TAUS, _ridge(ridge, rows), STEPS):
-            if reached == tau:
-                break
-    return Refinement(
-        final, refined, 1.0 if refined else temperature, lam, tau, gain, required, ratio
-    )
+    return move_on(final, rows, folds_of_rows, held_out, costs, ridge, start)
 
 
 @dataclass(frozen=True)
-class _Split:
+class TrainedFold:
     """A control, the rows that it was trained on, and the numbers of the rows that it was not."""
 
     control: nn.Module
     rows: LabelledRows
     left_out: Tensor
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """How the controls of all folds decide: after one temperature, by Bayes, on held-out rows."""
+
+    temperature: float
+    paid: Tensor  # in each held-out row, (N,)
+    ratio: float  # training cost ÷ held-out cost; NaN where no held-out decision could cost less
+
+    @classmethod
+    def of(
+        cls, folds: Sequence[TrainedFold], held_out: LabelledRows, costs: CostMatrix
+    ) -> StartingPoint:
+        """The starting point of controls that have each left some of the held-out rows out."""
+        logits = _on_held_out(folds, held_out)
+        temperature = _temperature(logits, held_out.target)
+        made = paid(logits / temperature, held_out.target, costs)
+        regret = costs.regret()  # a ratio of costs needs their zero
+        needless = _mean(paid(logits / temperature, held_out.target, regret), held_out)
+        training = _training_cost(folds, temperature, regret)
+        return cls(temperature, made, training / needless if needless > 0 else math.nan)
+
+    def mean(self, held_out: LabelledRows) -> float:
+        """What a decision on these rows costs on average."""
+        return _mean(self.paid, held_out)
+
+
+def move_on(
+    model: nn.Module,
+    rows: LabelledRows,
+    folds: Sequence[TrainedFold],
+    held_out: LabelledRows,
+    costs: CostMatrix,
+    ridge: float,
+    start: StartingPoint,
+) -> Refinement:
+    """Move ``model`` on in place, as far as the controls of the folds show a gain; see `refine`."""
+    required = 2.0 if len(held_out.target) < MANY_ROWS else 1.0
+    if math.isnan(start.ratio):
+        nothing = Gain.of(start.paid, start.paid, held_out.weight)
+        return Refinement(model, False, start.temperature, None, None, nothing, required, math.nan)
+    lam, tau, gain = _best(folds, held_out, costs, ridge, start.paid)
+    refined = gain.exceeds(required)
+    if refined:
+        for reached in anneal(model, rows, costs, lam, TAUS, _ridge(ridge, rows), STEPS):
+            if reached == tau:
+                break
+    temperature = 1.0 if refined else start.temperature
+    return Refinement(model, refined, temperature, lam, tau, gain, required, start.ratio)
 
 
 def _folds(
@@ -176,7 +209,7 @@ def _folds(
     folds: int,
     ridge: float,
     generator: torch.Generator | None,
-) -> list[_Split]:
+) -> list[TrainedFold]:
     """A control for each fold, trained on by cross-entropy on the rows of the other folds."""
     if not _is_linear(model):
         raise ValueError(
@@ -188,17 +221,17 @@ def _folds(
             f"folds must be from 2 to the number of rows, {len(rows.target)}, got {folds}"
         )
     number = deal(rows.target, folds, generator)
-    splits: list[_Split] = []
+    trained: list[TrainedFold] = []
     for fold in range(folds):
         control = copy.deepcopy(model)
         kept = rows.at((number != fold).nonzero().squeeze(1))
         descend(control, kept, CrossEntropy(), None, _ridge(ridge, kept), CONTROL_STEPS)
-        splits.append(_Split(control, kept, (number == fold).nonzero().squeeze(1)))
-    return splits
+        trained.append(TrainedFold(control, kept, (number == fold).nonzero().squeeze(1)))
+    return trained
 
 
 def _best(
-    splits: Sequence[_Split],
+    folds: Sequence[TrainedFold],
     held_out: LabelledRows,
     costs: CostMatrix,
     ridge: float,
@@ -208,22 +241,22 @@ def _best(
     found: list[tuple[float, float, Gain]] = []
     for lam in LAMBDAS:
         stages: dict[float, list[tuple[Tensor, Tensor]]] = {tau: [] for tau in TAUS}
-        for split in splits:
-            model, penalty = copy.deepcopy(split.control), _ridge(ridge, split.rows)
-            own = held_out.at(split.left_out)
-            for tau in anneal(model, split.rows, costs, lam, TAUS, penalty, STEPS):
+        for fold in folds:
+            model, penalty = copy.deepcopy(fold.control), _ridge(ridge, fold.rows)
+            own = held_out.at(fold.left_out)
+            for tau in anneal(model, fold.rows, costs, lam, TAUS, penalty, STEPS):
                 cost = paid(logits_of(model, own.inputs), own.target, costs)
-                stages[tau].append((split.left_out, cost))
+                stages[tau].append((fold.left_out, cost))
         for tau, parts in stages.items():
             cost = pooled(parts, len(control))
             found.append((lam, tau, Gain.of(control, cost, held_out.weight)))
     return min(found, key=lambda each: each[2].cost)
 
 
-def _on_held_out(splits: Sequence[_Split], held_out: LabelledRows) -> Tensor:
+def _on_held_out(folds: Sequence[TrainedFold], held_out: LabelledRows) -> Tensor:
     """The logits of every held-out row by the control that has not seen it, (N, C)."""
     inputs = held_out.inputs
-    parts = [(each.left_out, logits_of(each.control, inputs[each.left_out])) for each in splits]
+    parts = [(each.left_out, logits_of(each.control, inputs[each.left_out])) for each in folds]
     return pooled(parts, len(held_out.target))
 
 
@@ -235,11 +268,11 @@ def _temperature(logits: Tensor, target: Tensor) -> float:
         return 1.0
 
 
-def _training_cost(splits: Sequence[_Split], temperature: float, costs: CostMatrix) -> float:
+def _training_cost(folds: Sequence[TrainedFold], temperature: float, costs: CostMatrix) -> float:
     """What the decisions of the controls cost on the rows that these were trained on."""
     made = [
         _mean(paid(logits_of(s.control, s.rows.inputs) / temperature, s.rows.target, costs), s.rows)
-        for s in splits
+        for s in folds
     ]
     return sum(made) / len(made)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from lossmatrix.compare.refinement import refine_trial
 from lossmatrix.compare.task import Backend, Task, UserInputError
 from lossmatrix.compare.training import Schedule
 from lossmatrix.compare.trial import Trial, prepare, read_outcome, run_trial
@@ -86,7 +87,8 @@ def calls(task: Task, schedule: Schedule, trials: Sequence[Trial]) -> Iterator[A
         same_split = list(group)
         with parallel_config("sequential"):  # scikit-learn would use the pool that waits for it
             data = prepare(task, same_split[0].split, schedule)
-        yield from (delayed(run_trial)(trial, data) for trial in same_split)
+        for trial in same_split:
+            yield delayed(refine_trial if trial.controls else run_trial)(trial, data)
 
 
 class ProgressParallel(Parallel):

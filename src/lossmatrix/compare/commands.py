@@ -16,9 +16,9 @@ import typer
 from lossmatrix.compare.io import read_cost_csv
 from lossmatrix.compare.methods import STEPS, named_methods
 from lossmatrix.compare.outputs import check_outputs, make_folder, reason
-from lossmatrix.compare.parse import parse_loss
+from lossmatrix.compare.parse import parse_loss, parse_method
 from lossmatrix.compare.task import Backend, Network, Task, UserInputError
-from lossmatrix.compare.visible import say
+from lossmatrix.compare.visible import say, tell
 from lossmatrix.explain import explain
 from lossmatrix.nn import Criterion
 
@@ -66,11 +66,14 @@ def compare_command(
     abstain: AbstainCost = None,
     loss: Annotated[
         list[str] | None,
-        typer.Option(help="Losses beside cross-entropy, as 'CrossEntropy + 3 * ExpectedCost'."),
+        typer.Option(
+            help="Losses beside cross-entropy, as 'CrossEntropy + 3 * ExpectedCost', or "
+            "'CrossEntropy -> DecisionScore'."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the mlp.")] = 40,
-    network: Annotated[
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the mlp, at most.")] = 80,
+    model: Annotated[
         Network | None, typer.Option(help="By default linear for tables, mlp for all else.")
     ] = None,
     tune: Annotated[
@@ -94,7 +97,7 @@ def compare_command(
     from lossmatrix.compare.terminal import progress_bar
     from lossmatrix.compare.training import Schedule
 
-    methods = None if loss is None else named_methods([*map(parse_loss, loss)])
+    methods = None if loss is None else named_methods([*map(parse_method, loss)])
     task = chosen_task(
         bundled, data, probs, logits, target, costs, row_cost or [], group, weight, drop or []
     )
@@ -107,7 +110,7 @@ def compare_command(
         task = replace(task, costs=task.costs.with_abstain(abstain))
     with progress_bar() as report:
         comparison = compare_task(
-            replace(task, network=network or task.network),
+            replace(task, network=model or task.network),
             methods,
             seeds=seeds,
             schedule=Schedule(epochs=epochs),
@@ -117,6 +120,7 @@ def compare_command(
             cluster=cluster,
             keep=keep,
             report=report,
+            tell=tell,
         )
     publish(comparison, out)
     say(f"Report: {out}")

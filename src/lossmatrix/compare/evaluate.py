@@ -15,11 +15,12 @@ from lossmatrix.compare.intervals import (
     paired_intervals,
     verdict,
 )
-from lossmatrix.compare.methods import CONTROL, MATRIX, Method, Rule
+from lossmatrix.compare.methods import CONTROL, MATRIX, SCALING, Method, Rule
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import split_kind
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule
+from lossmatrix.held_out import Gain
 
 FAILED = -1  # in place of a decision, where training failed
 MANY_ROWS = 100_000  # their probabilities are kept in single precision
@@ -30,7 +31,8 @@ COLLAPSED = 0.99  # a method that gives one answer to more than this share of ro
 class Decisions:
     """What one method decided by one rule: `tuned` and `untuned` (seeds, N) on the test rows.
 
-    `untuned` is decided with the first configuration. Methods are measured against the method
+    `untuned` is decided with the first configuration, None for what begins where tuning has ended.
+    Methods are measured against the method
     named `control`. `probs` (N, C) is what the first seed decided by, NaN where training failed,
     None where the outputs are no probabilities.
     """
@@ -39,7 +41,7 @@ class Decisions:
     rule: Rule
     control: str
     tuned: Indices
-    untuned: Indices
+    untuned: Indices | None
     probs: Numbers | None
     fits: list[Fit] = field(default_factory=list[Fit])
 
@@ -51,7 +53,8 @@ class Decisions:
         kind = "f4" if shape[1] > MANY_ROWS else "f8"
         probs: Any = numpy.full(shape[1:], numpy.nan, kind) if method.gives_probs else None
         tuned, untuned = numpy.full((2, *shape[:2]), FAILED)
-        return cls(method.name, rule, control, tuned, untuned, probs)
+        first = None if method.refines or rule == SCALING else untuned
+        return cls(method.name, rule, control, tuned, first, probs)
 
     @property
     def is_control(self) -> bool:
@@ -107,18 +110,23 @@ def baseline_of(task: Task, rows: Indices) -> Baseline:
 
 
 def evaluate(
-    task: Task, baseline: Baseline, methods: Sequence[Decisions], schedule: Schedule, tune: int
+    task: Task,
+    baseline: Baseline,
+    methods: Sequence[Decisions],
+    schedule: Schedule,
+    tune: int,
+    longer: Gain | None = None,
 ) -> Comparison:
     """Cost every decision, measure each method against its control, and say how sure that is.
 
     A failed training counts as the best constant decision: it is marked, never dropped.
     """
     target, weight, everyone = baseline.target, baseline.weight, numpy.arange(len(baseline.target))
-    tables = ([each.tuned for each in methods], [each.untuned for each in methods])
-    tuned, untuned = (  # (methods, seeds, rows)
-        numpy.where((table := numpy.stack(each)) == FAILED, baseline.constant, table)
-        for each in tables
-    )
+
+    def made(decisions: Indices) -> Indices:
+        return numpy.where(decisions == FAILED, baseline.constant, decisions)
+
+    tuned = made(numpy.stack([each.tuned for each in methods]))  # (methods, seeds, rows)
     normalized = baseline.regret[everyone, tuned] / baseline.unit
     controls = {each.method: i for i, each in enumerate(methods) if each.is_control}
     differences = excess(normalized, normalized[[controls[each.control] for each in methods]])
@@ -143,7 +151,9 @@ def evaluate(
             average_cost=mean(baseline.costs[everyone, tuned[i]]),
             normalized_cost=normalized_cost,
             interval=tuple(intervals[i].tolist()),
-            untuned_cost=mean(baseline.regret[everyone, untuned[i]]) / baseline.unit,
+            untuned_cost=numpy.nan
+            if each.untuned is None
+            else mean(baseline.regret[everyone, made(each.untuned)]) / baseline.unit,
             difference=mean(differences[i]),
             low=low,
             high=high,
@@ -173,6 +183,7 @@ def evaluate(
         constant_cost=float(weight @ baseline.costs[:, baseline.constant]),
         constant_regret=baseline.unit,
         results=tuple(results),
+        longer=longer,
     )
 
 
@@ -197,9 +208,11 @@ def remarks(decisions: Decisions, normalized_cost: float, confusion: Numbers) ->
     """What a reader must know before believing the numbers of a row."""
     fits = decisions.fits
     failures = sum(fit.failed for fit in fits)
+    fallbacks = sum(fit.fell_back for fit in fits)
     uncalibrated = decisions.rule in (CONTROL, MATRIX) and sum(f.temperature == 1 for f in fits)
     checks = {
         f"training failed in {failures} of {len(fits)} runs": failures,
+        f"fell back to the control in {fallbacks} of {len(fits)} runs": fallbacks,
         f"no temperature is best in {uncalibrated} of {len(fits)} runs": uncalibrated,
         "collapsed: one answer to nearly every row": confusion.sum(0).max() > COLLAPSED,
         "no better than a constant answer": round(normalized_cost, 9) >= 1,

@@ -1,25 +1,43 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The experiment: every split, method and rule, on the same rows with the same seeds."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple
 
 import numpy
 
 from lossmatrix.compare.backend import Progress, run_trials, silent
-from lossmatrix.compare.calibrate import calibrate, held_out
-from lossmatrix.compare.evaluate import FAILED, MANY_ROWS, Decisions, baseline_of, evaluate
-from lossmatrix.compare.methods import CONTROL, Configuration, Method, Rule, default_methods
+from lossmatrix.compare.deciding import (
+    Decided,
+    can_scale,
+    cheapest,
+    decide_scaled,
+    gain_of,
+    record,
+    record_refined,
+)
+from lossmatrix.compare.evaluate import MANY_ROWS, Decisions, baseline_of, evaluate
+from lossmatrix.compare.methods import (
+    CONTROL,
+    REFINED,
+    SCALING,
+    Configuration,
+    Method,
+    default_methods,
+    why_not_refined,
+)
 from lossmatrix.compare.outputs import make_folder
-from lossmatrix.compare.results import Comparison, Fit
+from lossmatrix.compare.recommendation import prospect
+from lossmatrix.compare.refinement import training_ratio
+from lossmatrix.compare.results import LONGER, Comparison
 from lossmatrix.compare.splits import Split, splits
-from lossmatrix.compare.task import Backend, Indices, Numbers, Task, UserInputError, of_rows
+from lossmatrix.compare.task import Backend, Task, UserInputError
 from lossmatrix.compare.training import Schedule
-from lossmatrix.compare.trial import Trial, fingerprint, load_logits, training_seconds, trial_path
-from lossmatrix.decide import decide
+from lossmatrix.compare.trees import check_trees
+from lossmatrix.compare.trial import Trial, fingerprint, prepare, trial_path
 from lossmatrix.losses import CrossEntropy
 
 DEFAULT_SCHEDULE = Schedule()
@@ -37,6 +55,7 @@ def compare_task(
     cluster: str | None = None,
     keep: Path | None = None,
     report: Progress = silent,
+    tell: Callable[[str], object] = bool,
 ) -> Comparison:
     """Compare losses and decision rules on one task.
 
@@ -44,12 +63,13 @@ def compare_task(
     and matrix are fitted to out-of-fold logits of all training rows, where no validation rows are
     stored. Losses are trained with regrets in units of their mean, so that the unit of the costs
     changes nothing. Of `tune` configurations of each loss every split takes the one whose
-    decisions, by the rule of its method, cost least on its validation rows. A task that has only
-    scores compares the rules on those; very many rows calibrate alike in every seed, and have one.
+    decisions, by the rule of its method, cost least on its validation rows. A refinement moves on
+    the models that the control has been given so. A task that has only scores compares the rules
+    on those; very many rows calibrate alike in every seed, and have one.
 
     Trainings run in `jobs` processes, or on a Ray or Dask `cluster`. Their outcomes are kept in
     the folder `keep`, where a later call finds them. `report` is told how many are done, and of
-    how many.
+    how many, `tell` in a sentence what to expect of what comes next.
 
     Raises `UserInputError` where the rows cannot be split or one decision is never a mistake.
     """
@@ -63,16 +83,20 @@ def compare_task(
             "decision: give it a dear, finite cost, or compare given probabilities."
         )
     if task.features is None:
-        methods, tune = [Method(name, CrossEntropy()) for name in task.scores], 1
-    methods = default_methods(task.costs) if methods is None else methods
+        methods, tune = [Method(name, CrossEntropy(), scales=True) for name in task.scores], 1
+    methods = default_methods(task.costs, task.network) if methods is None else methods
+    check_methods(task, methods)
     if is_repeated(task, plan, seeds):
         plan, seeds = plan[: len(plan) // seeds], 1
-    taken: list[Decisions] = []
+    finished: list[Decisions] = []
     with working_folder(keep) as folder:
         common = fingerprint(task, schedule)
 
-        def trial(split: Split, method: Method, each: Configuration) -> Trial:
-            return Trial(split, method, each, trial_path(folder, common, split, each))
+        def trial(
+            split: Split, method: Method, each: Configuration, controls: Sequence[Trial] = ()
+        ) -> Trial:
+            path = trial_path(folder, common, split, each, controls)
+            return Trial(split, method, each, path, tuple(controls))
 
         def out_of_fold(each: Trial) -> list[Trial]:
             """The trial and its like, which together hold out all training rows."""
@@ -81,41 +105,110 @@ def compare_task(
             others = [trial(other, each.method, each.configuration) for other in each.split.others]
             return [each, *others]
 
-        def run(trials: Sequence[Trial]) -> None:
-            if task.features is not None and trials:
-                run_trials(task, schedule, trials, jobs, backend, cluster, report)
+        def run(trials: Sequence[Trial], count: Progress) -> None:
+            if task.features is not None:
+                run_trials(task, schedule, trials, jobs, backend, cluster, count)
 
+        stage, numbered = Stages(run, report), [*enumerate(plan)]
+        refining = [method for method in methods if method.refines]
         tried = {
             (number, method.name): [
                 trial(split, method, each) for each in method.configurations(tune)
             ]
-            for number, split in enumerate(plan)
+            for number, split in numbered
             for method in methods
+            if method not in refining
         }
-        run([each for candidates in tried.values() for each in candidates])
+        folded = sum(method.rule == CONTROL for method in methods)
+        most_folds = min(tune, 2) * folded * sum(len(split.others) for split in plan)
+        by_epochs = task.features is not None and task.network not in ("linear", "boosted")
+        first_seed = [number for number, split in numbered if split.seed == 0] if by_epochs else []
+        ahead = len(first_seed) + len(refining) * len(plan)
+        stage([each for candidates in tried.values() for each in candidates], most_folds + ahead)
         chosen = {place: cheapest(task, candidates) for place, candidates in tried.items()}
         ends = {place: (chosen[place], candidates[0]) for place, candidates in tried.items()}
-        run([fold for pair in ends.values() for each in pair for fold in out_of_fold(each)[1:]])
+        folds = [fold for pair in ends.values() for each in pair for fold in out_of_fold(each)[1:]]
+        stage(folds, ahead)
+        pairs = [
+            (each, trial(each.split, each.method, replace(each.configuration, longer=LONGER)))
+            for each in (chosen[number, methods[0].name] for number in first_seed)
+        ]
+        stage([longer for _, longer in pairs], len(refining) * len(plan))
+        controls = [out_of_fold(chosen[number, methods[0].name]) for number, _ in numbered]
+        refined = {
+            (number, method.name): trial(
+                split,
+                method,
+                replace(controls[number][0].configuration, loss=method.loss),
+                controls[number],
+            )
+            for number, split in numbered
+            for method in refining
+        }
+        if refined:
+            tell(prospect(training_ratio(controls[0], prepare(task, plan[0], schedule))))
+        stage([*refined.values()], 0)
         for method in methods:
             control = method.name if task.features is None else methods[0].name
             shape = seeds, len(baseline.rows), task.costs.num_classes
             rules = method.rules(task.costs.num_classes)
+            if method.scales and can_scale(task):
+                rules = (*rules, SCALING)
             by_rule = [Decisions.blank(method, rule, control, shape) for rule in rules]
-            for number, split in enumerate(plan):
-                tuned, untuned = map(out_of_fold, ends[number, method.name])
+            scaled: list[Decided] = []
+            if SCALING in rules:
+                own = [out_of_fold(chosen[number, method.name]) for number, _ in numbered]
+                scaled = decide_scaled(task, own, jobs)
+            for number, split in numbered:
                 place = numpy.searchsorted(baseline.rows, split.test)
+                if method.refines:
+                    record_refined(by_rule[0], task, refined[number, method.name], place)
+                    continue
+                tuned, untuned = map(out_of_fold, ends[number, method.name])
                 for decisions in by_rule:
-                    record(decisions, task, tuned, untuned, place)
-            taken += by_rule
-    return evaluate(task, baseline, taken, schedule, tune)
+                    taken = scaled[number] if decisions.rule == SCALING else None
+                    record(decisions, task, tuned, untuned, place, taken)
+            finished += by_rule
+        longer = gain_of(task, pairs) if pairs else None
+    return evaluate(task, baseline, finished, schedule, tune, longer)
+
+
+def check_methods(task: Task, methods: Sequence[Method]) -> None:
+    """Refuse what the task cannot be compared by."""
+    if task.features is not None and task.network == "boosted":
+        check_trees()
+    reason = why_not_refined(task.costs, task.network)
+    if reason is not None and any(method.refines for method in methods):
+        raise UserInputError(f"{REFINED.name} cannot take part on {task.name}: {reason}.")
+
+
+@dataclass
+class Stages:
+    """Runs trials in stages, each of which begins where the last one has ended: one count."""
+
+    run: Callable[[Sequence[Trial], Progress], None]
+    report: Progress
+    finished: int = 0
+
+    def __call__(self, trials: Sequence[Trial], ahead: int) -> None:
+        """Run some trials; at most so many more are `ahead`, in later stages."""
+        if not trials:
+            return
+
+        def count(done: int, total: int) -> None:
+            self.report(self.finished + done, self.finished + total + ahead)
+
+        self.run(trials, count)
+        self.finished += len({trial.path for trial in trials})
 
 
 def is_repeated(task: Task, plan: Sequence[Split], seeds: int) -> bool:
     """Whether all seeds do the same: what has no randomness is trained, or calibrated, once.
 
-    A linear model is trained to its optimum from zero, so only its rows can differ.
+    A linear model is trained to its optimum from zero, and boosted trees draw nothing, so only
+    their rows can differ.
     """
-    if task.features is not None and task.network != "linear":
+    if task.features is not None and task.network not in ("linear", "boosted"):
         return False
     count = len(plan) // seeds
     return all(
@@ -134,85 +227,3 @@ def working_folder(keep: Path | None) -> Generator[Path]:
     else:
         make_folder(keep, "--keep")
         yield keep
-
-
-class Decided(NamedTuple):
-    """Decisions (n,), the probabilities (n, C) they follow from, and the temperature of those."""
-
-    decisions: Indices
-    probs: Numbers
-    temperature: float
-
-
-def decide_trial(
-    task: Task,
-    trial: Trial,
-    rule: Rule,
-    part: Literal["validation", "test"],
-    calibrating: Sequence[Trial],
-) -> Decided:
-    """What a rule decides on the validation or test rows of a trial.
-
-    It is calibrated on the validation rows of the trials `calibrating`. Where training failed, no
-    probabilities are left and no decision is the best constant one.
-    """
-    logits, known = load_logits(task, trial, part), held_out(task, calibrating)
-    rows: Indices = getattr(trial.split, part)
-    if logits is None or known is None:
-        nothing = numpy.full((len(rows), task.costs.num_classes), numpy.nan)
-        return Decided(numpy.full(len(rows), FAILED), nothing, numpy.nan)
-    calibration = calibrate(task, rule, *known)
-    probs = calibration(logits).softmax(1)
-    choice = logits.argmax(1) if rule == "argmax" else decide(probs, of_rows(task.costs, rows))
-    return Decided(choice.numpy(), probs.numpy(), calibration.temperature or 1.0)
-
-
-def cheapest(task: Task, candidates: Sequence[Trial]) -> Trial:
-    """The candidate whose decisions cost least on validation rows, by the rule of its method.
-
-    What failed costs more than anything; the earlier of two equal ones is taken.
-    """
-    if len(candidates) == 1:
-        return candidates[0]
-    rows = candidates[0].split.validation
-    costs, weight = task.decision_costs(rows), task.row_weight[rows]
-
-    def cost(trial: Trial) -> float:
-        taken = decide_trial(task, trial, trial.method.rule, "validation", [trial]).decisions
-        failed = (taken == FAILED).any()
-        return numpy.inf if failed else float(weight @ costs[numpy.arange(len(rows)), taken])
-
-    return min(candidates, key=cost)
-
-
-def record(
-    decisions: Decisions,
-    task: Task,
-    chosen: Sequence[Trial],
-    untuned: Sequence[Trial],
-    place: Indices,
-) -> None:
-    """Decide the test rows of a split by the rule, and enter the decisions in their place.
-
-    The first of the trials decides; all of them calibrate it.
-    """
-    trial = chosen[0]
-    seed = trial.split.seed
-    tuned = decide_trial(task, trial, decisions.rule, "test", chosen)
-    decisions.tuned[seed, place] = tuned.decisions
-    if decisions.probs is not None and seed == 0:
-        decisions.probs[place] = tuned.probs
-    default = tuned
-    if untuned[0] is not trial:
-        default = decide_trial(task, untuned[0], decisions.rule, "test", untuned)
-    decisions.untuned[seed, place] = default.decisions
-    decisions.fits.append(
-        Fit(
-            seed=seed,
-            num_fit=len(trial.split.fit),
-            place=place,
-            configuration=trial.configuration,
-            seconds=training_seconds(task, trial),
-            temperature=tuned.temperature,
-        )
-    )

@@ -8,6 +8,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pyarrow.parquet import ParquetWriter
 from lossmatrix.compare.intervals import LEAST_MARGIN, MARGIN, RESAMPLES
 from lossmatrix.compare.prices import prices
 from lossmatrix.compare.recommendation import recommendation, recommended
-from lossmatrix.compare.results import Comparison, Row
+from lossmatrix.compare.results import LONGER, Comparison, Row
 from lossmatrix.compare.task import Indices, Numbers
 from lossmatrix.costs.io import write_atomically
 
@@ -134,6 +135,7 @@ def content(comparison: Comparison) -> dict[str, Any]:
         "versions": versions(),
         "summary": recommendation(comparison),
         "prices": described_prices(comparison),
+        "control_trained_longer": described_longer(comparison),
         "results": [
             described_row(row) | {"trainings": trainings(comparison, row, row_costs)}
             for row in comparison.results
@@ -149,6 +151,15 @@ def described_prices(comparison: Comparison) -> dict[str, Any]:
         "rule": best.rule,
         "ranges": [vars(price) for price in prices(comparison)],
     }
+
+
+def described_longer(comparison: Comparison) -> dict[str, Any] | None:
+    """What more epochs change for the control, per decision; None where it is not asked."""
+    gain = comparison.longer
+    if gain is None:
+        return None
+    epochs = {"epochs": LONGER * comparison.schedule.epochs}
+    return epochs | gain._asdict() | {"undertrained": comparison.undertrained}
 
 
 def settings(comparison: Comparison) -> dict[str, Any]:
@@ -212,6 +223,7 @@ def trainings(comparison: Comparison, row: Row, costs: Numbers) -> list[dict[str
                 "average_cost": average,
                 "normalized_cost": normalized,
                 "seconds": fit.seconds,
+                "refinement": None if fit.attempt is None else asdict(fit.attempt),
             }
         )
     return lines

@@ -9,10 +9,13 @@ from lossmatrix import losses
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses import Loss
 
-Rule: TypeAlias = Literal["argmax", "Bayes", "temperature + Bayes", "matrix + Bayes"]
+Rule: TypeAlias = Literal[
+    "argmax", "Bayes", "temperature + Bayes", "matrix + Bayes", "decision scaling + Bayes"
+]
 RULES: tuple[Rule, ...] = ("argmax", "Bayes", "temperature + Bayes", "matrix + Bayes")
 CONTROL: Rule = "temperature + Bayes"
 MATRIX: Rule = "matrix + Bayes"
+SCALING: Rule = "decision scaling + Bayes"  # which falls back to the control
 MATRIX_CLASSES = 100  # a matrix of more classes has more parameters than most data have rows
 
 # λ of cross-entropy + λ · loss, and with it τ where the loss has one. A linear model wants the
@@ -20,28 +23,37 @@ MATRIX_CLASSES = 100  # a matrix of more classes has more parameters than most d
 WEIGHTS = (1.0, 10.0, 3.0, 0.3, 30.0)
 SHARPENED = ((1.0, 0.3), (10.0, 0.1), (3.0, 0.3), (100.0, 0.1), (30.0, 0.1))
 SOFTNESS = (0.3, 0.1, 1.0)  # τ or temperature of a loss that stands alone
-# What the ridge of the linear model, or the learning rate of any other, is multiplied by.
+# What the ridge of the linear model, the learning rate of a network or the number of leaves of
+# boosted trees is multiplied by.
 STEPS = (1.0, 0.3, 3.0, 0.1, 10.0, 0.03, 30.0, 0.01, 100.0, 0.003, 300.0, 0.001)
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One candidate of the tuning: a loss with its parameter, and a factor (see `STEPS`)."""
+    """One candidate of the tuning: a loss with its parameter, and a factor (see `STEPS`).
+
+    The epochs are `longer` times as many where it is asked whether more of them help.
+    """
 
     loss: Loss
     step: float = 1.0
+    longer: int = 1
 
 
 @dataclass(frozen=True)
 class Method:
     """A loss under the name shown, the rules its outputs are decided by, and what is tuned.
 
-    `others` are the loss with other parameters, which tuning may choose.
+    `others` are the loss with other parameters, which tuning may choose. One that `refines` is no
+    training of its own: it moves on the model that tuning has chosen for the control. Outputs of
+    one that `scales` are also decided after `DecisionScaling`, where the task allows it.
     """
 
     name: str
     loss: Loss
     others: tuple[Loss, ...] = ()
+    refines: bool = False
+    scales: bool = False
 
     def rules(self, num_classes: int) -> tuple[Rule, ...]:
         """All rules for cross-entropy, which is the control; else the one the loss is made for."""
@@ -78,15 +90,20 @@ class Method:
         return [Configuration(own[number % len(own)], step) for number, step in steps]
 
 
-def default_methods(costs: CostMatrix) -> list[Method]:
-    """The losses compared where nobody names others; the first is the control.
+REFINED = Method(
+    "CrossEntropy -> DecisionScore", losses.CrossEntropy() + losses.DecisionScore(), refines=True
+)
+
+
+def default_methods(costs: CostMatrix, network: object = None) -> list[Method]:
+    """What is compared where nobody names losses; the first is the control.
 
     The energy score takes part where it is proper: for symmetric, conditionally negative definite
-    costs.
+    costs; refinement where the network of the task can be refined, see `why_not_refined`.
     """
     square, control = costs.square(), losses.CrossEntropy()
     proper = square.is_symmetric and square.is_conditionally_negative_definite
-    return named_methods(
+    methods = named_methods(
         [
             control + losses.DecisionScore(),
             *([control + losses.EnergyScore()] if proper else []),
@@ -96,11 +113,24 @@ def default_methods(costs: CostMatrix) -> list[Method]:
             losses.SoftTargetCrossEntropy(),
         ]
     )
+    if why_not_refined(costs, network) is None:
+        methods.append(REFINED)
+    return methods
 
 
-def named_methods(chosen: Sequence[Loss]) -> list[Method]:
+def why_not_refined(costs: CostMatrix, network: object) -> str | None:
+    """Why the models of a task are not moved on from the control; None where they are."""
+    if network not in ("linear", "mlp"):
+        return "only the linear model and the mlp are refined"
+    if costs.num_samples is not None:
+        return "costs that differ from row to row cannot be held out with their rows"
+    return None
+
+
+def named_methods(chosen: Sequence[Loss | Method]) -> list[Method]:
     """The control, and a method for each of some losses: one name is one method."""
-    methods = map(tuned, (losses.CrossEntropy(), *chosen))
+    each = (losses.CrossEntropy(), *chosen)
+    methods = [loss if isinstance(loss, Method) else tuned(loss) for loss in each]
     return [*{method.name: method for method in methods}.values()]
 
 
@@ -118,7 +148,8 @@ def tuned(loss: Loss) -> Method:
     parts = loss.parts if isinstance(loss, losses.Sum) else ((1.0, loss),)
     if all(weight == 1 and is_default(part) for weight, part in parts):
         others = tuple(each for each in variants(loss) if each != loss)
-    return Method(" + ".join(name_of(*part) for part in parts), loss, others)
+    name = " + ".join(name_of(*part) for part in parts)
+    return Method(name, loss, others, scales=loss == losses.CrossEntropy())
 
 
 def variants(loss: Loss) -> tuple[Loss, ...]:

@@ -4,6 +4,7 @@
 import ast
 
 from lossmatrix import losses
+from lossmatrix.compare.methods import REFINED, Method
 from lossmatrix.compare.task import UserInputError
 from lossmatrix.losses import Loss, Sum
 
@@ -30,6 +31,16 @@ def parse_loss(text: str) -> Loss:
             f"{text!r} is no loss: {reason}; write names and sums such as 'CrossEntropy + 0.5 * "
             f"DecisionScore(tau=0.1)', of {', '.join(KNOWN)}."
         ) from error
+
+
+def parse_method(text: str) -> Loss | Method:
+    """The loss that a text names, or the refinement, as the table calls it.
+
+    >>> parse_method("CrossEntropy->DecisionScore").name
+    'CrossEntropy -> DecisionScore'
+    """
+    squeezed = "".join(text.split())
+    return REFINED if squeezed == "".join(REFINED.name.split()) else parse_loss(text)
 
 
 def build(node: ast.expr) -> Loss:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What to do about the costs: the sentences that the terminal, results.json and the report say."""
 
+from math import isnan
+from statistics import median
 from typing import get_args
 
 from lossmatrix.compare.display import format_cost
 from lossmatrix.compare.intervals import MARGIN, Verdict
 from lossmatrix.compare.methods import CONTROL
-from lossmatrix.compare.results import Comparison, Row
+from lossmatrix.compare.results import LONGER, Comparison, Row
+from lossmatrix.refine import WORTH_TRYING
 
 DOUBT = f" (whether by more than {MARGIN:.0%} of what the control costs, these rows do not tell)"
 
@@ -17,7 +20,12 @@ def recommendation(comparison: Comparison) -> list[str]:
         decision(comparison, control, comparison.likeliest_class(control))
         for control in comparison.controls
     ]
-    return [*sentences, training(comparison)] if comparison.rivals else sentences
+    if comparison.rivals:
+        sentences.append(training(comparison))
+    sentences += map(refinement, comparison.refinements)
+    if comparison.undertrained:
+        sentences.append(undertraining(comparison))
+    return sentences
 
 
 def decision(comparison: Comparison, control: Row, likeliest: Row) -> str:
@@ -73,6 +81,52 @@ def training(comparison: Comparison) -> str:
     return (
         f"{found}. Against that control, {len(verdicts)} combinations of loss and rule: {tally} "
         f"(margin {MARGIN:.0%} of its cost)."
+    )
+
+
+def undertraining(comparison: Comparison) -> str:
+    """What the control gains from more epochs, which is no gain of any loss."""
+    gain, epochs = comparison.longer, LONGER * comparison.schedule.epochs
+    assert gain is not None
+    return (
+        f"The control is undertrained: after {epochs} epochs in place of {epochs // LONGER} it "
+        f"costs {format_cost(gain.cost)} in place of {format_cost(gain.control)} a decision on the "
+        f"test rows of the first seed. Give --epochs {epochs} before you believe a difference."
+    )
+
+
+def refinement(row: Row) -> str:
+    """How often refining was believed to pay, and how the control stood before."""
+    attempts = [fit.attempt for fit in row.fits if fit.attempt is not None]
+    refined = sum(attempt.refined for attempt in attempts)
+    ratios = [attempt.ratio for attempt in attempts if not isnan(attempt.ratio)]
+    standing = f" ({standing_of(median(ratios))})" if ratios else ""
+    if not refined:
+        return (
+            f"{row.method}: held-out rows showed no sure gain in any of {len(row.fits)} runs, so "
+            f"it fell back to the control, and decides as that{standing}."
+        )
+    if refined == len(row.fits):
+        return f"{row.method}: held-out rows showed a gain in all {refined} runs{standing}."
+    return (
+        f"{row.method}: held-out rows showed a gain in {refined} of {len(row.fits)} runs; in the "
+        f"others it fell back to the control, and decides as that{standing}."
+    )
+
+
+def prospect(ratio: float) -> str:
+    """Whether refining is worth trying, before it is tried."""
+    if isnan(ratio):
+        return "Refining has nothing to gain: on the first split no decision could cost less."
+    outlook = "worth trying" if ratio >= WORTH_TRYING else "not likely to pay"
+    return f"Refining is {outlook}: on the first split {standing_of(ratio)}."
+
+
+def standing_of(ratio: float) -> str:
+    """Whether a control has room to be refined, by training cost ÷ held-out cost."""
+    return (
+        f"the control's decisions cost {ratio:.2f} times as much on its training rows as on "
+        f"held-out ones; it pays above {WORTH_TRYING}, where a model is too small to remember rows"
     )
 
 

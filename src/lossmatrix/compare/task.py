@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Numbers: TypeAlias = NDArray[numpy.float64]
 Indices: TypeAlias = NDArray[numpy.int64]
-Network: TypeAlias = Literal["linear", "mlp"]
+Network: TypeAlias = Literal["linear", "mlp", "boosted"]
 Backend: TypeAlias = Literal["loky", "ray", "dask"]
 ModelFactory: TypeAlias = Callable[[], nn.Module]
 

@@ -2,9 +2,11 @@
 """What a terminal shows: a progress bar, tables and sentences."""
 
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from io import StringIO
+from threading import Event, Thread
 
 from rich import box
 from rich.console import Console
@@ -16,9 +18,10 @@ from lossmatrix.compare.display import format_cost, format_difference, format_nu
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Indices
-from lossmatrix.compare.visible import plain, visible
+from lossmatrix.compare.visible import plain, tell, visible
 
 TONES = {"better": "green", "worse": "red", "control": "bold"}
+MINUTE = 60.0  # between the lines of a log
 WIDTH = 120  # where the output is not a terminal
 
 
@@ -29,9 +32,13 @@ def shown(text: str, style: str = "") -> Text:
 
 @contextmanager
 def progress_bar() -> Generator[Callable[[int, int], None]]:
-    """A bar on stderr over all trainings."""
+    """A bar on stderr over all trainings; where that is no terminal, a line a minute."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     console = Console(file=plain(sys.stderr))
+    if not console.is_terminal:
+        with log_lines(MINUTE) as logged:
+            yield logged
+        return
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         number = bar.add_task("training", total=None)
 
@@ -39,6 +46,29 @@ def progress_bar() -> Generator[Callable[[int, int], None]]:
             bar.update(number, completed=done, total=total)
 
         yield report
+
+
+@contextmanager
+def log_lines(seconds: float) -> Generator[Callable[[int, int], None]]:
+    """A line on stderr every so many seconds: how many trainings are done, and of how many."""
+    start, latest, over = time.monotonic(), [0, 0], Event()
+
+    def report(done: int, total: int) -> None:
+        latest[:] = done, total
+
+    def write() -> None:
+        while not over.wait(seconds):
+            done, total = latest
+            minutes = (time.monotonic() - start) / 60
+            tell(f"{done:,} of {total:,} trainings after {minutes:.0f} min")
+
+    writer = Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        yield report
+    finally:
+        over.set()
+        writer.join()
 
 
 def print_comparison(comparison: Comparison) -> None:

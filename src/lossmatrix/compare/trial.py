@@ -9,9 +9,9 @@ goes on where it stopped, and one with one loss more trains that loss only.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -21,7 +21,7 @@ import numpy
 import pandas
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossmatrix.compare.encoding import encode
 from lossmatrix.compare.methods import Configuration, Method
@@ -29,21 +29,29 @@ from lossmatrix.compare.outputs import writing
 from lossmatrix.compare.splits import Split
 from lossmatrix.compare.task import Indices, ModelFactory, Network, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
+from lossmatrix.compare.trees import BoostedTrees, train_trees
 from lossmatrix.costs import CostMatrix
 from lossmatrix.costs.io import write_atomically
+from lossmatrix.losses import CrossEntropy
 from lossmatrix.nn import Criterion
 
 Outcome: TypeAlias = dict[str, NDArray[Any]]
+WEIGHTS = "weights/"  # of a model that may be refined, before the names of its tensors
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training and the file of its outcome."""
+    """One training and the file of its outcome.
+
+    A refinement begins with its `controls`: the training of the same rows, and those of other folds
+    where there are some, which together hold out all training rows.
+    """
 
     split: Split
     method: Method
     configuration: Configuration
     path: Path
+    controls: tuple["Trial", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,26 +91,44 @@ def prepare(task: Task, split: Split, schedule: Schedule) -> TrialData:
 
 
 def run_trial(trial: Trial, data: TrialData) -> None:
-    """Train a network, alike for all losses in everything but the criterion; keep its outcome."""
+    """Train a model, alike for all losses in everything but the criterion; keep its outcome."""
     split, chosen = trial.split, trial.configuration
     fit, validation = data.part(split.fit), data.part(split.validation)
-    criterion = Criterion(chosen.loss, fit.costs)
     with one_thread_and_own_randomness():
         start = time.perf_counter()
         size, num_classes = data.features[0].size, data.costs.num_classes
-        network = build(data.network, size, num_classes, split.seed)
-        succeeded = train(network, criterion, fit, validation, data.schedule, chosen.step)
-        arrays: dict[str, Any] = {"trial": numpy.array(trial.path.stem)}
-        arrays["seconds"] = numpy.array(time.perf_counter() - start)
-        if succeeded:
-            arrays["validation"] = predict(network, validation.features).numpy()
-            arrays["test"] = arrays["validation"][:0]  # a model that only calibrates tests nothing
-            if len(split.test):
-                test = torch.from_numpy(data.features[split.test])
-                arrays["test"] = predict(network, test).numpy()
+        if data.network == "boosted":
+            network = BoostedTrees(num_classes)
+            succeeded = train_trees(network, chosen.loss, fit, validation, chosen.step)
+        else:
+            network = build(data.network, size, num_classes, split.seed)
+            criterion = Criterion(chosen.loss, fit.costs)
+            schedule = replace(data.schedule, epochs=chosen.longer * data.schedule.epochs)
+            succeeded = train(network, criterion, fit, validation, schedule, chosen.step)
+        seconds = time.perf_counter() - start
+        outcome = logits(network, trial, data) if succeeded else {}
+    if succeeded and data.network in ("linear", "mlp") and chosen.loss == CrossEntropy():
+        outcome |= {WEIGHTS + name: t.numpy() for name, t in network.state_dict().items()}
+    write_outcome(trial, seconds, outcome)
+
+
+def logits(network: nn.Module, trial: Trial, data: TrialData) -> Outcome:
+    """What a trained model gives for the validation and the test rows, which may be none."""
+    parts = {"validation": trial.split.validation, "test": trial.split.test}
+    made = {
+        name: predict(network, torch.from_numpy(data.features[rows])).numpy()
+        for name, rows in parts.items()
+        if len(rows)
+    }
+    return {"test": made["validation"][:0]} | made
+
+
+def write_outcome(trial: Trial, seconds: float, outcome: Outcome) -> None:
+    """Write the file of a trial, whole or not at all."""
+    about = {"trial": numpy.array(trial.path.stem), "seconds": numpy.array(seconds)}
     place = trial.path
     with writing(place.parent), write_atomically(place) as draft, draft.open("wb") as file:
-        numpy.savez(file, **arrays)
+        numpy.savez(file, allow_pickle=False, **about, **outcome)
 
 
 def read_outcome(trial: Trial) -> Outcome | None:
@@ -116,7 +142,11 @@ def read_outcome(trial: Trial) -> Outcome | None:
     except Exception:  # bytes that were no such file raise whatever the readers stumble over
         return None
     sizes = {"validation": len(trial.split.validation), "test": len(trial.split.test)}
-    shapes = {name: array.shape[:1] for name, array in outcome.items() if array.dtype.kind == "f"}
+    shapes = {
+        name: array.shape[:1]
+        for name, array in outcome.items()
+        if array.dtype.kind == "f" and "/" not in name
+    }
     expected = {"seconds": ()} | {name: (size,) for name, size in sizes.items()}
     whole = shapes in (expected, {"seconds": ()})  # a training that failed has no logits
     return outcome if whole and str(outcome.get("trial")) == trial.path.stem else None
@@ -175,7 +205,14 @@ def fingerprint(task: Task, schedule: Schedule) -> str:
     return str(joblib.hash((content, version("lossmatrix"), torch.__version__)))
 
 
-def trial_path(folder: Path, common: str, split: Split, configuration: Configuration) -> Path:
+def trial_path(
+    folder: Path,
+    common: str,
+    split: Split,
+    configuration: Configuration,
+    controls: Sequence[Trial] = (),
+) -> Path:
     """The file of a trial; the name of its method plays no part."""
     rows = split.seed, split.fit, split.validation, split.test
-    return folder / f"{joblib.hash((common, rows, repr(configuration)))}.npz"
+    content = common, rows, repr(configuration), *(each.path.stem for each in controls)
+    return folder / f"{joblib.hash(content)}.npz"

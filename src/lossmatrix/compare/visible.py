@@ -65,3 +65,8 @@ def data_stream() -> TextIO | Visible:
 def say(text: object) -> None:
     """Print a sentence or more."""
     print(visible(str(text)))
+
+
+def tell(text: object) -> None:
+    """Print a sentence beside the results: on stderr."""
+    print(visible(f"lossmatrix: {text}"), file=sys.stderr, flush=True)
