@@ -185,5 +185,5 @@ def test_every_kind_is_in_the_catalogue() -> None:
 
     walked = {type(kind.costs).__name__ for kind in KINDS.values()}
     others = {"CostMatrix", "TableCosts", "Wrapper", "Adjusted", "MappedRows", "PerExample"}
-    others |= {"Savings", "ZeroDiagonal", "SoftTargets"}
+    others |= {"Savings", "ZeroDiagonal", "SoftTargets", "PerLabel"}
     assert {kind.__name__ for kind in kinds(lm.CostMatrix)} == walked | others
