@@ -31,7 +31,7 @@ DOCUMENTING := .venv/.ready-docs
 .DEFAULT_GOAL := compare
 
 compare: $(READY)
-	@$(BIN)/lossmatrix compare --digits --out out/report.html
+	@$(BIN)/lossmatrix compare --digits --seeds 3 --out out/report.html
 
 test: lint
 	@tests/install_chromium.sh
