@@ -9,12 +9,11 @@ Writes results/binary.csv; run it with `make bench`. Rules of measurement as in 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from pathlib import Path
 
 import torch
-from cpu import Call, forward_backward, interleaved, machine
+from cpu import Call, forward_backward, interleaved, machine, write_table
 from torch import nn
 
 import lossmatrix as lm
@@ -69,12 +68,7 @@ def main() -> None:
                 }
             )
             print(*list(rows[-1].values())[:4], sep="\t", flush=True)
-    partial = options.out.with_suffix(".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, options.out)
+    write_table(rows, options.out)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ rounds. `ratio` is the time divided by numpy's. Run it with `make bench`.
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from typing import Any
 
 import numpy
 import torch
-from cpu import machine
+from cpu import machine, write_table
 from numpy.typing import NDArray
 
 import lossmatrix as lm
@@ -115,13 +113,7 @@ def main() -> None:
         for shape in SHAPES
         for row in measure(*shape, dtype, options.rounds)
     ]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_suffix(".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, options.out)
+    write_table(rows, options.out)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import random
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -216,6 +216,17 @@ def measure(task: tuple[tuple[int, ...], float, bool]) -> list[dict[str, object]
     return rows
 
 
+def write_table(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """A table; the old one stays until the new one is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)
+
+
 def main() -> None:
     """Run and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -228,13 +239,7 @@ def main() -> None:
     tasks = [(shape, options.seconds, not options.no_compile) for shape in shapes]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         rows = [row for of_shape in pool.imap(measure, tasks, chunksize=1) for row in of_shape]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_suffix(".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, options.out)
+    write_table(rows, options.out)
 
 
 if __name__ == "__main__":

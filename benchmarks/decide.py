@@ -9,7 +9,6 @@ of them alike. `peak_mb` is memory beside the input. Run it as `python benchmark
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import random
 import statistics
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from cpu import machine
+from cpu import machine, write_table
 from torch import Tensor
 
 import lossmatrix as lm
@@ -105,12 +104,7 @@ def main() -> None:
             )
             print(*list(rows[-1].values())[:6], sep="\t", flush=True)
         del calls
-    partial = options.out.with_suffix(".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, options.out)
+    write_table(rows, options.out)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ On a GPU where there is one, with Liger's fused cross-entropy where that is inst
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # as PyTorch users know it
-from cpu import machine
+from cpu import machine, write_table
 from decide import interleaved, peak_megabytes
 from torch import Tensor
 
@@ -126,12 +125,7 @@ def main() -> None:
         }
         found.append(row)
         print(*list(row.values())[:8], sep="\t", flush=True)
-    partial = options.out.with_suffix(".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]))
-        writer.writeheader()
-        writer.writerows(found)
-    os.replace(partial, options.out)
+    write_table(found, options.out)
 
 
 if __name__ == "__main__":

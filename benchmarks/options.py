@@ -10,7 +10,6 @@ Writes results/options.csv; run it with `make bench`. Rules of measurement as in
 from __future__ import annotations
 
 import argparse
-import csv
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # as PyTorch users know it
-from cpu import forward_backward, interleaved, machine, peak_megabytes
+from cpu import forward_backward, interleaved, machine, peak_megabytes, write_table
 from torch import Tensor
 
 import lossmatrix as lm
@@ -153,13 +152,7 @@ def main() -> None:
     tasks = [task for task in tasks if options.only in f"{task[0]} {task[1]}"]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         rows = [row for of_task in pool.imap(measure, tasks, chunksize=1) for row in of_task]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_suffix(".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, options.out)
+    write_table(rows, options.out)
 
 
 if __name__ == "__main__":
