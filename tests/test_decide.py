@@ -324,6 +324,94 @@ def test_deciding_holds_nothing_of_the_size_of_its_input(dtype):
     assert float(run.stdout) < 30e6
 
 
+class InBlocks:
+    """What is installed for the CPU, with the sizes of what it is given."""
+
+    def __init__(self):
+        self.sizes, self.tolerances = [], set()
+
+    def decides(self, costs, dtype):
+        return dtype == torch.float32
+
+    def multiply(self, costs, weights, transposed):
+        return None
+
+    def least_cost(self, costs, given, tolerance, is_logits):
+        self.sizes.append(len(given))
+        self.tolerances.add(tolerance)
+        probs = given.softmax(-1) if is_logits else given
+        return (probs @ COSTS).argmin(-1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "entries", "sizes"),
+    [
+        ((7, 3), 2, [1] * 7),
+        ((7, 3), 12, [4, 3]),
+        ((7, 3), 21, [7]),
+        ((2, 3, 7), 12, [4, 3, 4, 3]),
+        ((5, 3, 2), 12, [4, 4, 2]),
+        ((5, 3, 2), 30, [10]),
+        ((2, 3, 2, 3), 12, [3, 3, 3, 3]),
+        ((3, 3, 4), 12, [4, 4, 4]),
+    ],
+)
+def test_rows_are_decided_a_block_at_a_time(shape, entries, sizes, monkeypatch):
+    module = sys.modules["lossmatrix.decide"]
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", entries)
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    probs = logits.float().softmax(1)
+    rows, costs = [], Dense(COSTS)
+    expected = decide(probs, COSTS)
+
+    engine = InBlocks()
+    monkeypatch.setattr(accelerator, "installed", engine)
+    for call, half in ((decide_from_logits, logits), (decide, probs.bfloat16())):
+        assert call(half, COSTS).shape == expected.shape
+        assert engine.sizes == sizes
+        assert engine.tolerances == {2**-7}
+        engine.sizes.clear()
+    if len(shape) == 2:  # rows that lie as the engine reads them are visited once, in one go
+        assert torch.equal(decide(probs, COSTS), expected)
+        assert engine.sizes == [7]
+        engine.sizes.clear()
+        assert torch.equal(decide(probs.t().contiguous().t(), COSTS), expected)
+        assert engine.sizes == sizes
+
+    # without it at least as many rows as a table is worth reading for, but no more than fit
+    product = Dense._expected
+    monkeypatch.setattr(Dense, "_expected", lambda self, w: rows.append(len(w)) or product(self, w))
+    monkeypatch.setattr(module, "TABLE_ROWS", 5)
+    for installed, wide in ((None, probs), (engine, probs.double())):
+        monkeypatch.setattr(accelerator, "installed", installed)
+        for least, table_entries in ((5, 3 * 9), (2, 3 * 2)):
+            monkeypatch.setattr(module, "TABLE_ENTRIES", table_entries)
+            rows.clear()
+            assert torch.equal(decide(wide, costs), expected)
+            whole = rows.copy()
+            monkeypatch.setattr(module, "BLOCK_ENTRIES", 3 * max(entries // 3, least))
+            monkeypatch.setattr(module, "TABLE_ENTRIES", 0)
+            rows.clear()
+            decide(wide, costs)
+            assert rows == whole
+            monkeypatch.setattr(module, "BLOCK_ENTRIES", entries)
+
+
+def test_what_is_no_plain_tensor_is_decided_by_what_it_can_do():
+    class Wrapped(torch.Tensor):
+        """Its values are where no kernel may look."""
+
+    given = probabilities(6, 3).as_subclass(Wrapped)
+    logits = given.log()
+    assert type(decide(given, COSTS)) is Wrapped
+    assert type(decide_from_logits(logits.as_subclass(Wrapped), COSTS)) is Wrapped
+    for shape in ((6, 3), (2, 3, 5), (2, 3, 4, 5)):
+        plain = probabilities(*shape).log()
+        found = decide_from_logits(plain.as_subclass(Wrapped), COSTS)
+        assert torch.equal(found.as_subclass(torch.Tensor), decide(plain.exp(), COSTS))
+    assert type(decide(torch.nn.Parameter(probabilities(6, 3)), COSTS)) is torch.Tensor
+
+
 # --- what is not a probability is refused --------------------------------------------------------
 
 
@@ -435,6 +523,8 @@ def test_other_dtypes_and_numbers_are_refused(probs):
 def test_another_number_of_classes_is_refused_with_both_shapes():
     with pytest.raises(ValueError, match=r"\(5, 4\) have 4 classes on dim 1.*\(3, 4\) have 3"):
         decide(probabilities(5, 4), COSTS)
+    with pytest.raises(ValueError, match=r"\(5, 4\) have 4 classes on dim 1.*\(3, 4\) have 3"):
+        conditional_risk(probabilities(5, 4), COSTS)
 
 
 # --- compiled ------------------------------------------------------------------------------------
@@ -528,6 +618,8 @@ def test_forbidden_decisions_are_taken_only_where_none_is_allowed(dtype):
 
 
 def test_no_threshold_is_made_up():
+    with pytest.raises(ValueError, match=r"the decisions .* are not the classes"):
+        decision_threshold(Dense([[0, 1], [5, 0]], classes=["a", "b"], decisions=["a", "wait"]))
     with pytest.raises(ValueError, match=r"got \(3, 4\): use decide"):
         decision_threshold(COSTS)
     with pytest.raises(ValueError, match=r"costs -1\.0 more for class 0 and 5\.0 more for class 1"):

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Derived formulas: carried out as a kernel does, one row in plain Python, they give the answers.
+
+Symbols can be printed as Python, as Triton's language is, and so be evaluated without a compiler.
+Nothing of the library's loops takes part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import oracles
+import pytest
+import torch
+from registry import SINGLE, SUMS, SYMMETRIC, holds_weight_constant, refuses
+from test_costs_kinds import CHANGES, KINDS
+from torch import Tensor
+
+import lossmatrix as lm
+from lossmatrix.codegen import affine, curvature, derive, triton
+from lossmatrix.codegen import costs as printing
+from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic, CellKind
+from lossmatrix.codegen.dual import Dual
+from lossmatrix.codegen.symbols import Symbol, name, python
+from lossmatrix.costs.transformed import Wrapper
+from lossmatrix.engines import curvature as bounds
+from lossmatrix.losses.base import Term
+from lossmatrix.losses.language import Cells, growth, power, weigh
+
+Vector = list[float]
+FUNCTIONS = {
+    "V": lambda value: value,
+    "exp": math.exp,
+    "expm1": math.expm1,
+    "log": math.log,
+    "log1p": math.log1p,
+    "weigh": lambda weight, value: weight * value if weight else 0.0,
+    "power": lambda base, exponent: base**exponent,
+    "growth": lambda weight, log_weight, exponent: weight * math.expm1(exponent),
+    "group": lambda value: value,
+    "INF": math.inf,
+}
+TABLE = [[0.0, 1.0, 2.5, 4.0], [3.0, 0.5, 0.75, 6.0], [1.5, 5.0, 0.25, 2.0], [5.5, 4.5, 3.5, 0.0]]
+LOGITS = [
+    [0.3, -0.7, 1.1, 0.2],
+    [-1.2, 2.0, 0.4, 1.9],
+    [4.0, 0.1, -3.0, 0.6],
+]
+
+
+def at(symbol: Symbol, **names: object) -> float:
+    return float(eval(symbol.printed(python), FUNCTIONS | names))
+
+
+def softmax(z: Vector) -> Vector:
+    return [math.exp(x - max(z)) / sum(math.exp(y - max(z)) for y in z) for x in z]
+
+
+class Row:
+    """A row as kernels see it: its cells, then sums, then what is known after the sums."""
+
+    def __init__(self, formula: Arithmetic, terms: tuple[Term, ...], z: Vector, t: Vector) -> None:
+        self.formula, self.t, self.z = formula, t, z
+        self.a = derive.parameters(terms)
+        read: list[lm.CostMatrix] = []
+        for term, stream in zip(terms, derive.streams(terms), strict=True):
+            if stream == len(read) and term.costs is not None:
+                read.append(term.costs)
+        assert len(read) == formula.streams
+        self.tables = [costs.to_dense().tolist() for costs in read]
+        self.costs = [mixed(t, D) for D in self.tables]
+        self.truth = t.index(1.0) if formula.kind is HARD else None
+
+    def each(self, off: Symbol, truth: Symbol, **names: object) -> Vector:
+        """A symbol at every class."""
+        return [
+            at(truth if j == self.truth else off, k=k, a=self.a, **names)
+            for j, k in enumerate(self.cells)
+        ]
+
+    def run(self) -> tuple[float, Vector]:
+        """The loss and its gradient along the logits."""
+        formula = self.formula
+        p = softmax(self.z)
+        self.cells = self.cells_of(p)
+        if formula.has_margin and formula.kind is not DECISIONS:
+            margin = self.each(formula.margin, formula.margin_truth)
+            p = softmax([x + m for x, m in zip(self.z, margin, strict=True)])
+            self.cells = self.cells_of(p)
+        if formula.kind is not DECISIONS:
+            value, gradient, _ = self.sums(self.cells, p)
+            return value, gradient
+        # the softmax over decisions of logits w that are made of their risk
+        excess = [k.x for k in self.cells]
+        w = self.each(formula.margin, formula.margin_truth)
+        decided = softmax(w)
+        risk = [k.c[0] + k.x for k in self.cells]
+        self.cells = self.cells_of(decided)
+        for k, x, c in zip(self.cells, excess, risk, strict=True):
+            k.x, k.risk, k.lz = x, c, math.log(sum(map(math.exp, w)))
+            k.err = k.p
+        value, of_w, f = self.sums(self.cells, decided)
+        for k, g in zip(self.cells, of_w, strict=True):
+            k.g = g
+        rho = self.each(formula.risk_grad, formula.risk_grad_truth, f=f)
+        return value, pulled_back(p, self.tables[0], rho)
+
+    def cells_of(self, p: Vector) -> list[SimpleNamespace]:
+        top = max(range(len(p)), key=lambda j: self.z[j])
+        expected = mixed(p, self.tables[0]) if self.tables else None
+        return [
+            SimpleNamespace(
+                p=p[j],
+                q=1 - p[j],
+                lp=math.log(p[j]),
+                lq=math.log(1 - p[j]),
+                t=self.t[j] if j < len(self.t) else 0.0,
+                err=p[j] - self.t[j],
+                c=[costs[j] for costs in self.costs],
+                tc=[costs[top] for costs in self.costs],
+                x=expected[j] - self.costs[0][j] if expected else 0.0,
+            )
+            for j in range(len(p))
+        ]
+
+    def sums(self, cells: list[SimpleNamespace], p: Vector) -> tuple[float, Vector, Vector]:
+        """The loss, its gradient along the logits of p, and the partials."""
+        formula, top = self.formula, p.index(max(p))
+        pairs = zip(formula.terms, formula.terms_truth, strict=True)
+        t = [sum(self.each(*pair)) for pair in pairs]
+        f = [at(each, t=t, a=self.a) for each in formula.partials]
+        if formula.risk:
+            rho = self.each(formula.risk_grad, formula.risk_grad_truth, f=f)
+            for k, row in zip(cells, self.tables[0], strict=True):
+                k.r = sum(x * r for x, r in zip(row, rho, strict=True))
+        pull = self.each(formula.grad_term, formula.grad_term_truth, f=f)
+        slope = self.each(formula.slope, formula.slope_truth, f=f)
+        if formula.row_factor is not None:
+            factor = at(formula.row_factor, f=f)
+            by_class = self.each(formula.grad_class, formula.grad_class, f=None)
+            for j, each in enumerate(by_class):
+                assert j == self.truth or factor * each == pytest.approx(pull[j], rel=1e-12)
+        others = [j for j in range(len(p)) if j != top]
+        R = sum(pull[j] for j in others)
+        rest = sum(p[j] for j in others)
+        gradient = [pull[j] - p[j] * R - slope[top] * p[j] / rest for j in range(len(p))]
+        gradient[top] = slope[top] - p[top] * R
+        return at(formula.loss, t=t, a=self.a), gradient, f
+
+
+def mixed(weights: Vector, D: list[Vector]) -> Vector:
+    return [sum(w * row[j] for w, row in zip(weights, D, strict=True)) for j in range(len(D[0]))]
+
+
+def pulled_back(p: Vector, D: list[Vector], rho: Vector) -> Vector:
+    """The gradient of Σ_i p_i r_i, r = D ρ held fixed."""
+    r = [sum(x * y for x, y in zip(row, rho, strict=True)) for row in D]
+    mean = sum(x * y for x, y in zip(p, r, strict=True))
+    return [x * (y - mean) for x, y in zip(p, r, strict=True)]
+
+
+def kinds_of(loss: lm.Loss) -> list[CellKind]:
+    if derive.over_decisions(loss):
+        return [DECISIONS]
+    return [HARD, SOFT] if all(term.loss.linear_in_truth for term in bound(loss)) else [HARD]
+
+
+def table_of(loss: lm.Loss) -> list[Vector]:
+    return SYMMETRIC.tolist() if refuses(loss, torch.tensor(TABLE)) else TABLE
+
+
+def bound(loss: lm.Loss) -> tuple[Term, ...]:
+    return loss.bind(
+        None if loss.reads is None else loss.matrix(torch.tensor(table_of(loss)).double())
+    )
+
+
+ONE_FORMULA = {
+    name: loss
+    for name, loss in (SINGLE | SUMS).items()
+    if not isinstance(loss, lm.losses.Sum)
+    or not any(derive.over_decisions(part) or derive.has_margin(part) for _, part in loss.parts)
+}
+CASES = [
+    pytest.param(loss, kind, id=f"{name}-{kind.value}")
+    for name, loss in ONE_FORMULA.items()
+    for kind in kinds_of(loss)
+]
+
+
+@pytest.mark.parametrize(("loss", "kind"), CASES)
+def test_a_derived_formula_gives_the_loss_and_its_gradient(loss: lm.Loss, kind: CellKind) -> None:
+    random = Random(3)
+    D, terms = table_of(loss), bound(loss)
+    risk = kind is not DECISIONS and any(derive.reads_risk(term.loss) for term in terms)
+    formula = derive.derive(terms, kind, risk)
+    for z in LOGITS:
+        for y in range(4):
+            t = [float(j == y) for j in range(4)]
+            if kind is SOFT:
+                t = softmax([random.uniform(-2, 2) for _ in range(4)])
+            value, gradient = Row(formula, terms, z, t).run()
+            exact = oracles.answer(loss, z, t if kind is SOFT else y, D)
+            assert value == pytest.approx(exact.value, rel=1e-11)
+            assert gradient == pytest.approx(exact.gradient, rel=1e-9, abs=1e-11)
+
+
+# --- printed in Triton's language ----------------------------------------------------------------
+
+
+def executed(text: str, language: object) -> dict[str, Any]:
+    """What a text in Triton's language defines, with a stand-in for the language."""
+    names: dict[str, Any] = FUNCTIONS | {
+        "triton": SimpleNamespace(jit=lambda function: function),
+        "tl": language,
+        "constant": lambda value, like: value,
+    }
+    exec(text, names)
+    return names
+
+
+@pytest.mark.parametrize(("loss", "kind"), CASES)
+def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
+    terms = bound(loss)
+    risk = kind is not DECISIONS and any(derive.reads_risk(term.loss) for term in terms)
+    formula = derive.derive(terms, kind, risk)
+    (text,) = triton.print_triton(formula).structs.values()
+    printed = executed(text, None)
+    random = Random(4)
+    c = [random.uniform(0.1, 2) for _ in range(formula.streams + 2)]
+    tc = [random.uniform(0.1, 2) for _ in c]
+    k = SimpleNamespace(p=0.3, q=0.7, lp=-1.1, lq=-0.4, t=0.6, lz=0.8, g=1.7, c=c, tc=tc)
+    k.err = 0.3 if kind is DECISIONS else k.p * (1 - k.t) - k.q * k.t
+    k.x = c[formula.streams]
+    k.risk = c[0] + k.x
+    last = formula.streams + ("k.x" in formula.names)
+    k.r = c[last] - tc[last]
+    a, f, t = derive.parameters(terms), [1.3, 0.7, 2.1], [0.9, 1.4, 0.2]
+    for suffix in ("", "_truth"):
+        for function in ("slope", "grad_term"):
+            symbol = getattr(formula, f"{function}{suffix}")
+            found = printed[f"{function}{suffix}"](k, a, f)
+            assert found == pytest.approx(at(symbol, k=k, a=a, f=f), rel=1e-12)
+        symbols = getattr(formula, f"terms{suffix}")
+        found = printed[f"terms{suffix}"](k, a)
+        assert found == pytest.approx([at(each, k=k, a=a) for each in symbols], rel=1e-12)
+        if kind is not DECISIONS:
+            margin = printed[f"margin{suffix}"](c, a)
+            assert margin == pytest.approx(at(getattr(formula, f"margin{suffix}"), k=k, a=a))
+    assert printed["loss"](t, a) == pytest.approx(at(formula.loss, t=t, a=a))
+    assert printed["partials"](t, a) == pytest.approx([at(e, t=t, a=a) for e in formula.partials])
+    if formula.one_visit:
+        whole = printed["grad_class"](k, a) * printed["row_factor"](f)
+        assert whole == pytest.approx(printed["grad_term"](k, a, f), rel=1e-12)
+    assert printed["sums"] == len(formula.terms)
+    assert (printed["hard"], printed["decisions"]) == (kind is HARD, kind is DECISIONS)
+    assert printed["has_margin"] == (printed["margin"](c, a) != 0 or formula.has_margin)
+
+
+class TensorsForPointers:
+    """The words of Triton's language that rows of costs use; a pointer is a place in a tensor."""
+
+    int32 = torch.int64
+    float64 = torch.float64
+
+    @staticmethod
+    def load(place: object, mask: object = None, other: float = 0) -> Tensor:
+        table, index = place.table, place.index  # type: ignore[attr-defined]
+        if mask is None:
+            return table[index]
+        return torch.where(mask, table[torch.where(mask, index, 0)], other)
+
+    exp, log, abs, where = torch.exp, torch.log, torch.abs, torch.where
+
+    @staticmethod
+    def minimum(a: Tensor | float, b: Tensor | float) -> Tensor:
+        return torch.minimum(torch.as_tensor(a), torch.as_tensor(b))
+
+    @staticmethod
+    def maximum(a: Tensor | float, b: Tensor | float) -> Tensor:
+        return torch.maximum(torch.as_tensor(a), torch.as_tensor(b))
+
+
+@dataclass
+class Pointer:
+    table: Tensor
+    index: Tensor | int = 0
+
+    def __add__(self, index: Tensor | int) -> Pointer:
+        return Pointer(self.table, index)
+
+
+def rows_in_tritons_language(costs: lm.CostMatrix) -> Tensor:
+    """The whole matrix by the printed formula, its decisions padded to a tile's width."""
+    C, K = costs.shape
+    formula = printing.print_triton(costs, "tl.float64")
+    function = executed(formula.text, TensorsForPointers) | {"power": None}
+    function["power"] = lambda base, exponent: base**exponent
+    exec(formula.text, function)
+    tables: list[object] = [Pointer(costs.tables[name]) for name in formula.tables]
+    numbers = [*formula.numbers, *formula.exponents]
+    tables += [Pointer(torch.tensor([each], dtype=torch.float64)) for each in numbers]
+    if isinstance(costs, Wrapper):
+        dense = torch.nn.functional.pad(costs.base.to_dense().double(), (0, 3))
+
+        def entries(_: object, truth: Tensor, sample: object, j: Tensor, mask: object) -> Tensor:
+            return dense[truth, j]
+
+        tables.insert(0, SimpleNamespace(tables=None, at=entries))
+    truth, decision = torch.arange(C)[:, None], torch.arange(K + 3)[None, :]
+    found = function[formula.name](tables, truth, None, decision, decision < K)
+    return found.expand(C, K + 3)[:, :K].double()
+
+
+# what takes a whole row to make is no formula, and printed for no engine
+FORMULAS = [
+    pytest.param(kind, change, id=f"{kind}, {change}")
+    for kind, make in KINDS.items()
+    for change, made in CHANGES.items()
+    if (costs := made(make(7))).has_formula or getattr(costs, "has_change", False)
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), FORMULAS)
+def test_in_tritons_language_the_rows_of_a_kind_are_the_same(kind: str, change: str) -> None:
+    costs = CHANGES[change](KINDS[kind](7))
+    torch.testing.assert_close(
+        rows_in_tritons_language(costs), costs.to_dense().double(), rtol=1e-6, atol=1e-6
+    )
+
+
+# --- second derivatives, and what formulas run on ------------------------------------------------
+
+SEVERAL = [each for each in ONE_FORMULA.values() if not holds_weight_constant(each)]
+
+
+@pytest.mark.parametrize("loss", SEVERAL, ids=repr)
+def test_the_bound_of_the_curvature_is_that_of_the_hessian_by_autograd(loss: lm.Loss) -> None:
+    z = torch.tensor(LOGITS, dtype=torch.float64)
+    D = None if loss.reads is None else torch.tensor(table_of(loss), dtype=torch.float64)
+    y = torch.tensor([2, 0, 3])
+    parts = curvature.parts_of(bound(loss))
+    found = bounds.bound(parts, z, y, torch.arange(3))
+    for row in range(3):
+
+        def value(logits: Tensor, row: int = row) -> Tensor:
+            return loss(logits[None], y[row : row + 1], D, engine="reference")
+
+        H = torch.autograd.functional.hessian(value, z[row])
+        torch.testing.assert_close(found[row], H.abs().sum(-1), rtol=1e-9, atol=1e-11)
+
+
+OPERATIONS: dict[str, Callable[[Any], Any]] = {
+    "negative": lambda x: -x,
+    "plus itself": lambda x: x + x * 3.0,
+    "plus a number": lambda x: 2.0 + (x + 1.5),
+    "minus": lambda x: (x - 0.25) - (3.0 - x * 0.5),
+    "times": lambda x: 1.5 * (x * (x * 0.7)),
+    "over a number": lambda x: x / 0.3,
+    "over itself": lambda x: (x * x + 1.0) / (x + 2.0),
+    "a number over it": lambda x: 2.0 / (x + 3.0),
+    "exp": lambda x: (x * 0.5).exp(),
+    "expm1": lambda x: (x * 0.5).expm1(),
+    "log": lambda x: (x + 1.0).log(),
+    "log1p": lambda x: (x * 2.0).log1p(),
+    "power": lambda x: power(x, 1.7),
+    "power 1": lambda x: power(x, 1.0),
+    "growth": lambda x: growth(x, x.log(), x * 0.8),
+    "weigh": lambda x: weigh(x * 2.0, x.log()),
+    "weigh by a number": lambda x: weigh(0.3 + x * 0.0, x.log()),
+    "a constant": lambda x: (x * x).detach() * x,
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_dual_numbers_and_symbols_calculate_as_tensors_do(operation: str) -> None:
+    f = OPERATIONS[operation]
+    x = torch.tensor([0.2, 0.9, 1.8], dtype=torch.float64, requires_grad=True)
+    value = f(x)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    seed = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    dual = f(Dual(x.detach(), seed))
+    torch.testing.assert_close(dual.value, value.detach())
+    torch.testing.assert_close(dual.slope, slope * seed)
+    symbol = f(name("k.lp"))
+    for number, exact in zip(x.tolist(), value.tolist(), strict=True):
+        assert at(symbol, k=SimpleNamespace(lp=number)) == pytest.approx(exact, rel=1e-14)
+
+
+def test_a_formula_that_is_affine_shows_its_coefficients() -> None:
+    cost, target = torch.rand(2, 3, 4, dtype=torch.float64, generator=torch.manual_seed(0))
+    p = torch.rand(3, 4, dtype=torch.float64)
+    losses = (lm.CrossEntropy(), lm.ExpectedCost(), lm.PairWeightedCrossEntropy())
+    for loss in losses:
+        terms = loss.term(Cells(cost=cost, target=target, p=p, log_p=p.log()))
+        (found,) = affine.affine_terms(loss, cost, target)
+        whole = found.constant + found.of_p * p + found.of_log_p * p.log()
+        torch.testing.assert_close(whole, terms)
+    with pytest.raises(affine.NotAffineError):
+        affine.affine_terms(lm.Unlikelihood(), cost, target)
+    x, log_x = affine.Affine(of_p=1.0), affine.Affine(of_log_p=1.0)
+    mixed = (2.0 - (x * 3.0 - 0.5)) / 0.25 + 4.0 * (1.0 + log_x) - x
+    assert mixed.parts == (2.5 / 0.25 + 4.0, -12.0 - 1.0, 4.0)
+    assert (-x).parts == (0.0, -1.0, 0.0)
+    with pytest.raises(affine.NotAffineError):
+        x * x
