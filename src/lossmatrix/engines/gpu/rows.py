@@ -601,8 +601,8 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
     at_truth = make_cell(c_truth, t_apart, e_truth * ahead.share, z_truth, ahead)
     e_apart = exp(tl.minimum(found.top, lead.second) - ahead.shift)  # where truth is the top
     at_apart = make_cell(c_apart, t_apart, e_apart * ahead.share, found.top, ahead)
-    # Whether another class is set apart where truth is the top. Of masked ones alone none leads: the
-    # index may then be that of the truth, and they are all in the bulk.
+    # Whether another class is set apart where truth is the top. Of masked ones alone none leads:
+    # the index may then be that of the truth, and they are all in the bulk.
     beside = same & (apart != rows.truth)
     share = ahead.share * before
     of_bulk = SoftmaxStats(ahead.top, finite(found.second), ahead.log_sum, share, ahead.c)
