@@ -577,6 +577,9 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
 
     # the truth joins them
     apart = found.index
+    if F.hard:  # of masked classes alone none leads, and the index may be that of the truth
+        is_truth = (apart == rows.truth) & (V.classes > 1)
+        apart = tl.where(is_truth, (rows.truth == 0).to(tl.int32), apart)
     c_apart, t_apart = (
         costs_of(V, F, D, apart, rows.real),
         share_at(V, F, apart, rows.real, found.top),
@@ -601,9 +604,7 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
     at_truth = make_cell(c_truth, t_apart, e_truth * ahead.share, z_truth, ahead)
     e_apart = exp(tl.minimum(found.top, lead.second) - ahead.shift)  # where truth is the top
     at_apart = make_cell(c_apart, t_apart, e_apart * ahead.share, found.top, ahead)
-    # Whether another class is set apart where truth is the top. Of masked ones alone none leads:
-    # the index may then be that of the truth, and they are all in the bulk.
-    beside = same & (apart != rows.truth)
+    beside = same & (V.classes > 1)  # whether there is another class where truth is the top
     share = ahead.share * before
     of_bulk = SoftmaxStats(ahead.top, finite(found.second), ahead.log_sum, share, ahead.c)
 
@@ -627,7 +628,7 @@ def visited(V, upstream, gradient, F, D, CUT, NUMBER: tl.constexpr, GRADIENT: tl
         of_apart, of_truth = row.gradient_top, row.gradient_top
         if F.hard:
             of_apart = F.grad_term(at_apart, a, f) - e_apart * row.steepness
-            of_apart = tl.where(beside, of_apart, row.gradient_top)
+            of_apart = tl.where(same, of_apart, row.gradient_top)
             of_truth = row.grad_term_truth - e_truth * row.steepness
             of_truth = tl.where(same, row.gradient_top, of_truth)
         singles = (
