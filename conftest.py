@@ -1,15 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Names that docstring examples may use without importing them."""
 
-import os
-import sys
-
 import pytest
 import torch
-
-if "MUTANT_UNDER_TEST" in os.environ:
-    # mutmut tests a copy of the sources; an editable install would import the originals
-    sys.meta_path[:] = [f for f in sys.meta_path if "ScikitBuild" not in type(f).__name__]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -397,19 +397,36 @@ def test_rows_are_decided_a_block_at_a_time(shape, entries, sizes, monkeypatch):
             monkeypatch.setattr(module, "BLOCK_ENTRIES", entries)
 
 
-def test_what_is_no_plain_tensor_is_decided_by_what_it_can_do():
+def test_costs_that_float32_does_not_hold_are_refused_for_rows_in_float32():
+    costs = Dense(torch.tensor([[0.0, 1e-60], [2e-60, 0.0]], dtype=torch.float64))
+    probs = probabilities(4, 2)
+    for call, rows in ((decide, probs.float()), (decide_from_logits, probs.log().bfloat16())):
+        with pytest.raises(ValueError, match="does not fit float32"):
+            call(rows, costs)
+    assert decide(probs, costs).tolist() == decide(probs, [[0, 1], [2, 0]]).tolist()
+
+
+def test_what_is_no_plain_tensor_is_decided_by_what_it_can_do(monkeypatch):
     class Wrapped(torch.Tensor):
         """Its values are where no kernel may look."""
 
-    given = probabilities(6, 3).as_subclass(Wrapped)
-    logits = given.log()
-    assert type(decide(given, COSTS)) is Wrapped
-    assert type(decide_from_logits(logits.as_subclass(Wrapped), COSTS)) is Wrapped
+    engine = InBlocks()
+    monkeypatch.setattr(accelerator, "installed", engine)
     for shape in ((6, 3), (2, 3, 5), (2, 3, 4, 5)):
-        plain = probabilities(*shape).log()
-        found = decide_from_logits(plain.as_subclass(Wrapped), COSTS)
-        assert torch.equal(found.as_subclass(torch.Tensor), decide(plain.exp(), COSTS))
-    assert type(decide(torch.nn.Parameter(probabilities(6, 3)), COSTS)) is torch.Tensor
+        logits = probabilities(*shape, dtype=torch.float32).log()
+        probs = logits.softmax(1)
+        found = [
+            decide(probs.as_subclass(Wrapped), COSTS),
+            decide_from_logits(logits.as_subclass(Wrapped), COSTS),
+        ]
+        assert engine.sizes == []
+        for each in found:
+            assert type(each) is Wrapped
+            assert torch.equal(each.as_subclass(torch.Tensor), decide(probs, COSTS))
+        assert engine.sizes
+        engine.sizes.clear()
+    decide(torch.nn.Parameter(probabilities(6, 3, dtype=torch.float32)), COSTS)
+    assert engine.sizes == [6]
 
 
 # --- what is not a probability is refused --------------------------------------------------------
