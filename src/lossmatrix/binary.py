@@ -135,11 +135,8 @@ class BinaryCriterion(nn.Module):
         if costs is not None or self.labels is None:
             bound = self._criterion(0).bound_to(costs)
             value = self._loss(bound, z, truth, weight, self.reduction)
-        elif len(self.groups) == 1:
-            self._check_labels(z)
-            value = self._of_group(self.groups[0], z, truth, weight, self.reduction)
         else:
-            value = self._reduced(self._by_label(z, truth, weight), target)
+            value = self._by_label(z, truth, weight, target)
         return value.to(output_dtype(logits, target if target.is_floating_point() else None))
 
     def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
@@ -195,9 +192,11 @@ class BinaryCriterion(nn.Module):
 
     # --- costs of labels -------------------------------------------------------------------------
 
-    def _by_label(self, z: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
-        """The losses of all logits, each by the matrix of its label."""
+    def _by_label(self, z: Tensor, truth: Tensor, weight: Tensor | None, target: Tensor) -> Tensor:
+        """The reduced loss of all logits, each by the matrix of its label."""
         self._check_labels(z)
+        if len(self.groups) == 1:  # all labels, in their order
+            return self._of_group(self.groups[0], z, truth, weight, self.reduction)
         parts = [
             self._of_group(
                 group,
@@ -209,7 +208,7 @@ class BinaryCriterion(nn.Module):
             for group in self.groups
         ]
         order = torch.cat([group.labels for group in self.groups]).argsort()
-        return torch.cat(parts, -1)[..., order]
+        return self._reduced(torch.cat(parts, -1)[..., order], target)
 
     def _of_group(
         self,
@@ -219,11 +218,9 @@ class BinaryCriterion(nn.Module):
         weight: Tensor | None,
         reduction: Reduction,
     ) -> Tensor:
-        if group.criterion is not None:
-            return self._loss(group.criterion.bound, z, truth, weight, reduction)
-        if z.numel() == 0:  # the losses of no logits
-            return self._loss(self._criterion(0).bound, z, truth, weight, reduction)
-        return self._loss(group.bound(z.numel()), z, truth, weight, reduction)
+        own = group.criterion
+        bound = group.bound(z.numel()) if own is None else own.bound
+        return self._loss(bound, z, truth, weight, reduction)
 
     def _loss(
         self,

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # as PyTorch users know it
 from torch import Tensor, nn
 
+from lossmatrix.costs import CostMatrix
 from lossmatrix.engines import choose, reference
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction
 from lossmatrix.nn import Criterion, check_normalizer, evaluated
@@ -154,10 +155,7 @@ class LinearCriterion(Criterion):
             label_smoothing=label_smoothing,
             engine=engine,
         )
-        if self.costs is not None and self.costs.num_classes != num_classes:
-            raise ValueError(
-                f"costs of {self.costs.num_classes} classes do not fit num_classes={num_classes}."
-            )
+        check_num_classes(self.costs, num_classes)
         self.num_classes, self.out_features = num_classes, tuple(out_features)
         self.budget = Budget(max_chunk_bytes, accumulate_dtype)
         count = num_classes * math.prod(self.out_features)
@@ -214,6 +212,14 @@ class LinearCriterion(Criterion):
     def extra_repr(self) -> str:
         """What ``print`` shows beside the layer."""
         return f"{super().extra_repr()}, out_features={self.out_features}"
+
+
+def check_num_classes(costs: CostMatrix | None, num_classes: int) -> None:
+    """Refuse costs of other classes than a layer has."""
+    if costs is not None and costs.num_classes != num_classes:
+        raise ValueError(
+            f"costs of {costs.num_classes} classes do not fit num_classes={num_classes}."
+        )
 
 
 # --- the layer, and its blocks of rows -----------------------------------------------------------
@@ -279,6 +285,11 @@ class Layer:
         bias = None if self.bias is None else self.bias.reshape(-1)
         return self.input, self.weight.reshape(-1, self.weight.shape[-1]), bias
 
+    @property
+    def blank(self) -> Tensor:
+        """A tensor in the shape of the logits, of one number."""
+        return self.input.detach().new_empty(()).expand(self.shape)
+
     def whole(self) -> Tensor:
         """All logits at once."""
         return F.linear(*self.flat).reshape(self.shape)
@@ -330,8 +341,7 @@ def _of_layer(
     layer = layer.cast()
     if needs_whole(layer, bound, target, options):
         return evaluated(bound, layer.whole(), target, options, normalizer, engine)
-    blank = layer.input.detach().new_empty(()).expand(layer.shape)
-    problem = read(bound, blank, target, options)
+    problem = read(bound, layer.blank, target, options)
     check_normalizer(normalizer, options.reduction)
     budget.wide(layer.input.dtype)
     call = Call(problem, budget, denominator(problem, normalizer), engine)

@@ -21,6 +21,7 @@ from lossmatrix.linear import (
     Gradients,
     Layer,
     Rows,
+    check_num_classes,
     denominator,
     needs_whole,
 )
@@ -257,10 +258,7 @@ class ShardedLinearCriterion(ShardedCriterion):
             reduction=reduction,
             label_smoothing=label_smoothing,
         )
-        if self.costs is not None and self.costs.num_classes != num_classes:
-            raise ValueError(
-                f"costs of {self.costs.num_classes} classes do not fit num_classes={num_classes}."
-            )
+        check_num_classes(self.costs, num_classes)
         ranks = self._group()
         sizes = tuple(len(each) for each in torch.arange(num_classes).chunk(ranks.size()))
         if len(sizes) < ranks.size():
@@ -291,7 +289,7 @@ class ShardedLinearCriterion(ShardedCriterion):
             return value.squeeze(0) if self.reduction == "none" else value
         layer = self._layer(input).cast()
         layer.check()
-        shards = self._shards(layer.input.detach().new_empty(()).expand(layer.shape))
+        shards = self._shards(layer.blank)
         problem = self._problem(layer.input, layer.shape, shards, target, sample_weight)
         check_normalizer(normalizer, self.reduction)
         if needs_whole(layer, self.bound, target, problem.options):
@@ -315,7 +313,7 @@ class ShardedLinearCriterion(ShardedCriterion):
         layer = self._layer(input)
         parts = [input.new_zeros(0, dtype=torch.int64)]
         with torch.no_grad():
-            for rows in layer.blocks(self.budget, width=max(self._sizes or (1,))):
+            for rows in layer.blocks(self.budget, width=max(self._shards(layer.blank).sizes)):
                 parts.append(super().decide(layer.logits(rows), rule=rule))
         return torch.cat(parts)
 

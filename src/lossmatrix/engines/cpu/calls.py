@@ -208,7 +208,7 @@ def _calls_of(group: TermGroup, kind: CellKind, dtype: torch.dtype) -> Calls:
         call = _call(whole, group.terms, kind, dtype)
         table = _table(costs, dtype)
         call.alive.append(table)
-        call.task.labels = len(table) if isinstance(costs, PerLabel) else 0
+        call.task.labels = _labels(costs)
         call.task.risk_costs, call.task.risk_stride = table.data_ptr(), table.stride(-2)
         call.task.decisions = costs.num_decisions
         if group.decisions is not None:
@@ -251,7 +251,7 @@ def _call(
         if small or isinstance(each, Dense):
             table = _table(each, dtype)
             alive.append(table)
-            task.labels = len(table) if isinstance(each, PerLabel) else 0
+            task.labels = _labels(each)
             task.costs[i], task.costs_stride[i] = table.data_ptr(), table.stride(-2)
         elif (program := row_program(each, dtype)) is not None:
             alive.append(program)
@@ -271,9 +271,14 @@ def _table(costs: CostMatrix, dtype: torch.dtype) -> Tensor:
     return table if table.stride(1) == 1 else table.contiguous()
 
 
+def _labels(costs: CostMatrix) -> int:
+    """How many tables samples have in turn; 0 where all of them have one."""
+    return len(costs.tables["table"]) if isinstance(costs, PerLabel) else 0
+
+
 def _of_samples(costs: CostMatrix) -> bool:
     """Whether every row of logits has costs of its own, which come with the batch."""
-    return costs.num_samples is not None and not isinstance(costs, PerLabel)
+    return costs.num_samples is not None and not _labels(costs)
 
 
 _formulas: dict[tuple[object, ...], Formula] = {}

@@ -1072,14 +1072,14 @@ template <class F, class G, class T> struct Run {
                 for (int64_t l = 0; l < count; ++l)
                     if (weight.data[l] != 0) weight.data[l] = weight_of(truth.data[l], r0 + l);
             if (t.one_logit) {
-                read_second(tensor, logits_at(b, p), zs, count, width, tile.data);
+                read_column(tensor, logits_at(b, p), zs, count, width, tile.data + width);
                 for (int64_t l = 0; l < width; ++l) tile.data[l] = T(0);
             } else {
                 read_tile(tensor, logits_at(b, p), sc, zs, count, width, rows_of.data, tile.data);
             }
             if (F::soft && t.probs && t.one_share) {
                 T* share = wide_target.data;
-                read_second(probs, probs_at(b, p), t.probs_stride[2], count, width, share);
+                read_column(probs, probs_at(b, p), t.probs_stride[2], count, width, share + width);
                 for (int64_t l = 0; l < width; ++l) share[l] = T(1) - share[width + l];
             } else if (F::soft && t.probs) {
                 read_tile(probs, probs_at(b, p), t.probs_stride[1], t.probs_stride[2], count, width,
@@ -1117,11 +1117,11 @@ template <class F, class G, class T> struct Run {
         return total;
     }
 
-    // `count` numbers of a tensor as the second column of a tile
-    INLINE void read_second(const Access<T>& from_tensor, const char* from, int64_t zs, int64_t count,
-                            int64_t width, T* tile) const {
-        from_tensor.read(from, zs, count, tile + width);
-        for (int64_t l = count; l < width; ++l) tile[width + l] = T(0);
+    // `count` numbers of a tensor as a column of a tile
+    INLINE void read_column(const Access<T>& from_tensor, const char* from, int64_t zs, int64_t count,
+                            int64_t width, T* to) const {
+        from_tensor.read(from, zs, count, to);
+        for (int64_t l = count; l < width; ++l) to[l] = T(0);
     }
 
     // `count` rows of a tensor as columns of a tile; `rows` is scratch of n · W numbers
@@ -1129,11 +1129,9 @@ template <class F, class G, class T> struct Run {
                           int64_t count, int64_t width, T* rows, T* tile) const {
         int64_t n = t.classes;
         if (zs == 1 || width > W) {
-            for (int64_t j = 0; j < n; ++j) {
-                T* to = tile + j * width;
-                from_tensor.read(from + j * sc * from_tensor.size, zs, count, to);
-                for (int64_t l = count; l < width; ++l) to[l] = T(0);
-            }
+            for (int64_t j = 0; j < n; ++j)
+                read_column(from_tensor, from + j * sc * from_tensor.size, zs, count, width,
+                            tile + j * width);
         } else {
             columns_of_rows(from_tensor, from, sc, zs, count, rows, tile);
         }
@@ -1253,11 +1251,11 @@ template <class F, class G, class T> struct Run {
                     const T* D = t.labels ? tiles.own.data : numbers(t.risk_costs);
                     int64_t stride = t.labels ? K : t.risk_stride;
                     if (t.labels) fill_own(numbers(t.risk_costs), n * K, r, count, tiles.own.data);
-                    if (G::decisions) decision_costs(D, truth, y, r, count, share, tiles);
                     auto times = [&](const T* in, auto transposed, T* to) {
-                        int64_t along = transposed.value ? 1 : stride, across = transposed.value ? stride : 1;
-                        product(in, transposed.value ? K : n, D, along, across, transposed.value ? n : K, to);
+                        if (transposed.value) product(in, K, D, 1, stride, n, to);
+                        else product(in, n, D, stride, 1, K, to);
                     };
+                    if (G::decisions) decision_costs(times, truth, y, r, count, share, tiles);
                     risk_of_lanes<F, G, T>(rows, softmax, times, K, tiles.decision_costs.data,
                                            decision_parameters, tiles.scratch.data, of_decisions);
                 } else {
@@ -1341,13 +1339,13 @@ template <class F, class G, class T> struct Run {
         for (int l = 0; l < W; ++l) from[l] = all + (r + (l < count ? l : 0)) * n;
         transpose_in<T>(from, n, to);
     }
-    // what every decision costs
-    INLINE void decision_costs(const T* D, typename P::Mask truth, const Integer* y, int64_t r,
+    // what every decision costs; `times` multiplies with D
+    template <class Product>
+    INLINE void decision_costs(Product times, typename P::Mask truth, const Integer* y, int64_t r,
                                int64_t count, P share, Tiles& tiles) const {
-        int64_t n = t.classes, K = t.decisions;
+        int64_t K = t.decisions;
         T* to = tiles.decision_costs.data;
-        if (F::soft && t.probs)
-            return product(tiles.target.data, n, D, t.labels ? K : t.risk_stride, 1, K, to);
+        if (F::soft && t.probs) return times(tiles.target.data, No(), to);
         const T* from[W];
         for (int l = 0; l < W; ++l)
             from[l] = numbers(t.risk_costs) + row_of(y[l], r + (l < count ? l : 0)) * t.risk_stride;
