@@ -6,6 +6,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -387,3 +388,28 @@ def test_probabilities_ignore_no_class(costs: Tensor) -> None:
 def test_logits_that_are_no_floats_are_told() -> None:
     with pytest.raises(TypeError, match=r"expected floating point logits, but got torch\.int64"):
         lm.BinaryCriterion(lm.CrossEntropy())(torch.zeros(4).long(), torch.zeros(4))
+
+
+def test_labels_whose_classes_are_named_in_another_order_are_refused() -> None:
+    first = lm.Dense([[0.0, 1.0], [5.0, 0.0]], ["no", "yes"])
+    second = lm.Dense([[0.0, 5.0], [1.0, 0.0]], ["yes", "no"])
+    with pytest.raises(ValueError, match="classes of the costs of a label are not no, yes"):
+        lm.BinaryCriterion(lm.ExpectedCost(), [first, second])
+    assert lm.BinaryCriterion(lm.ExpectedCost(), [first, [[0, 5], [1, 0]]]).loss
+
+
+def test_a_criterion_that_is_given_one_logit_names_the_other_one() -> None:
+    logits, target = torch.zeros(3, 1), torch.tensor([0, 1, 1])
+    plain, costly = lm.Criterion(lm.CrossEntropy()), lm.Criterion(lm.CrossEntropy(), ASYMMETRIC)
+    calls: list[tuple[type[Exception], Callable[[], object]]] = [
+        (IndexError, lambda: plain(logits, target)),
+        (RuntimeError, lambda: plain(logits[:, 0], target)),
+        (ValueError, lambda: plain(logits, target.unsqueeze(1).float())),
+        (ValueError, lambda: costly(logits, target)),
+        (ValueError, lambda: costly(logits[:, 0], target)),
+        (ValueError, lambda: costly.decide(logits)),
+        (ValueError, lambda: costly.decide(logits[:, 0])),
+    ]
+    for error, call in calls:
+        with pytest.raises(error, match="there is BinaryCriterion"):
+            call()

@@ -161,3 +161,44 @@ def test_a_compiled_loss_takes_a_matrix_of_double_precision() -> None:
         warnings.simplefilter("ignore")
         risk = torch.compile(costs.expected, backend="eager", fullgraph=True)
         assert risk(torch.tensor([[0.5, 0.5]])).tolist() == [[2.5, 0.5]]
+
+
+def test_rows_whose_costs_differ_by_less_than_float32_tells_apart_are_refused() -> None:
+    shifted = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [0.0, 1.0, 2.0]]).double()
+    shifted[:2] += torch.tensor([[1e9], [5e8]]).double()
+    costs, probs = lm.Dense(shifted), torch.tensor([[0.4, 0.6, 0.0], [1.0, 0.0, 0.0]])
+    calls = {
+        "decide": lambda: lm.decide(probs, costs),
+        "risk": lambda: lm.conditional_risk(probs, costs),
+        "criterion": lambda: lm.Criterion(lm.ExpectedCost(), costs),
+        "loss": lambda: lm.ExpectedCost()(probs, torch.tensor([0, 1]), costs),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=r"differ by 2 at most.*costs\.regret\(\)"):
+            pytest.fail(f"{name}: {call()}")
+    assert lm.decide(probs, costs.regret()).tolist() == [0, 1]
+    assert lm.decide(probs.double(), costs).tolist() == [0, 1]
+
+
+def test_rows_that_differ_by_a_rounding_of_float64_are_taken() -> None:
+    costs = lm.Dense([[0.1 + 0.2, 0.3], [1e9, 1e9], [0.0, 1.0]], decisions=["a", "b"])
+    assert costs.to(dtype=torch.float32).tables["table"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("of_samples", [False, True])
+def test_a_transformation_of_float32_keeps_what_float32_cannot_hold(of_samples: bool) -> None:
+    table = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
+    costs = lm.PerExample(table) if of_samples else lm.Dense(table)
+    first = torch.tensor([0])
+    for made, expected in (
+        (costs.scaled(1e-50), [0.0, 1e-50, 2e-50]),
+        (costs.scaled(1e39), [0.0, 1e39, 2e39]),
+        (costs.with_abstain(1e39), [0.0, 1.0, 2.0, 1e39]),
+    ):
+        row = made.row(first, first).double()
+        torch.testing.assert_close(
+            row, torch.tensor([expected], dtype=torch.float64), atol=0, rtol=1e-7
+        )
+    assert costs.scaled(2.0).tables["table"].dtype == torch.float32
+    far = lm.Dense(torch.tensor([[-3e38, 3e38], [1.0, 0.0]])).regret()
+    assert far.entry(0, 1) == pytest.approx(6e38)

@@ -391,3 +391,34 @@ def test_what_does_not_meet_is_refused() -> None:
         lm.Criterion(lm.CrossEntropy(), reduction="none")(x, target, normalizer=2)
     with pytest.raises(IndexError, match="Target 5 is out of bounds"):
         lm.linear_loss(x, weight, torch.tensor([0, 5]), lm.CrossEntropy())
+
+
+def test_a_normalizer_that_is_changed_after_the_loss_divides_the_gradient_as_it_was() -> None:
+    (x, *_), y = problem(3)
+    criterion = lm.LinearCriterion(H, 3, SUM, table(3), dtype=torch.float64)
+    normalizer = lm.count(y)
+    first = torch.autograd.grad(criterion(x, y, normalizer=normalizer), x)
+    loss = criterion(x, y, normalizer=normalizer)
+    normalizer.fill_(100.0)
+    torch.testing.assert_close(torch.autograd.grad(loss, x), first)
+
+
+@pytest.mark.parametrize("price", [1.0, 3e5])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_gradient_in_float16_is_scaled_before_it_is_rounded(price: float, reduction: str) -> None:
+    """Slopes of rows of 1e-8, and of costs beyond 65,504, under a loss scale and over a mean."""
+    generator = torch.Generator().manual_seed(11)
+    x = torch.eye(3)[torch.arange(4096) % 3] + 0.01 * torch.randn(4096, 3, generator=generator)
+    wide = [x, 18.0 * torch.eye(3) / price]
+    target = torch.arange(4096) % 3
+    D = price * torch.tensor([[0.0, 1.0, 2.0], [0.5, 0.0, 1.5], [3.0, 0.7, 0.0]])
+    scale, found = 2.0**14 / price, []
+    for dtype in (torch.float16, torch.float32):
+        layer = [each.to(torch.float16).to(dtype).requires_grad_() for each in wide]
+        loss = lm.linear_loss(*layer, target, lm.ExpectedCost(), D, reduction=reduction)
+        gradients = torch.autograd.grad(scale * loss.float().mean(), layer)
+        found.append([each.double() for each in gradients])
+    for narrow, exact in zip(*found, strict=True):
+        assert exact.abs().max() > 0
+        rounding = 2.0**-24 + 2e-3 * exact.abs().max().item()
+        torch.testing.assert_close(narrow, exact, rtol=2e-3, atol=rounding)

@@ -708,3 +708,17 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
         "ImportError: lossmatrix.sklearn needs scikit-learn and skorch: "
         "pip install lossmatrix[sklearn]"
     )
+
+
+def test_costs_of_rows_without_names_do_not_follow_columns_that_were_reordered() -> None:
+    names, written = ["cat", "lynx", "truck"], ["ask", "truck", "cat", "lynx"]
+    table = numpy.array([[0.5, 2, 0, 1], [0.5, 2, 1, 0], [0.5, 0, 9, 8]])
+    random = numpy.random.RandomState(0)
+    X, y = random.randn(90, 2), numpy.array(names)[random.randint(0, 3, 90)]
+    classifier = BayesDecisionClassifier(LogisticRegression(), lm.Dense(table, names, written))
+    classifier.fit(X, y)
+    cube = numpy.repeat(table[None], 90, 0)
+    with pytest.raises(ValueError, match=r"another order than cat, lynx, truck, ask.*matrices"):
+        classifier.predict(X, costs=cube)
+    named = lm.PerExample.matrices(torch.from_numpy(cube), names, written)
+    assert classifier.predict(X, costs=named).tolist() == classifier.predict(X).tolist()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import lossmatrix as lm
+from lossmatrix.boosting import CostObjective
 from lossmatrix.engines import Engine
 
 COSTS = lm.Dense([[0.0, 1.0, 2.5], [3.0, 0.0, 0.5], [1.5, 5.0, 0.0]])
@@ -290,9 +291,37 @@ def test_a_power_of_what_is_almost_0_has_a_finite_slope(engine: Engine, gamma: f
     ("name", "value"), [("loss", lm.CrossEntropy()), ("costs", lm.ZeroOne(3)), ("costs", None)]
 )
 def test_loss_and_costs_of_a_criterion_cannot_be_assigned(name: str, value: object) -> None:
-    criterion = lm.Criterion(LOSS, COSTS)
+    costs = lm.Dense([[0.0, 1.0], [5.0, 0.0]])
+    for criterion in (
+        lm.Criterion(LOSS, COSTS),
+        lm.BinaryCriterion(LOSS, costs),
+        lm.BinaryCriterion(LOSS, [costs, costs.scaled(2.0)]),
+    ):
+        with pytest.raises(AttributeError, match="make another Criterion"):
+            setattr(criterion, name, value)
+
+
+def test_tables_of_a_criterion_and_costs_of_an_objective_cannot_be_assigned() -> None:
     with pytest.raises(AttributeError, match="make another Criterion"):
-        setattr(criterion, name, value)
+        lm.Criterion(LOSS, COSTS).costs_table = torch.ones(3, 3)
+    with pytest.raises(AttributeError, match="make another Criterion"):
+        lm.WeightedKappaLoss(COSTS).costs = lm.ZeroOne(3)
+    objective: Any = CostObjective(LOSS, COSTS)
+    for name in ("loss", "costs"):
+        with pytest.raises(AttributeError):
+            setattr(objective, name, None)
+
+
+def test_attributes_that_forward_reads_are_obeyed() -> None:
+    logits, target = batch()
+    weight = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]), requires_grad=False)
+    criterion, theirs = lm.Criterion(lm.CrossEntropy()), nn.CrossEntropyLoss()
+    criterion.weight = theirs.weight = weight
+    torch.testing.assert_close(criterion(logits, target), theirs(logits, target))
+    kappa = lm.WeightedKappaLoss(COSTS)
+    kappa.ignore_index = 1
+    kept = target != 1
+    torch.testing.assert_close(kappa(logits, target), kappa(logits[kept], target[kept]))
 
 
 @pytest.mark.slow
@@ -312,3 +341,102 @@ def test_ten_thousand_transformed_calls_keep_nothing() -> None:
     for _ in range(10_000):
         call(logits, target)
     assert resident() - before < 10_000 * 100  # 260 bytes each were kept once
+
+
+# --- tensors that do not meet --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["target", "weight", "sample_weight", "probabilities", "costs"])
+def test_tensors_of_another_device_are_refused_and_not_read(name: str, engine: str) -> None:
+    """A process of its own: a kernel that reads memory which is not there ends it."""
+    code = f"""
+import torch, lossmatrix as lm
+given = {{"target": torch.tensor([0, 1]), "sample_weight": torch.ones(2), "weight": torch.ones(3)}}
+name, costs = {name!r}, lm.Dense(torch.ones(3, 3))
+if name == "probabilities":
+    given["target"], name = torch.full((2, 3), 1 / 3), "target"
+if name == "costs":
+    costs = costs.to("meta")
+else:
+    given[name] = given[name].to("meta")
+try:
+    loss = lm.CrossEntropy() + lm.ExpectedCost()
+    criterion = lm.Criterion(loss, lm.ZeroOne(3), engine={engine!r})
+    criterion.weight = given["weight"]
+    rows = {{"sample_weight": given["sample_weight"]}}
+    criterion(torch.zeros(2, 3), given["target"], costs=costs, **rows)
+except RuntimeError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    what = "the costs" if name == "costs" else name.replace("probabilities", "target")
+    assert run.returncode == 0, run.stderr
+    assert f"on the same device, but {what}: meta, logits: cpu" in run.stdout
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("classes", "ignore_index"), [(200, -100), (300, 255), (300, -100)])
+def test_class_indices_of_eight_bits_are_those_of_64(
+    classes: int, ignore_index: int, engine: str
+) -> None:
+    logits = torch.randn(4, classes, generator=torch.Generator().manual_seed(1))
+    narrow = torch.tensor([156, 3, 44, 156], dtype=torch.uint8)
+    options: dict[str, Any] = {"ignore_index": ignore_index, "engine": engine}
+    criterion = lm.Criterion(lm.CrossEntropy(), **options)
+    kappa = lm.WeightedKappaLoss(lm.Ordinal(classes), **options)
+    for loss in (criterion, kappa):
+        assert loss(logits, narrow).item() == loss(logits, narrow.long()).item()
+    weight = torch.linspace(1, 2, classes)
+    for each in (None, weight):
+        counts = [
+            lm.count(t, ignore_index=ignore_index, weight=each) for t in (narrow, narrow.long())
+        ]
+        assert counts[0] == counts[1] > 0
+
+
+@quiet
+@pytest.mark.parametrize("name", ["decide", "risk", "count", "costs of samples"])
+@pytest.mark.parametrize("tracer", [make_fx, torch.jit.trace])
+def test_a_traced_call_computes_with_other_numbers_too(
+    name: str, tracer: Callable[..., Any]
+) -> None:
+    def call(z: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+        if name == "decide":
+            return lm.Criterion(lm.CrossEntropy(), COSTS).decide(z)
+        if name == "risk":
+            return lm.conditional_risk(z.softmax(1), COSTS)
+        if name == "count":
+            return lm.count(y, weight=torch.tensor([1.0, 2.0, 3.0]))
+        return lm.ExpectedCost()(z, y, lm.PerExample(rows))
+
+    (z, y), rows = batch(), torch.rand(5, 3, generator=torch.Generator().manual_seed(5))
+    call(z, y, rows)  # what is kept once is made before
+    first = (call, (z, y, rows)) if tracer is torch.jit.trace else None
+    program = tracer(*first) if first else make_fx(call)(z, y, rows)
+    others = -z, (y + 1) % 3, rows.flip(0)
+    torch.testing.assert_close(program(*others), call(*others))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_the_weight_of_an_ignored_row_may_be_anything(weight: float, engine: str) -> None:
+    logits, target = batch()
+    target[2] = -100
+    kept = torch.tensor([0, 1, 3, 4])
+    rows = torch.arange(1.0, 6.0)
+    rows[2] = weight
+    of_classes = torch.tensor([weight, 1.0, 2.0])  # class 0 would stand for ignored rows
+    criterion = lm.Criterion(LOSS, COSTS, engine=engine)
+    weighted = lm.Criterion(LOSS, COSTS, weight=of_classes, engine=engine)
+    given = [logits.clone().requires_grad_() for _ in range(4)]
+    losses = [
+        criterion(given[0], target, sample_weight=rows),
+        criterion(given[1][kept], target[kept], sample_weight=rows[kept]),
+        weighted(given[2][1:], target[1:]),
+        weighted(given[3][kept[1:]], target[kept[1:]]),
+    ]
+    gradients = [torch.autograd.grad(loss, z)[0] for loss, z in zip(losses, given, strict=True)]
+    for i in (0, 2):
+        torch.testing.assert_close(losses[i], losses[i + 1])
+        torch.testing.assert_close(gradients[i], gradients[i + 1])

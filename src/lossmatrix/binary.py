@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from lossmatrix.costs import CostMatrix, as_costs
 from lossmatrix.costs.base import widened
+from lossmatrix.costs.labels import check_same
 from lossmatrix.costs.per_label import PerLabel
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction, Term
-from lossmatrix.nn import Criterion, loss_of
+from lossmatrix.nn import BOUND, Criterion, loss_of
 from lossmatrix.problem import (
     Bound,
     Options,
@@ -102,7 +103,33 @@ class BinaryCriterion(nn.Module):
             Criterion(loss, matrix, ignore_index=ignore_index, reduction=inner, engine=engine)
             for matrix in matrices
         )
+        first = self._criterion(0).costs
+        for each in map(self._criterion, range(1, len(matrices))):
+            if first is not None and each.costs is not None:
+                check_same(first.classes, each.costs.classes, "classes of the costs of a label")
         self.groups = self._grouped()
+
+    @property
+    def loss(self) -> Loss:
+        """The loss, which is bound to the costs when the criterion is made."""
+        return self._criterion(0).loss
+
+    @loss.setter
+    def loss(self, loss: object) -> None:
+        raise AttributeError(BOUND)
+
+    @property
+    def costs(self) -> list[CostMatrix | None]:
+        """The costs of each label as they are kept; one for all labels otherwise."""
+        if self.labels is None:
+            return [self._criterion(0).costs]
+        matrix = torch.cat([torch.full_like(some, k) for k, some in enumerate(self.labels)])
+        order = torch.cat(self.labels).argsort()
+        return [self._criterion(int(k)).costs for k in matrix[order]]
+
+    @costs.setter
+    def costs(self, costs: object) -> None:
+        raise AttributeError(BOUND)
 
     def forward(
         self,

@@ -111,10 +111,19 @@ class CostObjective:
     def __init__(
         self, loss: Loss, costs: CostsLike | None = None, *, rule: DecisionRule | None = None
     ) -> None:
-        self.loss = loss
-        self.costs = costs
+        self._costs = costs
         self.rule: DecisionRule | None = rule
         self.criterion = Criterion(loss, costs, reduction="none")
+
+    @property
+    def loss(self) -> Loss:
+        """The loss, which is bound to the costs when the objective is made."""
+        return self.criterion.loss
+
+    @property
+    def costs(self) -> CostsLike | None:
+        """The costs, as they were given."""
+        return self._costs
 
     def __call__(
         self, first: Any, second: Any, sample_weight: ArrayLike | None = None

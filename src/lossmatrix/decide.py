@@ -2,8 +2,8 @@
 """Decisions: from probabilities and costs to the decision that is expected to cost least.
 
 Nothing here guesses whether it was given logits or probabilities: what is not a probability
-distribution is refused. The check reads the device once; inside ``torch.compile`` it is left out.
-On the CPU rows are checked, multiplied and decided a block at a time, while they are in the cache.
+distribution is refused. The check reads the device once; in a traced graph it is left out. On the
+CPU rows are checked, multiplied and decided a block at a time, while they are in the cache.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from lossmatrix.costs import CostMatrix, accelerator, as_costs
 from lossmatrix.costs.base import widened
 from lossmatrix.costs.tables import Table
+from lossmatrix.tracing import traced
 
 BLOCK_ENTRIES = 2**20  # probabilities at a time: 4 MB in float32, which caches hold
 # A product that reads a table, or writes it out, wants more rows for it, within 128 MB.
@@ -190,7 +191,7 @@ def _decide(given: Tensor, costs: CostMatrix, is_logits: bool) -> Tensor:
     class_dim = _class_dim(given)
     rows = given.movedim(class_dim, -1)
     in_memory = given.device.type == "cpu" and type(given) in (Tensor, torch.nn.Parameter)
-    if torch.compiler.is_compiling() or not in_memory or costs.num_samples is not None:
+    if traced() or not in_memory or costs.num_samples is not None:
         probs = _softmax(rows).movedim(-1, class_dim) if is_logits else given
         return conditional_risk(probs, costs).argmin(class_dim)
     if rows.shape[-1] != costs.num_classes:
@@ -264,7 +265,7 @@ def _rows(probs: Tensor) -> Tensor:
     """The probabilities with the classes last and in float32 at least, refused if they are none."""
     _check_type(probs)
     rows = widened(probs.movedim(_class_dim(probs), -1))
-    if not torch.compiler.is_compiling() and not _fits(rows.detach()):
+    if not traced() and not _fits(rows.detach()):
         raise _no_probabilities(rows.detach(), _class_dim(probs))
     return rows
 

@@ -20,8 +20,8 @@ from lossmatrix.costs import CostMatrix, PerExample
 from lossmatrix.costs.base import widened
 from lossmatrix.losses import CostsLike, ExpectedCost, Loss, Term
 from lossmatrix.losses.base import non_negative
-from lossmatrix.nn import Criterion
-from lossmatrix.problem import check_tensor, output_dtype
+from lossmatrix.nn import BOUND, Criterion
+from lossmatrix.problem import check_tensor, output_dtype, wide_indices
 
 
 class WeightedKappaLoss(nn.Module):
@@ -63,6 +63,33 @@ class WeightedKappaLoss(nn.Module):
         assert self.criterion.costs is not None
         non_negative(loss, self.criterion.costs)
 
+    @property
+    def costs(self) -> CostMatrix:
+        """The costs as they are kept, in float32."""
+        return cast(CostMatrix, self.criterion.costs)
+
+    @costs.setter
+    def costs(self, costs: object) -> None:
+        raise AttributeError(BOUND)
+
+    @property
+    def ignore_index(self) -> int:
+        """The class index of rows that do not count."""
+        return self.criterion.ignore_index
+
+    @ignore_index.setter
+    def ignore_index(self, ignore_index: int) -> None:
+        self.criterion.ignore_index = ignore_index
+
+    @property
+    def engine(self) -> str:
+        """The engine, or "auto"."""
+        return self.criterion.engine
+
+    @engine.setter
+    def engine(self, engine: str) -> None:
+        self.criterion.engine = engine
+
     def forward(
         self, logits: Tensor, target: Tensor, *, sample_weight: Tensor | None = None
     ) -> Tensor:
@@ -79,6 +106,7 @@ class WeightedKappaLoss(nn.Module):
         soft, class_dim = target.is_floating_point(), min(1, z.dim() - 1)
         if z.numel() == 0:
             return cost  # nothing over nothing
+        target = wide_indices(target, self.criterion.ignore_index, z.shape[class_dim])
         counts, total = self._counts(z, target, sample_weight)
         truth = torch.zeros_like(target.select(class_dim, 0), dtype=torch.int64) if soft else target
         costs = cast(CostMatrix, self.criterion.bound.terms[0].costs)

@@ -30,9 +30,8 @@ from lossmatrix.problem import (
     check_versions,
     class_weights,
     read,
-    recorded,
-    transforming,
 )
+from lossmatrix.tracing import recorded, transforming
 
 MAX_CHUNK_BYTES = 2**27  # of logits: 512 rows of 64,000 classes in float32
 Rows = slice | Tensor  # rows of the input: those that follow one another, or chosen ones
@@ -365,8 +364,8 @@ def needs_whole(layer: Layer, bound: Bound, target: Tensor, options: Options) ->
 
 def denominator(problem: Problem, normalizer: float | Tensor | None) -> float | Tensor:
     """What the sum of the losses is divided by."""
-    if normalizer is not None:
-        return normalizer
+    if normalizer is not None:  # backward divides by it again, whatever it has become by then
+        return normalizer.clone() if isinstance(normalizer, Tensor) else normalizer
     if problem.options.reduction != "mean":
         return 1.0
     return math.prod(problem.row_shape) if problem.soft else class_weights(problem).sum()
@@ -461,7 +460,8 @@ def _visit(
     gradients: Gradients = [None, None, None]
     if any(wanted):
         wide = budget.wide(x.dtype)
-        for i, (tensor, kind) in enumerate(((x, x.dtype), (weight, wide), (bias, wide))):
+        of_input = wide if x.dtype == torch.float16 else x.dtype
+        for i, (tensor, kind) in enumerate(((x, of_input), (weight, wide), (bias, wide))):
             if wanted[i] and tensor is not None:
                 gradients[i] = torch.zeros_like(tensor, dtype=kind)
     shape = (problem.shape[0], problem.shape[2])
@@ -476,9 +476,12 @@ def _visit(
             torch.mm(some, weight.t(), out=z)
         else:
             torch.addmm(bias, some, weight.t(), out=z)
-        logits = z.view(len(some), -1, *problem.given.shape[2:])
+        slopes = z.float() if any(wanted) and z.dtype == torch.float16 else z
+        logits = slopes.view(len(some), -1, *problem.given.shape[2:])
         found = call.losses(call.block(rows, logits, row_weights), logits, any(wanted))
-        if any(wanted):
+        if slopes is not z:
+            _multiply_back(z, some, weight, rows, gradients, _rounded(slopes, z))
+        elif any(wanted):
             _multiply_back(z, some, weight, rows, gradients)
         if of_rows:
             value[rows] = found.reshape(-1, shape[1])
@@ -488,25 +491,49 @@ def _visit(
     return value, gradients
 
 
+def _rounded(slopes: Tensor, to: Tensor) -> Tensor:
+    """Round slopes to float16 in a unit of their own, a power of two; the unit.
+
+    They are those of a sum, before the mean and a loss scale, and reach from below the least number
+    of float16 to beyond the greatest.
+    """
+    unit = torch.ldexp(slopes.new_ones(()), slopes.abs().amax().frexp().exponent)
+    to.copy_(slopes / unit)
+    return unit
+
+
 def _multiply_back(
-    z: Tensor, some: Tensor, weight: Tensor, rows: Rows, gradients: Gradients
+    z: Tensor,
+    some: Tensor,
+    weight: Tensor,
+    rows: Rows,
+    gradients: Gradients,
+    unit: Tensor | None = None,
 ) -> None:
     """Add what a block's gradient of the logits gives to that of input, weight and bias."""
     of_input, of_weight, of_bias = gradients
     if of_input is not None:
-        if isinstance(rows, slice):
+        if isinstance(rows, slice) and unit is None:
             torch.mm(z, weight, out=of_input[rows])
         else:
-            of_input[rows] = z @ weight
+            of_input[rows] = _product(z, weight, of_input, unit)
     if of_weight is not None:
         if of_weight.dtype == z.dtype:
             of_weight.addmm_(z.t(), some)
-        elif z.is_cuda:  # where a product need not be rounded before it is added
-            of_weight += torch.mm(z.t(), some, out_dtype=of_weight.dtype)
         else:
-            of_weight += z.t() @ some
+            of_weight += _product(z.t(), some, of_weight, unit)
     if of_bias is not None:
-        of_bias += z.sum(0, dtype=of_bias.dtype)
+        of_sum = z.sum(0, dtype=of_bias.dtype)
+        of_bias += of_sum if unit is None else of_sum * unit
+
+
+def _product(a: Tensor, b: Tensor, like: Tensor, unit: Tensor | None) -> Tensor:
+    """a·b in a unit, in the dtype of ``like``."""
+    if a.is_cuda and like.dtype != a.dtype:  # a product need not be rounded before it is added
+        product = torch.mm(a, b, out_dtype=like.dtype)
+    else:
+        product = (a @ b).to(like.dtype)
+    return product if unit is None else product * unit
 
 
 class Blockwise(torch.autograd.Function):

@@ -137,8 +137,8 @@ class CostMeter(Metric):
             raise ValueError(
                 f"costs of shape {own.shape} do not fit a meter of shape {self.costs.shape}"
             )
-        check_same(self.costs.classes, own.classes, "classes")
-        check_same(self.costs.decisions, own.decisions, "decisions")
+        check_same(self.costs.classes, own.classes, "classes of the costs of this batch")
+        check_same(self.costs.decisions, own.decisions, "decisions of the costs of this batch")
 
     def _decided(self, preds: Tensor, target: Tensor, costs: CostMatrix) -> Tensor:
         """Decisions as they come, or made of scores by the rule; ignored rows get any."""

@@ -26,14 +26,14 @@ from lossmatrix.problem import (
     check_tensor,
     out_of_bounds,
     read,
+    wide_indices,
 )
+from lossmatrix.tracing import unseen
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-_BOUND = (
-    "loss and costs of a criterion are bound to each other: make another Criterion(loss, costs)"
-)
+BOUND = "loss and costs of a criterion are bound to each other: make another Criterion(loss, costs)"
 
 
 class Criterion(nn.Module):
@@ -99,6 +99,12 @@ class Criterion(nn.Module):
         for name, table in self._tables().items():
             self.register_buffer(name, table, persistent=False)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Attributes are read by forward; tables of costs are bound, as the costs are."""
+        if name in self.__dict__.get("_non_persistent_buffers_set", ()):
+            raise AttributeError(BOUND)
+        super().__setattr__(name, value)
+
     @property
     def loss(self) -> Loss:
         """The loss, which is bound to the costs when the criterion is made."""
@@ -106,7 +112,7 @@ class Criterion(nn.Module):
 
     @loss.setter
     def loss(self, loss: object) -> None:
-        raise AttributeError(_BOUND)
+        raise AttributeError(BOUND)
 
     @property
     def costs(self) -> CostMatrix | None:
@@ -115,7 +121,7 @@ class Criterion(nn.Module):
 
     @costs.setter
     def costs(self, costs: object) -> None:
-        raise AttributeError(_BOUND)
+        raise AttributeError(BOUND)
 
     def forward(
         self,
@@ -140,7 +146,9 @@ class Criterion(nn.Module):
         bound = self.bound_to(costs)
         if costs is None and self.costs is not None:
             check_classes(self.costs, logits.shape, self.costs.shape)
-        weight = self._buffers["weight"]  # as an attribute it is what Module finds last
+        # as an attribute it is what Module finds last; weights that are learned are no buffer
+        own = self._buffers if "weight" in self._buffers else self._parameters
+        weight = own["weight"]
         options = Options(
             weight, sample_weight, self.ignore_index, self.reduction, self.label_smoothing
         )
@@ -152,7 +160,7 @@ class Criterion(nn.Module):
             return self.bound
         matrix = self.loss.matrix(costs)
         if matrix is not None and self.costs is not None:
-            check_same(self.costs.classes, matrix.classes, "classes")
+            check_same(self.costs.classes, matrix.classes, "classes of the costs of this batch")
         return Bound(self.loss.bind(matrix))
 
     def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
@@ -171,6 +179,8 @@ class Criterion(nn.Module):
                 "or rule='bayes', whichever costs less on validation data."
             )
         class_dim = 0 if logits.dim() == 1 else 1
+        if self.costs is not None:
+            check_classes(self.costs, logits.shape, self.costs.shape)
         if rule == "argmax" or self.costs is None:
             if self.costs is not None:
                 self.costs.check_square()
@@ -305,6 +315,7 @@ def count(
         total = torch.tensor(float(target.numel() // target.shape[min(1, target.dim() - 1)]))
         total = total.to(target.device)
     else:
+        target = wide_indices(target, ignore_index, 0 if weight is None else len(weight))
         counts = target != ignore_index
         if weight is None:
             total = counts.sum().to(torch.float32)
@@ -312,7 +323,7 @@ def count(
             wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
             is_class = (target >= 0) & (target < len(weight))
             outside = counts & ~is_class
-            if target.is_cpu and bool(outside.any()):
+            if target.is_cpu and not unseen(target) and bool(outside.any()):
                 raise out_of_bounds(int(target[outside][0]), len(weight))
             factors = wide[torch.where(is_class, target, 0).long()]
             total = torch.where(counts, torch.where(is_class, factors, torch.nan), 0.0).sum()

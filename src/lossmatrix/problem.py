@@ -18,13 +18,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses import Reduction, Term
 from lossmatrix.losses.base import check_costs_of_samples
+from lossmatrix.tracing import unseen
 
 INDICES = (torch.int64, torch.uint8, torch.int32)
+ONE_LOGIT = " For one logit per decision of two there is BinaryCriterion."
 FULL = (torch.float32, torch.float64)  # what autocast leaves as it is
 
 
@@ -179,12 +180,14 @@ def read(
     soft = target.is_floating_point() if one_logit else target.shape == shape
     if soft:
         _check_probabilities(target, options.ignore_index)
+        if num_classes == 1 and len(shape) == 2:
+            raise ValueError(f"the probability of a single class is always 1.{ONE_LOGIT}")
     else:
         _check_indices(logits, target, row_shape)
-        if target.dtype == torch.uint8 and not 0 <= options.ignore_index < 256:
-            target = target.int()  # of 8 bits −100 is class 156
+        target = wide_indices(target, options.ignore_index, num_classes)
     if options.weight is not None or options.sample_weight is not None:
         _check_weights(options.weight, options.sample_weight, num_classes, row_shape)
+    _check_devices(bound, logits, target, options)
     for term in bound.terms:
         if term.costs is not None and term.costs.num_samples not in (None, batch * positions):
             raise ValueError(
@@ -270,7 +273,7 @@ def check_classes(
     if num_classes == count:
         return
     if count == 2 and (len(shape) == 1 or num_classes == 1):
-        remedy = " For one logit per decision of two there is BinaryCriterion."
+        remedy = ONE_LOGIT
     elif len(shape) > 2 and shape[-1] == count:
         remedy = _class_dim(_moved(shape))
     elif num_classes > count:
@@ -308,9 +311,8 @@ def _check_probabilities(target: Tensor, ignore_index: int) -> None:
         name = str(target.dtype).removeprefix("torch.").replace("int64", "Long").capitalize()
         raise RuntimeError(
             f"Expected floating point type for target with class probabilities, got {name}"
+            + (f".{ONE_LOGIT}" if target.dim() == 1 else "")
         )
-    if ignore_index >= 0:
-        raise RuntimeError("ignore_index is not supported for floating point target")
 
 
 def _check_indices(logits: Tensor, target: Tensor, row_shape: tuple[int, ...]) -> None:
@@ -337,13 +339,45 @@ def _check_indices(logits: Tensor, target: Tensor, row_shape: tuple[int, ...]) -
         )
 
 
+def wide_indices(target: Tensor, ignore_index: int, num_classes: int) -> Tensor:
+    """Class indices that can be compared: of 8 bits −100 is class 156, and 300 classes are 44."""
+    if target.dtype != torch.uint8 or (0 <= ignore_index < 256 and num_classes < 256):
+        return target
+    return target.int()
+
+
+def _check_devices(bound: Bound, logits: Tensor, target: Tensor, options: Options) -> None:
+    """Refuse tensors on several devices: a kernel would read memory that is not there.
+
+    Constant costs may lie on the CPU for logits elsewhere, to which engines move them once.
+    """
+    read = {"target": target, "weight": options.weight, "sample_weight": options.sample_weight}
+    for name, tensor in read.items():
+        if tensor is None or (tensor.is_cpu and logits.is_cpu):
+            continue
+        if tensor.device != logits.device:
+            raise _apart(name, tensor, logits)
+    if logits.is_cpu:
+        for term in bound.terms:
+            for table in () if term.costs is None else term.costs.tables.values():
+                if not table.is_cpu:
+                    raise _apart("the costs", table, logits)
+
+
+def _apart(name: str, tensor: Tensor, logits: Tensor) -> RuntimeError:
+    return RuntimeError(
+        f"Expected all tensors to be on the same device, but {name}: {tensor.device}, logits: "
+        f"{logits.device}. Move one of them with .to(device), a criterion with its costs likewise."
+    )
+
+
 def check_range(problem: Problem, wait: bool = False) -> None:
     """Class indices outside [0, C) are an IndexError, where their values can be seen.
 
     On other devices the check has to ``wait`` for the device; a traced graph has no values yet.
     """
     target, num_classes = problem.given_target, problem.shape[1]
-    if (wait or target.device.type == "cpu") and not _tracing(target):
+    if (wait or target.device.type == "cpu") and not unseen(target):
         outside = (target != problem.options.ignore_index) & (
             (target < 0) | (target >= num_classes)
         )
@@ -359,7 +393,7 @@ def check_costs(problem: Problem, value: Tensor) -> None:
     if (
         problem.bound.has_costs_of_samples
         and value.device.type == "cpu"
-        and not _tracing(value)
+        and not unseen(value)
         and not bool(value.isfinite().all())
     ):
         check_costs_of_samples(problem.bound.terms)
@@ -369,40 +403,8 @@ def out_of_bounds(target: int, num_classes: int) -> IndexError:
     """The error for a class index that is no class."""
     return IndexError(
         f"Target {target} is out of bounds. Class indices lie between 0 and {num_classes - 1}."
+        + (ONE_LOGIT if num_classes == 1 else "")
     )
-
-
-def _tracing(tensor: Tensor) -> bool:
-    """Whether values are unknown: in a traced graph, under vmap or for fake tensors."""
-    if torch.compiler.is_compiling() or recorded():
-        return True
-    return type(tensor) is not Tensor or not in_memory(tensor)
-
-
-def recorded() -> bool:
-    """Whether a tracer writes down the operators of PyTorch: torch.jit.trace, make_fx."""
-    if torch._C._get_tracing_state() is not None:  # pyright: ignore
-        return True
-    return any(map(_included, _MODES)) and get_proxy_mode() is not None
-
-
-def transforming() -> bool:
-    """Whether a transform of ``torch.func`` is active, be our tensors among its own or not."""
-    return _included(_TRANSFORM)
-
-
-_included = torch._C._dispatch_tls_is_dispatch_key_included  # pyright: ignore
-_TRANSFORM = torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode  # pyright: ignore
-_MODES = torch._C.DispatchKey.Python, torch._C.DispatchKey.PreDispatch  # pyright: ignore
-
-
-def in_memory(tensor: Tensor) -> bool:
-    """Whether the numbers of a tensor can be read: those inside a function transform cannot."""
-    try:
-        tensor.data_ptr()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _check_weights(
@@ -444,7 +446,8 @@ def class_weights(problem: Problem) -> Tensor:
     if problem.options.weight is None:
         return kept.to(problem.compute_dtype)
     truth = torch.where(kept, target, 0).long()
-    return kept * problem.options.weight.to(problem.compute_dtype)[truth]
+    weight = problem.options.weight.to(problem.compute_dtype)
+    return torch.where(kept, weight[truth], 0.0)
 
 
 def reduce(problem: Problem, losses: Tensor, factors: Tensor | None) -> Tensor:
@@ -455,7 +458,11 @@ def reduce(problem: Problem, losses: Tensor, factors: Tensor | None) -> Tensor:
     ``sample_weight`` multiplies a row's loss and leaves the denominator alone.
     """
     if problem.sample_weight is not None:
-        losses = losses * problem.sample_weight.reshape(-1).to(losses.dtype)
+        weight = problem.sample_weight.reshape(-1)
+        if not problem.soft:  # that of an ignored row may be anything
+            kept = problem.target.reshape(-1) != problem.options.ignore_index
+            weight = torch.where(kept, weight, 0.0)
+        losses = losses * weight.to(losses.dtype)
     if problem.options.reduction == "none":
         result = losses.reshape(problem.row_shape)
     elif problem.options.reduction == "sum":

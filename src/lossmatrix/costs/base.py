@@ -134,6 +134,7 @@ class CostMatrix:
         """The least and the greatest |cost| that is neither 0 nor infinite, or bounds of them."""
         return magnitudes(*(table for table in self._tables.values() if table.is_floating_point()))
 
+    is_reordered = False  # whether its columns were written in another order than its decisions
     _remedy: ClassVar[str] = "give the costs in another unit, costs.scaled(1 / costs.unit)"
 
     # ---- what it answers -------------------------------------------------------------------------

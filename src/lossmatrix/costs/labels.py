@@ -109,12 +109,12 @@ def find_label(names: Sequence[str], label: int | str, what: str) -> int:
 
 
 def check_same(names: Sequence[str], others: Sequence[str], what: str) -> None:
-    """Refuse names of the costs of a batch that are not those, in that order; numbers fit any."""
+    """Refuse names of costs that are not those, in that order; numbers fit any."""
     named = not (isinstance(names, Numbered) or isinstance(others, Numbered))
     if named and names is not others and tuple(names) != tuple(others):
         raise ValueError(
-            f"the {what} of the costs of this batch are not {abbreviate(names)}, or in another "
-            "order: bring them into that order, or leave them without names."
+            f"the {what} are not {abbreviate(names)}, or in another order: bring them into that "
+            "order, or leave them without names."
         )
 
 

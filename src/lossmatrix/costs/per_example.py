@@ -52,8 +52,8 @@ class PerExample(TableCosts):
             classes = decisions if classes is None else classes
         table = read_numbers(rows) if isinstance(rows, Tensor) else read_costs(rows)
         table = table.movedim(1, -1).reshape(-1, table.shape[1])
-        C = table.shape[1] if classes is None else len(classes)
-        super().__init__(table, (C, table.shape[1]), classes, decisions)
+        K = int(table.shape[1])  # torch.jit.trace has tensors for sizes
+        super().__init__(table, (K if classes is None else len(classes), K), classes, decisions)
 
     @classmethod
     def matrices(cls, cubes: Tensor, classes: Names = None, decisions: Names = None) -> PerExample:
@@ -69,7 +69,7 @@ class PerExample(TableCosts):
             )
         table = read_numbers(cubes.movedim((1, 2), (-2, -1)))
         made = cls.__new__(cls)
-        C, K = table.shape[-2:]
+        C, K = map(int, table.shape[-2:])
         TableCosts.__init__(made, table.reshape(-1, C, K), (C, K), classes, decisions)
         return made
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -11,13 +12,17 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lossmatrix.costs.base import CostMatrix, RowMap, widened
+from lossmatrix.costs.facts import misfit
 from lossmatrix.costs.frames import Frame, is_frame, read_frame
 from lossmatrix.costs.labels import Names, abbreviate, pair_labels
-from lossmatrix.costs.transformed import softmax_of
+from lossmatrix.costs.transformed import adjusted, softmax_of
+from lossmatrix.tracing import exporting, traced
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+LEAST_SPREAD = 2.0**-40  # of costs that differ by more than float64 has rounded them
 
 Table: TypeAlias = "Tensor | Sequence[Sequence[float]] | NDArray[np.floating | np.integer] | Frame"
 
@@ -61,11 +66,6 @@ def read_numbers(table: Table) -> Tensor:
     return given
 
 
-def exporting() -> bool:
-    """Whether torch.export traces; up to PyTorch 2.12 is_exporting() is true in every graph."""
-    return torch.compiler._is_exporting_flag  # pyright: ignore
-
-
 def check_values(table: Tensor) -> None:
     """Refuse a table with NaN, −∞ or a row in which every decision is forbidden."""
     if exporting():
@@ -98,6 +98,7 @@ class TableCosts(CostMatrix):
         if order is not None:
             table = table.index_select(-1, torch.tensor(order, device=table.device))
         super().__init__(rows, columns, {"table": table})
+        self.is_reordered = order is not None
 
     @property
     def _table(self) -> Tensor:
@@ -107,12 +108,15 @@ class TableCosts(CostMatrix):
         """The kind of self on a table made from its own: nothing to check or wait for."""
         made = type(self).__new__(type(self))
         CostMatrix.__init__(made, self.classes, decisions, {"table": table})
+        made.is_reordered = self.is_reordered
         if "is_finite" in self.__dict__:  # it has been asked, and stays as it is
             made.is_finite = self.is_finite
         return made
 
     def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Self:
         table, rows = self._table, self._table.shape[:-1]
+        if table.dtype == torch.float32 and self._outgrows(own):
+            table = table.double()
         own = {name: vector.to(table) for name, vector in own.items()}
         if "factor" in own:
             table = table * own["factor"]
@@ -121,6 +125,32 @@ class TableCosts(CostMatrix):
         if "extra" in own:
             table = torch.cat([table, own["extra"].unsqueeze(-1).expand(*rows, 1)], -1)
         return self._made(table, decisions or self.decisions)
+
+    def _outgrows(self, own: dict[str, Tensor]) -> bool:
+        """Whether float32 cannot hold what vectors make of its numbers; samples' are not read."""
+        if traced():
+            return False
+        sizes = self._magnitudes() if self.num_samples is None else (1.0, 1.0)
+        seen = {n: v for n, v in own.items() if v.is_cpu or self.num_samples is None}
+        return bool(misfit(*adjusted(*sizes, seen)))
+
+    @cached_property
+    def _range_fault(self) -> str:
+        """Rows, too, whose costs differ by less than float32 tells apart beside their size."""
+        fault, table = super()._range_fault, self._table
+        if fault or table.dtype == torch.float32 or table.is_meta:
+            return fault
+        table = table.detach()
+        low, high = table.amin(-1), table.where(table.isfinite(), -torch.inf).amax(-1)
+        spread, kept = high - low, high.float().double() - low.float().double()
+        lost = ((kept - spread).abs() > spread / 2) & (spread > LEAST_SPREAD * high.abs())
+        if not bool(lost.any()):
+            return ""
+        i = int(lost.int().argmax())
+        return (
+            f"the costs of a row of {high[i].item():.9g} differ by {spread[i].item():.3g} at most, "
+            "which its 24 bits do not tell apart: take the least off each row with costs.regret()"
+        )
 
     def _square(self) -> Self:
         C = self.num_classes

@@ -19,6 +19,19 @@ from lossmatrix.costs.language import Load, where
 PREFIX = "base_"
 
 
+def adjusted(least: float, greatest: float, own: Mapping[str, Tensor]) -> tuple[float, float]:
+    """Bounds of |entries| of ``Adjusted``, from those of its base."""
+    if "factor" in own:
+        factor = own["factor"].item()
+        least, greatest = factor * least, factor * greatest
+    if "offset" in own:
+        greatest += magnitudes(own["offset"])[1]
+    if "extra" in own:
+        low, high = magnitudes(own["extra"])
+        least, greatest = min(least, low), max(greatest, high)
+    return least, greatest
+
+
 class Wrapper(CostMatrix):
     """A matrix made from another one, whose tables it carries along.
 
@@ -138,16 +151,7 @@ class Adjusted(Wrapper, transformation="adjust"):
         return Adjusted(self.base, own | scaled, self.decisions)
 
     def _magnitudes(self) -> tuple[float, float]:
-        least, greatest = self.base._magnitudes()
-        if "factor" in self._tables:
-            factor = self._tables["factor"].item()
-            least, greatest = factor * least, factor * greatest
-        if "offset" in self._tables:
-            greatest += magnitudes(self._tables["offset"])[1]
-        if "extra" in self._tables:
-            low, high = magnitudes(self._tables["extra"])
-            least, greatest = min(least, low), max(greatest, high)
-        return least, greatest
+        return adjusted(*self.base._magnitudes(), self._tables)
 
     @property
     def has_change(self) -> bool:

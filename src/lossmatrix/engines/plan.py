@@ -24,10 +24,10 @@ from lossmatrix.codegen.derive import (
 )
 from lossmatrix.codegen.symbols import name
 from lossmatrix.costs import CostMatrix
-from lossmatrix.costs.tables import exporting
 from lossmatrix.losses.base import Loss, Term
 from lossmatrix.losses.language import Cells, weigh
-from lossmatrix.problem import Bound, Problem, in_memory, recorded, transforming
+from lossmatrix.problem import Bound, Problem
+from lossmatrix.tracing import exporting, in_memory, recorded, transforming
 
 
 class NoKernelError(RuntimeError):

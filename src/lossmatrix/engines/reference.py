@@ -32,10 +32,9 @@ from lossmatrix.problem import (
     check_range,
     check_versions,
     class_weights,
-    recorded,
     reduce,
-    transforming,
 )
+from lossmatrix.tracing import recorded, transforming
 
 BLOCK = 2**18  # logits of a block of rows: small enough for caches, and worth the calls
 DEVICE_BLOCK = 2**24  # on other devices, which a small block would not keep busy

@@ -73,6 +73,12 @@ class Labels:
                 f"for each row's own truth alone, got {tuple(table.shape)}: give costs of one such "
                 "shape for all rows too, or name the classes of a PerExample."
             )
+        if self.costs.is_reordered:
+            raise ValueError(
+                f"the costs were written in another order than {abbreviate(self.costs.decisions)}, "
+                "where decisions are brought that have the names of classes, and those of rows "
+                "have no names: give lossmatrix.PerExample.matrices(costs, classes, decisions)."
+            )
         make = PerExample.matrices if table.dim() == 3 else PerExample
         own = make(table, self.costs.classes, self.costs.decisions)
         own.check_values()
