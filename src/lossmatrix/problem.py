@@ -313,6 +313,8 @@ def _check_probabilities(target: Tensor, ignore_index: int) -> None:
             f"Expected floating point type for target with class probabilities, got {name}"
             + (f".{ONE_LOGIT}" if target.dim() == 1 else "")
         )
+    if ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
 
 
 def _check_indices(logits: Tensor, target: Tensor, row_shape: tuple[int, ...]) -> None:
