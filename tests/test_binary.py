@@ -404,7 +404,6 @@ def test_a_criterion_that_is_given_one_logit_names_the_other_one() -> None:
     calls: list[tuple[type[Exception], Callable[[], object]]] = [
         (IndexError, lambda: plain(logits, target)),
         (RuntimeError, lambda: plain(logits[:, 0], target)),
-        (ValueError, lambda: plain(logits, target.unsqueeze(1).float())),
         (ValueError, lambda: costly(logits, target)),
         (ValueError, lambda: costly(logits[:, 0], target)),
         (ValueError, lambda: costly.decide(logits)),
@@ -413,3 +412,28 @@ def test_a_criterion_that_is_given_one_logit_names_the_other_one() -> None:
     for error, call in calls:
         with pytest.raises(error, match="there is BinaryCriterion"):
             call()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.filterwarnings("ignore:While exporting")
+def test_an_export_leaves_a_criterion_with_costs_of_labels_as_it_was(strict: bool) -> None:
+    class Model(nn.Module):
+        def __init__(self, criterion: nn.Module) -> None:
+            super().__init__()
+            self.criterion = criterion
+
+        def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+            return self.criterion(logits, target)
+
+    tables = torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(2))
+    logits, target = batch(4, 3, soft=False)
+    criterion, other = (lm.BinaryCriterion(lm.ExpectedCost(), tables) for _ in range(2))
+    torch.export.export(Model(criterion), (logits, target), strict=strict)
+    value = criterion(logits, target)
+    assert type(value) is Tensor
+    assert value.item() == other(logits, target).item()
+
+
+def test_labels_may_have_names_of_their_own() -> None:
+    costs = [lm.Dense([[0.0, 1.0], [5.0, 0.0]], names) for names in (["no", "yes"], ["-", "+"])]
+    assert lm.BinaryCriterion(lm.ExpectedCost(), costs).costs[1].classes == ("-", "+")

@@ -309,3 +309,17 @@ def test_without_pandas_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(builtins, "__import__", without_pandas)
     with pytest.raises(ImportError, match="needs pandas: pip install pandas"):
         EXPECTED.to_dataframe()
+
+
+@pytest.mark.parametrize("kind", ["nullable", "pyarrow", "object"])
+def test_frames_may_keep_their_numbers_in_any_way(kind: str) -> None:
+    names = ["a", "b"]
+    frame = pandas.DataFrame([[0, 1.5], [5, 0]], index=names, columns=names)
+    if kind == "object":
+        frame = frame.astype(object)
+    else:
+        backend = "pyarrow" if kind == "pyarrow" else "numpy_nullable"
+        frame = frame.convert_dtypes(dtype_backend=backend)
+    costs = lm.Dense(frame)
+    assert costs.to_dense().tolist() == [[0.0, 1.5], [5.0, 0.0]]
+    assert list(costs.classes) == names

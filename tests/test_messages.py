@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -165,3 +166,40 @@ def test_a_loss_that_is_called_tells_no_shape_that_nobody_wrote() -> None:
     with pytest.raises(ValueError, match="decisions that are no class") as told:
         lm.ExpectedCost()(torch.zeros(2, 4), torch.tensor([0, 1]), lm.ZeroOne(3).with_abstain(0.5))
     assert "(3, 3)" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda given: lm.decide(given, COSTS),
+        lambda given: lm.conditional_risk(given, COSTS),
+        lambda given: lm.shift_priors(given, [0.5, 0.5], [0.2, 0.8]),
+        lambda given: lm.Criterion(lm.CrossEntropy(), COSTS).decide(given),
+        lambda given: lm.BinaryCriterion(lm.CrossEntropy()).decide(given),
+        lambda given: lm.CostMeter(COSTS).update(given, given),
+        lambda given: lm.TemperatureScaling().fit(given, given),
+    ],
+)
+def test_arrays_and_lists_in_the_place_of_tensors_are_told_the_call_that_makes_one(
+    call: Callable[[Any], object],
+) -> None:
+    with says(TypeError, "torch.from_numpy"):
+        call(numpy.full((2, 3), 1 / 3))
+    with says(TypeError, "torch.tensor"):
+        call([[0.2, 0.3, 0.5]])
+
+
+def test_what_is_no_table_of_costs_is_told_what_one_is() -> None:
+    none: Any = None
+    with says(TypeError, "Ordinal is a class: write Ordinal(…)."):
+        lm.Criterion(lm.ExpectedCost(), cast(Any, lm.Ordinal))
+    with says(ValueError, "costs must be rows of numbers"):
+        lm.Criterion(lm.ExpectedCost(), cast(Any, {"a": 1}))
+    with says(ValueError, "costs must be rows of numbers"):
+        lm.average_cost(torch.tensor([0]), torch.tensor([0]), none)
+    with says(ValueError, "choose a unit"):
+        lm.Dense([[0, 10**400], [1, 0]])
+    with says(TypeError, "CrossEntropy is a class: write CrossEntropy()."):
+        lm.linear_loss(Z, torch.eye(2), Y, cast(Any, lm.CrossEntropy))
+    with says(RuntimeError, "target.long()"):
+        lm.CrossEntropy()(Z, Y.short())

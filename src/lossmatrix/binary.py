@@ -26,12 +26,15 @@ from lossmatrix.problem import (
     Bound,
     Options,
     check_options,
-    check_tensor,
     output_dtype,
     read,
 )
+from lossmatrix.tensors import check_tensor, traced
 
 CostsOfLabels = CostsLike | Sequence[CostsLike]
+
+
+_OF_LABEL = "classes of the costs of a label"
 
 
 class BinaryCriterion(nn.Module):
@@ -103,10 +106,11 @@ class BinaryCriterion(nn.Module):
             Criterion(loss, matrix, ignore_index=ignore_index, reduction=inner, engine=engine)
             for matrix in matrices
         )
-        first = self._criterion(0).costs
-        for each in map(self._criterion, range(1, len(matrices))):
-            if first is not None and each.costs is not None:
-                check_same(first.classes, each.costs.classes, "classes of the costs of a label")
+        known: dict[frozenset[str], Sequence[str]] = {}
+        for each in map(self._criterion, range(len(matrices))):
+            if each.costs is not None:  # labels may have names of their own
+                names = each.costs.classes
+                check_same(known.setdefault(frozenset(names), names), names, _OF_LABEL)
         self.groups = self._grouped()
 
     @property
@@ -172,6 +176,7 @@ class BinaryCriterion(nn.Module):
         ``rule`` as in ``Criterion.decide``: "argmax" decides 1 where the logit is above 0, "bayes"
         for the least expected cost. A third decision of the costs, such as abstaining, is 2.
         """
+        check_tensor("logits", logits)
         z = widened(logits.detach())
         if self.labels is None:
             return self._criterion(0).decide(_pairs(z), rule=rule).reshape(z.shape)
@@ -317,8 +322,11 @@ class _LabelGroup:
                 term if table is None else replace(term, costs=PerLabel.of(table, count))
                 for term, table in pairs
             )
+            bound = Bound(terms)
+            if traced():  # whose tables are those of the graph
+                return bound
             self.known.clear()
-            self.known[count] = Bound(terms)
+            self.known[count] = bound
         return self.known[count]
 
 

@@ -16,6 +16,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from lossmatrix.tensors import check_tensor
+
 __all__ = ["MatrixScaling", "TemperatureScaling", "VectorScaling"]
 
 
@@ -441,6 +443,8 @@ NO_BEST = (
 
 def counted_rows(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """The rows that count, in float64 (N, C), and their classes (N, 1)."""
+    check_tensor("logits", logits)
+    check_tensor("target", target)
     if not logits.is_floating_point() or target.is_floating_point():
         raise TypeError(
             "a fit needs floating-point logits and integer class indices as target, got "

@@ -17,7 +17,7 @@ from torch import Tensor
 from lossmatrix.costs import CostMatrix, accelerator, as_costs
 from lossmatrix.costs.base import widened
 from lossmatrix.costs.tables import Table
-from lossmatrix.tracing import traced
+from lossmatrix.tensors import check_tensor, traced
 
 BLOCK_ENTRIES = 2**20  # probabilities at a time: 4 MB in float32, which caches hold
 # A product that reads a table, or writes it out, wants more rows for it, within 128 MB.
@@ -188,6 +188,7 @@ def shift_priors(
 
 def _decide(given: Tensor, costs: CostMatrix, is_logits: bool) -> Tensor:
     """Decisions by probabilities, or by the softmax of logits."""
+    check_tensor("logits" if is_logits else "probs", given)
     class_dim = _class_dim(given)
     rows = given.movedim(class_dim, -1)
     in_memory = given.device.type == "cpu" and type(given) in (Tensor, torch.nn.Parameter)
@@ -244,6 +245,7 @@ def _class_dim(probs: Tensor) -> int:
 
 
 def _check_type(probs: Tensor) -> None:
+    check_tensor("probs", probs)
     if not probs.is_floating_point() or probs.dim() == 0:
         raise TypeError(
             "probs must be floating point of shape (C,), (N, C) or (N, C, d1 …), got "

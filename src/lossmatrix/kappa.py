@@ -21,7 +21,8 @@ from lossmatrix.costs.base import widened
 from lossmatrix.losses import CostsLike, ExpectedCost, Loss, Term
 from lossmatrix.losses.base import non_negative
 from lossmatrix.nn import BOUND, Criterion
-from lossmatrix.problem import check_tensor, output_dtype, wide_indices
+from lossmatrix.problem import output_dtype, wide_indices
+from lossmatrix.tensors import check_tensor
 
 
 class WeightedKappaLoss(nn.Module):

@@ -21,17 +21,17 @@ from torch import Tensor, nn
 from lossmatrix.costs import CostMatrix
 from lossmatrix.engines import choose, reference
 from lossmatrix.losses import CostsLike, DecisionRule, Loss, Reduction
+from lossmatrix.losses.base import check_loss
 from lossmatrix.nn import Criterion, check_normalizer, evaluated
 from lossmatrix.problem import (
     Bound,
     Options,
     Problem,
-    check_tensor,
     check_versions,
     class_weights,
     read,
 )
-from lossmatrix.tracing import recorded, transforming
+from lossmatrix.tensors import check_tensor, recorded, transforming
 
 MAX_CHUNK_BYTES = 2**27  # of logits: 512 rows of 64,000 classes in float32
 Rows = slice | Tensor  # rows of the input: those that follow one another, or chosen ones
@@ -88,6 +88,7 @@ def linear_loss(
     >>> round(lm.linear_loss(x, W, torch.tensor([0, 1]), lm.ExpectedCost(), costs).item(), 4)
     0.4325
     """
+    check_loss(loss)
     bound = Bound(loss.bind(loss.matrix(costs)))
     ignored = -100 if ignore_index is None else ignore_index
     options = Options(weight, sample_weight, ignored, reduction, label_smoothing)

@@ -14,6 +14,7 @@ from lossmatrix.costs.labels import check_same
 from lossmatrix.costs.tables import Table
 from lossmatrix.decide import decide
 from lossmatrix.metrics import costs_of, counted
+from lossmatrix.tensors import check_tensor
 
 try:
     from torchmetrics import Metric
@@ -117,6 +118,8 @@ class CostMeter(Metric):
         (N, C, …), which ``rule`` makes decisions of. ``costs`` are this batch's own, where they are
         not those of the meter.
         """
+        check_tensor("preds", preds)
+        check_tensor("target", target)
         own = self.costs.to(device=target.device) if costs is None else as_costs(costs)
         self._check_costs(own)
         if target.dtype == torch.bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lossmatrix.costs import CostMatrix, as_costs
 from lossmatrix.costs.tables import Table
+from lossmatrix.tensors import check_tensor
 
 __all__ = ["average_cost", "cost_regret", "normalized_cost", "weighted_kappa"]
 
@@ -171,7 +172,7 @@ def counted(
 ) -> Counted:
     """The rows that count, checked."""
     for name, given in (("target", target), ("decision", decision)):
-        _check_tensor(name, given)
+        check_tensor(name, given)
         if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
             remedy = "see lm.decide for probabilities"
             if name == "target" or given.dtype == torch.bool:
@@ -180,7 +181,7 @@ def counted(
     for name, given in (("decision", decision), ("sample_weight", sample_weight)):
         if given is None:
             continue
-        _check_tensor(name, given)
+        check_tensor(name, given)
         if given.shape != target.shape:
             raise ValueError(
                 f"{name} of shape {tuple(given.shape)} and target of shape {tuple(target.shape)} "
@@ -252,13 +253,6 @@ def _least(rows: Counted, costs: CostMatrix) -> Tensor:
 def _totals(index: Tensor, weight: Tensor, size: int) -> Tensor:
     """Σ w by index: (size,), added up in one order on every device."""
     return weight.new_zeros(size).index_put_((index,), weight, accumulate=True)
-
-
-def _check_tensor(name: str, given: object) -> None:
-    if not isinstance(given, Tensor):
-        raise TypeError(
-            f"{name} must be a tensor, got {type(given).__name__}: torch.as_tensor makes it one"
-        )
 
 
 def _check_range(name: str, index: Tensor, size: int, what: str) -> None:

@@ -23,12 +23,11 @@ from lossmatrix.problem import (
     check_classes,
     check_costs,
     check_options,
-    check_tensor,
     out_of_bounds,
     read,
     wide_indices,
 )
-from lossmatrix.tracing import unseen
+from lossmatrix.tensors import check_tensor, unseen
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -171,6 +170,7 @@ class Criterion(nn.Module):
             rule: "argmax" of the logits, or "bayes": least expected cost under softmax(logits).
                 By default the rule of the loss; a loss without one asks for it.
         """
+        check_tensor("logits", logits)
         rule = rule or self.loss.decides
         if rule is None:
             raise ValueError(

@@ -31,11 +31,11 @@ from lossmatrix.problem import (
     Options,
     Problem,
     check_range,
-    check_tensor,
     class_weights,
     read,
     reduce,
 )
+from lossmatrix.tensors import check_tensor
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

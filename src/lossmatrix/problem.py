@@ -22,7 +22,7 @@ from torch import Tensor
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses import Reduction, Term
 from lossmatrix.losses.base import check_costs_of_samples
-from lossmatrix.tracing import unseen
+from lossmatrix.tensors import check_tensor, unseen
 
 INDICES = (torch.int64, torch.uint8, torch.int32)
 ONE_LOGIT = " For one logit per decision of two there is BinaryCriterion."
@@ -180,8 +180,6 @@ def read(
     soft = target.is_floating_point() if one_logit else target.shape == shape
     if soft:
         _check_probabilities(target, options.ignore_index)
-        if num_classes == 1 and len(shape) == 2:
-            raise ValueError(f"the probability of a single class is always 1.{ONE_LOGIT}")
     else:
         _check_indices(logits, target, row_shape)
         target = wide_indices(target, options.ignore_index, num_classes)
@@ -249,14 +247,6 @@ def blocks(sizes: tuple[int, int, int], numbers: int) -> Iterator[tuple[slice, s
     for b in range(0, batch, step_b):
         for p in range(0, positions, step_p):
             yield slice(b, b + step_b), slice(p, p + step_p)
-
-
-def check_tensor(name: str, given: object) -> None:
-    """Refuse what is no tensor, with the call that makes it one."""
-    if not isinstance(given, Tensor):
-        kind = type(given)
-        make = "torch.from_numpy" if kind.__module__ == "numpy" else "torch.tensor"
-        raise TypeError(f"{name} must be a tensor, but is a {kind.__name__}: pass {make}({name}).")
 
 
 def check_classes(
@@ -337,7 +327,7 @@ def _check_indices(logits: Tensor, target: Tensor, row_shape: tuple[int, ...]) -
         name = str(target.dtype).removeprefix("torch.")
         raise RuntimeError(
             f"expected target dtype to be Long or Byte, but got {name}: "
-            "class indices are int64, uint8 or int32."
+            "class indices are int64, uint8 or int32, and target.long() makes them so."
         )
 
 

@@ -58,8 +58,21 @@ def read_frame(frame: Any) -> Named:
             f"frame.set_index({columns[0]!r})."
         )
     if is_count(rows) and is_count(columns):
-        return Named(frame.to_numpy(), None, None)
-    return Named(frame.to_numpy(), rows, columns, str(frame.index.name), str(frame.columns.name))
+        return Named(_numbers(frame), None, None)
+    return Named(_numbers(frame), rows, columns, str(frame.index.name), str(frame.columns.name))
+
+
+def _numbers(frame: Any) -> Any:
+    """The numbers of a pandas frame, whatever it keeps them in."""
+    numbers = frame.to_numpy()
+    if numbers.dtype != object:
+        return numbers
+    try:
+        return numbers.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"costs must be rows of numbers, and this frame has others: {error}."
+        ) from error
 
 
 def read_columns(frame: Frame, names: Sequence[str]) -> Iterable[tuple[Any, ...]]:

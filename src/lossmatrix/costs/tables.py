@@ -16,7 +16,7 @@ from lossmatrix.costs.facts import misfit
 from lossmatrix.costs.frames import Frame, is_frame, read_frame
 from lossmatrix.costs.labels import Names, abbreviate, pair_labels
 from lossmatrix.costs.transformed import adjusted, softmax_of
-from lossmatrix.tracing import exporting, traced
+from lossmatrix.tensors import exporting, traced
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,11 @@ def read_numbers(table: Table) -> Tensor:
         # A list of numbers is exact in float64; a tensor or an array says its own precision.
         dtype = torch.float64 if isinstance(table, Sequence) else None
         given = table if isinstance(table, Tensor) else torch.tensor(table, dtype=dtype)
-    except (TypeError, ValueError) as error:
+    except OverflowError as error:
+        raise ValueError(f"costs must be numbers up to 1e308: {error}; choose a unit.") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(table, type):
+            raise TypeError(f"{table.__name__} is a class: write {table.__name__}(…).") from error
         raise ValueError(f"costs must be rows of numbers, all of one length: {error}.") from error
     given = widened(given)
     if given.dtype not in (torch.float32, torch.float64):

@@ -27,7 +27,7 @@ from lossmatrix.costs import CostMatrix
 from lossmatrix.losses.base import Loss, Term
 from lossmatrix.losses.language import Cells, weigh
 from lossmatrix.problem import Bound, Problem
-from lossmatrix.tracing import exporting, in_memory, recorded, transforming
+from lossmatrix.tensors import exporting, in_memory, recorded, transforming
 
 
 class NoKernelError(RuntimeError):

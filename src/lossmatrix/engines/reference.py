@@ -34,7 +34,7 @@ from lossmatrix.problem import (
     class_weights,
     reduce,
 )
-from lossmatrix.tracing import recorded, transforming
+from lossmatrix.tensors import recorded, transforming
 
 BLOCK = 2**18  # logits of a block of rows: small enough for caches, and worth the calls
 DEVICE_BLOCK = 2**24  # on other devices, which a small block would not keep busy

@@ -21,7 +21,7 @@ from lossmatrix.costs import CostMatrix, Ordinal, Sparse, Tree, ZeroOne
 from lossmatrix.costs.base import full_precision
 from lossmatrix.costs.transformed import Adjusted
 from lossmatrix.engines.cpu import compile as compiling
-from lossmatrix.tracing import in_memory
+from lossmatrix.tensors import in_memory
 
 ZERO_ONE, ORDINAL, TREE, SPARSE = range(4)  # as in engines/cpu/products.hpp
 TYPES = {torch.float32: 0, torch.float64: 1}

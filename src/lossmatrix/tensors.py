@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What watches a call: tracers, exports and function transforms, under which values are unknown."""
+"""Whether an argument is a tensor, and whether its numbers can be seen: no tracer has them yet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 _included = torch._C._dispatch_tls_is_dispatch_key_included  # pyright: ignore
 _TRANSFORM = torch._C.DispatchKey.FuncTorchDynamicLayerFrontMode  # pyright: ignore
 _MODES = torch._C.DispatchKey.Python, torch._C.DispatchKey.PreDispatch  # pyright: ignore
+
+
+def check_tensor(name: str, given: object) -> None:
+    """Refuse what is no tensor, with the call that makes it one."""
+    if not isinstance(given, Tensor):
+        kind = type(given)
+        make = "torch.from_numpy" if kind.__module__ == "numpy" else "torch.tensor"
+        raise TypeError(f"{name} must be a tensor, but is a {kind.__name__}: pass {make}({name}).")
 
 
 def exporting() -> bool:
