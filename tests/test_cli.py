@@ -76,7 +76,8 @@ def described(files: Path) -> None:
     truth = [classes[i * i % 7 % 3] for i in range(60)]
     table = pandas.DataFrame({"x": [classes.index(y) + i % 4 for i, y in enumerate(truth)]})
     table["column"] = truth
-    table.to_csv("table.csv", index=False)
+    for name in ("table.csv", "north.csv", "south.csv"):
+        table.to_csv(name, index=False)
     table.assign(patient=table.index // 2, id=table.index + 1000).to_csv("visits.csv", index=False)
     sure = {name: [0.75 if name == y else 0.125 for y in truth] for name in classes}
     pandas.DataFrame(sure).assign(column=truth).to_csv("probs.csv", index=False)
@@ -91,9 +92,10 @@ QUICK = ["--seeds", "1", "--tune", "1", "--loss", "ExpectedCost", "--jobs", "1"]
 def test_commands_of_the_documents_do_what_they_say(
     typed: tuple[str, ...], described: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert type_in(monkeypatch, *typed, *(QUICK if "--data" in typed else [])) == 0
+    trains = typed[0] == "compare" and "--probs" not in typed
+    assert type_in(monkeypatch, *typed, *(QUICK if trains else [])) == 0
     if "compare" in typed:
-        assert Path("out/report.html").exists()
+        assert any(Path("out").rglob("report.html"))
     if "--out" in typed:
         assert Path(typed[typed.index("--out") + 1]).exists()
 
@@ -392,6 +394,68 @@ def test_a_full_disk_is_one_sentence(
     code = type_in(monkeypatch, *arguments.split())
     assert isinstance(code, str)
     assert "cannot be written: No space left on device" in code
+
+
+# --- several data sets ----------------------------------------------------------------------------
+
+
+def results_of(folder: str) -> dict[str, object]:
+    """What results.json says, without what a clock says."""
+    text = Path(folder, "results.json").read_text(encoding="utf-8")
+    return json.loads(text, object_hook=lambda each: {**each, "seconds": 0})
+
+
+def test_several_sets_have_what_each_has_alone_and_one_that_fails_costs_no_other(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pandas.read_csv("data.csv")
+    Path("sets/odd").mkdir(parents=True)
+    rows.to_csv("sets/first.csv", index=False)
+    rows.assign(risk="neither").to_csv("sets/odd/second.csv", index=False)
+    rows.assign(x=rows.x[::-1].to_numpy()).to_parquet("sets/third.parquet")
+    options = [*SHORT.split()[3:], "--loss", "ExpectedCost"]
+    named = ["sets/first.csv", "sets/odd/second.csv", "sets/third.parquet"]
+    code = type_in(monkeypatch, "compare", *named, *options, "--keep", "kept")
+    printed = capsys.readouterr()
+    assert str(code).startswith("lossmatrix: 1 of 3 sets have no results: sets/odd/second.csv;")
+    assert "Class 'neither' is only in the table" in printed.err
+    said, _, over = printed.out.split("data set")[1].partition("mean change")
+    assert [name in said for name in ("first", "odd/second", "third")] == [True] * 3
+    assert "ExpectedCost, argmax" in over
+    assert {each.name for each in Path("kept").iterdir()} == {"first", "third"}
+    for name, source in (("first", named[0]), ("third", named[2])):
+        assert type_in(monkeypatch, "compare", "--data", source, *options) == 0
+        assert results_of(f"out/{name}") == results_of("out")
+        assert Path(f"out/{name}/report.html").exists()
+    assert results_of("out/first") != results_of("out/third")
+
+
+def test_a_defect_in_one_set_is_seen_and_keeps_no_other_back(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+
+    def broken(*arguments: object) -> None:
+        done.append(str(arguments[0]))
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("lossmatrix.compare.datasets.table", broken)
+    code = type_in(monkeypatch, "compare", "a.csv", "b.csv", *SHORT.split()[3:])
+    assert "2 of 2 sets have no results: a.csv, b.csv" in str(code)
+    assert done == ["a.csv", "b.csv"]
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_places_of_all_sets_are_checked_before_the_first(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossmatrix.compare.datasets.table", None)
+    Path("out").mkdir()
+    Path("out/b").write_text("a file in the way")
+    code = type_in(monkeypatch, "compare", "a.csv", "b.csv", *SHORT.split()[3:])
+    assert "No folder out/b can be made" in str(code)
+    code = type_in(monkeypatch, "compare", "a.csv", "a.parquet", *SHORT.split()[3:])
+    assert "a.csv and a.parquet would both be written to a folder a" in str(code)
 
 
 # --- what reaches the terminal --------------------------------------------------------------------

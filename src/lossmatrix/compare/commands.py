@@ -39,6 +39,10 @@ AbstainCost = Annotated[float | None, typer.Option(help="Cost of one more decisi
 
 @app.command("compare")
 def compare_command(
+    tables: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="TABLE", help="As --data; several are compared one by one."),
+    ] = None,
     bundled: Annotated[
         bool, typer.Option("--digits", help="scikit-learn's digits, as digits of an amount.")
     ] = False,
@@ -94,36 +98,53 @@ def compare_command(
     """Train with several losses, decide by several rules: what do the mistakes cost?"""
     from lossmatrix.compare.datasets import group_hints
     from lossmatrix.compare.experiment import compare_task
+    from lossmatrix.compare.sets import compare_sets, folders_of
     from lossmatrix.compare.terminal import progress_bar
     from lossmatrix.compare.training import Schedule
 
     methods = None if loss is None else named_methods([*map(parse_method, loss)])
-    task = chosen_task(
-        bundled, data, probs, logits, target, costs, row_cost or [], group, weight, drop or []
-    )
-    for hint in group_hints(task):
-        warnings.warn(hint, stacklevel=1)
-    check_outputs([out, *beside(out)], [data, probs, logits, costs])
-    if keep is not None:
-        make_folder(keep, "--keep")
-    if abstain is not None:
-        task = replace(task, costs=task.costs.with_abstain(abstain))
-    with progress_bar() as report:
-        comparison = compare_task(
-            replace(task, network=model or task.network),
-            methods,
-            seeds=seeds,
-            schedule=Schedule(epochs=epochs),
-            tune=tune,
-            jobs=jobs or 1,
-            backend=backend,
-            cluster=cluster,
-            keep=keep,
-            report=report,
-            tell=tell,
+    sources = [*([] if data is None else [data]), *(tables or [])]
+
+    def compare_one(source: Path | None, folder: Path) -> "Comparison":
+        """Compare on one set, and write beneath the folders of --out and --keep."""
+        task = chosen_task(
+            bundled, source, probs, logits, target, costs, row_cost or [], group, weight, drop or []
         )
-    publish(comparison, out)
-    say(f"Report: {out}")
+        for hint in group_hints(task):
+            warnings.warn(hint, stacklevel=1)
+        report, kept = out.parent / folder / out.name, None if keep is None else keep / folder
+        check_outputs([report, *beside(report)], [source, probs, logits, costs])
+        if kept is not None:
+            make_folder(kept, "--keep")
+        if abstain is not None:
+            task = replace(task, costs=task.costs.with_abstain(abstain))
+        with progress_bar() as progress:
+            comparison = compare_task(
+                replace(task, network=model or task.network),
+                methods,
+                seeds=seeds,
+                schedule=Schedule(epochs=epochs),
+                tune=tune,
+                jobs=jobs or 1,
+                backend=backend,
+                cluster=cluster,
+                keep=kept,
+                report=progress,
+                tell=tell,
+            )
+        publish(comparison, report)
+        say(f"Report: {report}")
+        return comparison
+
+    if len(sources) < 2:
+        compare_one(sources[0] if sources else None, Path())
+    else:
+        folders = folders_of(sources)
+        written = [out.parent / each / out.name for each in folders]
+        check_outputs(
+            [path for each in written for path in (each, *beside(each))], [*sources, costs]
+        )
+        compare_sets(dict(zip(folders, sources, strict=True)), compare_one)
 
 
 def publish(comparison: "Comparison", out: Path) -> None:

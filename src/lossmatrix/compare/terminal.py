@@ -73,10 +73,15 @@ def log_lines(seconds: float) -> Generator[Callable[[int, int], None]]:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the table and its summary."""
+    print_wide(*content(comparison))
+
+
+def print_wide(*parts: Table | Text) -> None:
+    """Print on a terminal as wide as it is, else in so many columns."""
     console = Console(file=plain(sys.stdout))
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(*content(comparison), sep="\n")
+    console.print(*parts, sep="\n")
 
 
 def comparison_text(comparison: Comparison) -> str:
