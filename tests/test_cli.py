@@ -81,6 +81,9 @@ def described(files: Path) -> None:
     table.assign(patient=table.index // 2, id=table.index + 1000).to_csv("visits.csv", index=False)
     sure = {name: [0.75 if name == y else 0.125 for y in truth] for name in classes}
     pandas.DataFrame(sure).assign(column=truth).to_csv("probs.csv", index=False)
+    Path("parts").mkdir()
+    for part in ("parts/0.csv", "parts/1.csv"):
+        pandas.DataFrame(sure).assign(column=truth).to_csv(part, index=False)
 
 
 DOCUMENTS = ("README.md", "docs/guide/compare.md")
@@ -456,6 +459,70 @@ def test_places_of_all_sets_are_checked_before_the_first(
     assert "No folder out/b can be made" in str(code)
     code = type_in(monkeypatch, "compare", "a.csv", "a.parquet", *SHORT.split()[3:])
     assert "a.csv and a.parquet would both be written to a folder a" in str(code)
+
+
+# --- one data set in several files ----------------------------------------------------------------
+
+
+@pytest.fixture
+def parts(files: Path) -> None:
+    """Probabilities with their truths in probs.csv, and in the three files of a folder probs."""
+    good = [0.2 + 0.6 * (i % 2 == i % 3) + i / 1000 for i in range(40)]
+    rows = pandas.DataFrame({"good": good, "bad": [1 - p for p in good]})
+    rows["risk"] = [("bad", "good")[i % 2] for i in range(40)]
+    rows.to_csv("probs.csv", index=False)
+    Path("probs").mkdir()
+    for name, first, last in (("0", 0, 7), ("1", 7, 20), ("2", 20, 40)):
+        rows[first:last].to_parquet(f"probs/{name}.parquet", index=False)
+    Path("probs/_SUCCESS").touch()
+
+
+def test_given_probabilities_of_a_folder_are_those_of_one_file(
+    parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--target", "risk", "--costs", "costs.csv"]
+    for source, folder in (("probs.csv", "one"), ("probs", "many")):
+        typed = ["compare", "--probs", source, *options, "--out", f"{folder}/report.html"]
+        assert type_in(monkeypatch, *typed) == 0
+    assert results_of("many") == results_of("one")
+    one, many = (pandas.read_parquet(f"{name}/results.parquet") for name in ("one", "many"))
+    pandas.testing.assert_frame_equal(one, many)
+    typed = ["compare", "--probs", "probs", *options, "--out", "probs/0.parquet"]
+    assert "would destroy probs/0.parquet" in str(type_in(monkeypatch, *typed))
+
+
+@pytest.mark.parametrize("named", ["probs", "probs/*.parquet", "probs/0.parquet probs/[12]*"])
+def test_a_folder_is_decided_file_by_file_and_measured_as_one(
+    parts: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
+) -> None:
+    options = ["--costs", "costs.csv", "--target", "risk", "--jobs", "1", "--out"]
+    assert type_in(monkeypatch, "decide", "probs.csv", *options, "one.csv") == 0
+    one = capsys.readouterr().err
+    assert type_in(monkeypatch, "decide", *named.split(), *options, "many") == 0
+    assert capsys.readouterr().err == one
+    assert "likeliest class" in one
+    made = [pandas.read_parquet(f"many/{part}.parquet") for part in "012"]
+    decided = pandas.concat(made, ignore_index=True)
+    assert decided.decision.tolist() == pandas.read_csv("one.csv").decision.tolist()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("probs", "Decisions of 3 files need a folder: name one with --out"),
+        ("probs --out probs", "Writing probs/0.parquet would destroy probs/0.parquet"),
+        ("probs probs/0.parquet --out many", "many/0.parquet would be written twice"),
+        ("probs --out costs.csv", "No folder costs.csv can be made"),
+        ("none --out many", "holds neither Parquet nor CSV files"),
+    ],
+)
+def test_files_of_one_set_are_written_to_a_folder_of_their_own(
+    parts: None, monkeypatch: pytest.MonkeyPatch, typed: str, sentence: str
+) -> None:
+    Path("none").mkdir()
+    typed = typed.replace(". ", "none ")
+    code = type_in(monkeypatch, "decide", *typed.split(), "--costs", "costs.csv")
+    assert sentence in str(code)
 
 
 # --- what reaches the terminal --------------------------------------------------------------------

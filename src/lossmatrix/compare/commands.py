@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 import typer
 
-from lossmatrix.compare.io import read_cost_csv
+from lossmatrix.compare.io import parts_of, read_cost_csv
 from lossmatrix.compare.methods import STEPS, named_methods
-from lossmatrix.compare.outputs import check_outputs, make_folder, reason
+from lossmatrix.compare.outputs import check_outputs, make_folder, places_of, reason
 from lossmatrix.compare.parse import parse_loss, parse_method
 from lossmatrix.compare.task import Backend, Network, Task, UserInputError
 from lossmatrix.compare.visible import say, tell
@@ -34,6 +34,9 @@ app = typer.Typer(
 
 Precision = Literal["float64", "float32", "bfloat16", "float16"]
 CostFile = Annotated[Path, typer.Option(help="CSV of costs, rows true classes.")]
+Jobs = Annotated[int, typer.Option(min=-1, help="Processes; −1 is one for each core.")]
+Workers = Annotated[Backend, typer.Option(help="Processes of this machine (loky), or a cluster.")]
+Cluster = Annotated[str | None, typer.Option(help="Address of the cluster.")]
 AbstainCost = Annotated[float | None, typer.Option(help="Cost of one more decision, to abstain.")]
 
 
@@ -83,11 +86,9 @@ def compare_command(
     tune: Annotated[
         int, typer.Option(min=1, max=len(STEPS), help="Configurations of each loss; 1: untuned.")
     ] = 4,
-    jobs: Annotated[int, typer.Option(min=-1, help="Processes; −1 is one for each core.")] = -1,
-    backend: Annotated[
-        Backend, typer.Option(help="Processes of this machine (loky), or a cluster.")
-    ] = "loky",
-    cluster: Annotated[str | None, typer.Option(help="Address of the cluster.")] = None,
+    jobs: Jobs = -1,
+    backend: Workers = "loky",
+    cluster: Cluster = None,
     keep: Annotated[
         Path | None, typer.Option(help="Folder of finished trainings, to go on from.")
     ] = None,
@@ -224,28 +225,56 @@ def chosen_task(
 
 @app.command("decide")
 def decide_command(
-    source: Annotated[
-        Path, typer.Argument(metavar="PROBS", help="CSV or Parquet, a column for each class.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PROBS", help="CSV or Parquet, a column for each class; or folders."
+        ),
     ],
     costs: CostFile,
     abstain: AbstainCost = None,
     priors: Annotated[
         Path | None, typer.Option(help="CSV of class, old, new: how frequent each class is.")
     ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column of true classes: what do the decisions cost?")
+    ] = None,
+    jobs: Jobs = -1,
+    backend: Workers = "loky",
+    cluster: Cluster = None,
     out: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet file; by default the terminal.")
+        Path | None,
+        typer.Option(help="CSV or Parquet file, by default the terminal; a folder for several."),
     ] = None,
 ) -> None:
     """Write the least expensive decision for every row of probabilities, however many there are."""
-    from lossmatrix.compare.decide_file import decide_file, read_priors
-    from lossmatrix.compare.terminal import print_counts
+    from lossmatrix.compare.backend import workers
+    from lossmatrix.compare.decide_file import decide_file, decide_files, measured, read_priors
+    from lossmatrix.compare.terminal import print_counts, print_measured
 
     matrix = read_cost_csv(costs)
     matrix = matrix if abstain is None else matrix.with_abstain(abstain)
     frequencies = None if priors is None else read_priors(priors, matrix)
-    if out is not None:
-        check_outputs([out], [source, costs, priors])
-    print_counts(matrix.decisions, decide_file(source, matrix, frequencies, out))
+    files = [part for source in sources for part in parts_of(source)]
+    outs = [] if out is None else [out]
+    if several := files != sources or len(files) > 1:
+        outs = [each / place for each in outs for place in places_of(files)]
+    check_outputs(outs, [*files, costs, priors])
+    if not several:
+        counts = decide_file(files[0], matrix, frequencies, out, target)
+    elif out is None:
+        raise UserInputError(f"Decisions of {len(files)} files need a folder: name one with --out.")
+    else:
+        with workers(jobs or 1, backend, cluster) as killed:
+            try:
+                counts = decide_files(files, matrix, frequencies, outs, target)
+            except killed as error:
+                raise UserInputError(
+                    "Worker processes were killed; most often memory ran out: use fewer --jobs."
+                ) from error
+    print_counts(matrix.decisions, counts[0].sum(0))
+    if target is not None:
+        print_measured(measured(counts, matrix))
 
 
 @app.command("costs")

@@ -4,7 +4,6 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isnan
@@ -17,6 +16,7 @@ from scipy.stats import wilcoxon
 
 from lossmatrix.compare.display import format_number
 from lossmatrix.compare.intervals import Verdict
+from lossmatrix.compare.outputs import places_of
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.task import UserInputError
@@ -44,14 +44,8 @@ class Summary(NamedTuple):
 
 
 def folders_of(sources: Sequence[Path]) -> list[Path]:
-    """A folder for each file, named as the files are beneath the folder that holds them all.
-
-    >>> [str(folder) for folder in folders_of([Path("sets/car/data.csv"), Path("sets/iris.csv")])]
-    ['car/data', 'iris']
-    """
-    places = [Path(os.path.abspath(source)).with_suffix("") for source in sources]
-    shared = os.path.commonpath([place.parent for place in places])
-    folders = [place.relative_to(shared) for place in places]
+    """A folder for each file, named as the files are beneath the folder that holds them all."""
+    folders = [place.with_suffix("") for place in places_of(sources)]
     for number, folder in enumerate(folders):
         if folder in folders[:number]:
             raise UserInputError(

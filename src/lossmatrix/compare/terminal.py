@@ -131,9 +131,29 @@ def row_texts(row: Row) -> list[str]:
 
 def print_counts(decisions: Sequence[str], counts: Indices) -> None:
     """Print on stderr how often each decision was taken."""
+    print_numbers(
+        ["decision", "rows"],
+        [(name, f"{n:,}") for name, n in zip(decisions, counts.tolist(), strict=True)],
+    )
+
+
+def print_measured(measured: Sequence[tuple[float, float, float]]) -> None:
+    """Print on stderr what decisions by cost and for the likeliest class cost."""
+    rules = "least expected cost", "likeliest class"
+    print_numbers(
+        ["decided for", "accuracy", "average cost", "normalised cost"],
+        [
+            (rule, f"{accuracy:.1%}", format_cost(average), format_number(normalized, ".3f"))
+            for rule, (accuracy, average, normalized) in zip(rules, measured, strict=True)
+        ],
+    )
+
+
+def print_numbers(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table on stderr; all but its first column are numbers."""
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("decision")
-    table.add_column("rows", justify="right")
-    for name, count in zip(decisions, counts.tolist(), strict=True):
-        table.add_row(shown(name), f"{count:,}")
+    for heading in headings:
+        table.add_column(heading, justify="right" if table.columns else "left")
+    for line in lines:
+        table.add_row(*map(shown, line))
     Console(file=plain(sys.stderr)).print(table)
