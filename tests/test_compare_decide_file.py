@@ -3,6 +3,7 @@
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy
@@ -118,6 +119,24 @@ def test_many_files_give_the_numbers_of_one(tmp_path: Path, backend: str) -> Non
     pandas.testing.assert_frame_equal(written[exact], expected[exact])
     # a product of matrices may round otherwise where it has other rows
     numpy.testing.assert_allclose(written.expected_cost, expected.expected_cost, rtol=1e-14)
+
+
+def test_workers_started_in_another_folder_find_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "p.csv")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+
+    def elsewhere(*arguments: Any) -> Any:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        return decide_file(*arguments)
+
+    monkeypatch.setattr("lossmatrix.compare.decide_file.decide_file", elsewhere)
+    with joblib.parallel_config("sequential"):
+        counts = decide_files([Path("p.csv")], COSTS, None, [Path("o.csv")])
+    assert counts.sum() == 2 * 500
+    assert (tmp_path / "o.csv").exists()
 
 
 def test_what_decisions_cost_is_measured_as_by_the_metrics(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ What a command needs is imported when it runs: models and charts take seconds to
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -97,7 +97,7 @@ def compare_command(
     ] = Path("out/report.html"),
 ) -> None:
     """Train with several losses, decide by several rules: what do the mistakes cost?"""
-    from lossmatrix.compare.datasets import group_hints
+    from lossmatrix.compare.datasets import digits, group_hints, scores_table, table
     from lossmatrix.compare.experiment import compare_task
     from lossmatrix.compare.sets import compare_sets, folders_of
     from lossmatrix.compare.terminal import progress_bar
@@ -106,11 +106,32 @@ def compare_command(
     methods = None if loss is None else named_methods([*map(parse_method, loss)])
     sources = [*([] if data is None else [data]), *(tables or [])]
 
+    def task_of(source: Path | None) -> Task:
+        """The task that the options name."""
+        if source is None and (drop or row_cost or (bundled and (group or weight) is not None)):
+            raise UserInputError(
+                "Only a file of one's own has columns to name: give --drop and --row-cost with "
+                "--data, --group and --weight with --data, --probs or --logits."
+            )
+        match bundled, source, probs, logits, target, costs:
+            case True, None, None, None, None, None:
+                return digits()
+            case False, Path(), None, None, str(), Path():
+                return table(source, target, costs, row_cost or [], group, drop or [], weight)
+            case False, None, Path(), None, str(), Path():
+                return scores_table(probs, "probs", target, costs, group, weight)
+            case False, None, None, Path(), str(), Path():
+                return scores_table(logits, "logits", target, costs, group, weight)
+            case _:
+                raise UserInputError(
+                    "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix "
+                    "compare --data table.csv --target column --costs costs.csv; or --probs or "
+                    "--logits in the place of --data."
+                )
+
     def compare_one(source: Path | None, folder: Path) -> "Comparison":
         """Compare on one set, and write beneath the folders of --out and --keep."""
-        task = chosen_task(
-            bundled, source, probs, logits, target, costs, row_cost or [], group, weight, drop or []
-        )
+        task = task_of(source)
         for hint in group_hints(task):
             warnings.warn(hint, stacklevel=1)
         report, kept = out.parent / folder / out.name, None if keep is None else keep / folder
@@ -184,43 +205,6 @@ def beside(out: Path) -> tuple[Path, Path]:
     from lossmatrix.compare.export import JSON, PARQUET
 
     return out.parent / JSON, out.parent / PARQUET
-
-
-def chosen_task(
-    bundled: bool,
-    data: Path | None,
-    probs: Path | None,
-    logits: Path | None,
-    target: str | None,
-    costs: Path | None,
-    row_costs: Sequence[str],
-    group: str | None,
-    weight: str | None,
-    drop: Sequence[str],
-) -> Task:
-    """The task that the options name."""
-    from lossmatrix.compare.datasets import digits, scores_table, table
-
-    if data is None and (drop or row_costs or (bundled and (group or weight) is not None)):
-        raise UserInputError(
-            "Only a file of one's own has columns to name: give --drop and --row-cost with --data, "
-            "--group and --weight with --data, --probs or --logits."
-        )
-    match bundled, data, probs, logits, target, costs:
-        case True, None, None, None, None, None:
-            return digits()
-        case False, Path(), None, None, str(), Path():
-            return table(data, target, costs, row_costs, group, drop, weight)
-        case False, None, Path(), None, str(), Path():
-            return scores_table(probs, "probs", target, costs, group, weight)
-        case False, None, None, Path(), str(), Path():
-            return scores_table(logits, "logits", target, costs, group, weight)
-        case _:
-            raise UserInputError(
-                "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix compare "
-                "--data table.csv --target column --costs costs.csv; or --probs or --logits in "
-                "the place of --data."
-            )
 
 
 @app.command("decide")

@@ -39,8 +39,11 @@ def decide_files(
 
     Counts are whole numbers, so that they are those of all rows in one file.
     """
-    pairs = zip(sources, outs, strict=True)
-    calls = (delayed(decide_file)(file, costs, priors, out, truth) for file, out in pairs)
+    call = delayed(decide_file)
+    calls = (  # whose paths hold in whatever folder a worker was started
+        call(source.absolute(), costs, priors, out.absolute(), truth)
+        for source, out in zip(sources, outs, strict=True)
+    )
     made: Any = Parallel()(calls)
     return numpy.sum(made, axis=0)
 
