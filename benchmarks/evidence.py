@@ -36,12 +36,12 @@ import numpy as np
 import pandas as pd
 import torch
 from cpu import machine
-from scipy.stats import wilcoxon
 from sklearn import datasets
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 import lossmatrix as lm
+from lossmatrix.compare.sets import holm, signed_ranks
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "evidence.csv"
@@ -411,21 +411,6 @@ def change(folds: list[dict[str, str]], cost: float) -> Change:
     variance = counts @ (deviations**2 + (means - mean) ** 2) / counts.sum()
     unit = 100 / cost if cost > 0 else math.nan
     return Change(mean * unit, NORMAL * math.sqrt(variance / counts.sum()) * unit)
-
-
-def holm(values: dict[str, float]) -> dict[str, float]:
-    """p-values, each times how many are not smaller, and never below a smaller one's."""
-    adjusted, least = {}, 0.0
-    for place, name in enumerate(sorted(values, key=lambda each: values[each])):
-        least = max(least, min(1.0, values[name] * (len(values) - place)))
-        adjusted[name] = least
-    return adjusted
-
-
-def signed_ranks(percents: Sequence[float]) -> float:
-    """Wilcoxon's p of changes that are not 0; 1 where there are none."""
-    moved = [each for each in percents if each != 0 and math.isfinite(each)]
-    return float(wilcoxon(moved).pvalue) if moved else 1.0
 
 
 def chapter(model: str, found: list[Summary]) -> str:

@@ -76,10 +76,14 @@ def described(files: Path) -> None:
     truth = [classes[i * i % 7 % 3] for i in range(60)]
     table = pandas.DataFrame({"x": [classes.index(y) + i % 4 for i, y in enumerate(truth)]})
     table["column"] = truth
-    table.to_csv("table.csv", index=False)
+    for name in ("table.csv", "north.csv", "south.csv"):
+        table.to_csv(name, index=False)
     table.assign(patient=table.index // 2, id=table.index + 1000).to_csv("visits.csv", index=False)
     sure = {name: [0.75 if name == y else 0.125 for y in truth] for name in classes}
     pandas.DataFrame(sure).assign(column=truth).to_csv("probs.csv", index=False)
+    Path("parts").mkdir()
+    for part in ("parts/0.csv", "parts/1.csv"):
+        pandas.DataFrame(sure).assign(column=truth).to_csv(part, index=False)
 
 
 DOCUMENTS = ("README.md", "docs/guide/compare.md")
@@ -91,9 +95,10 @@ QUICK = ["--seeds", "1", "--tune", "1", "--loss", "ExpectedCost", "--jobs", "1"]
 def test_commands_of_the_documents_do_what_they_say(
     typed: tuple[str, ...], described: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert type_in(monkeypatch, *typed, *(QUICK if "--data" in typed else [])) == 0
+    trains = typed[0] == "compare" and "--probs" not in typed
+    assert type_in(monkeypatch, *typed, *(QUICK if trains else [])) == 0
     if "compare" in typed:
-        assert Path("out/report.html").exists()
+        assert any(Path("out").rglob("report.html"))
     if "--out" in typed:
         assert Path(typed[typed.index("--out") + 1]).exists()
 
@@ -392,6 +397,132 @@ def test_a_full_disk_is_one_sentence(
     code = type_in(monkeypatch, *arguments.split())
     assert isinstance(code, str)
     assert "cannot be written: No space left on device" in code
+
+
+# --- several data sets ----------------------------------------------------------------------------
+
+
+def results_of(folder: str) -> dict[str, object]:
+    """What results.json says, without what a clock says."""
+    text = Path(folder, "results.json").read_text(encoding="utf-8")
+    return json.loads(text, object_hook=lambda each: {**each, "seconds": 0})
+
+
+def test_several_sets_have_what_each_has_alone_and_one_that_fails_costs_no_other(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pandas.read_csv("data.csv")
+    Path("sets/odd").mkdir(parents=True)
+    rows.to_csv("sets/first.csv", index=False)
+    rows.assign(risk="neither").to_csv("sets/odd/second.csv", index=False)
+    rows.assign(x=rows.x[::-1].to_numpy()).to_parquet("sets/third.parquet")
+    options = [*SHORT.split()[3:], "--loss", "ExpectedCost"]
+    named = ["sets/first.csv", "sets/odd/second.csv", "sets/third.parquet"]
+    code = type_in(monkeypatch, "compare", *named, *options, "--keep", "kept")
+    printed = capsys.readouterr()
+    assert str(code).startswith("lossmatrix: 1 of 3 sets have no results: sets/odd/second.csv;")
+    assert "Class 'neither' is only in the table" in printed.err
+    said, _, over = printed.out.split("data set")[1].partition("mean change")
+    assert [name in said for name in ("first", "odd/second", "third")] == [True] * 3
+    assert "ExpectedCost, argmax" in over
+    assert {each.name for each in Path("kept").iterdir()} == {"first", "third"}
+    for name, source in (("first", named[0]), ("third", named[2])):
+        assert type_in(monkeypatch, "compare", "--data", source, *options) == 0
+        assert results_of(f"out/{name}") == results_of("out")
+        assert Path(f"out/{name}/report.html").exists()
+    assert results_of("out/first") != results_of("out/third")
+
+
+def test_a_defect_in_one_set_is_seen_and_keeps_no_other_back(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+
+    def broken(*arguments: object) -> None:
+        done.append(str(arguments[0]))
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("lossmatrix.compare.datasets.table", broken)
+    code = type_in(monkeypatch, "compare", "a.csv", "b.csv", *SHORT.split()[3:])
+    assert "2 of 2 sets have no results: a.csv, b.csv" in str(code)
+    assert done == ["a.csv", "b.csv"]
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_places_of_all_sets_are_checked_before_the_first(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossmatrix.compare.datasets.table", None)
+    Path("out").mkdir()
+    Path("out/b").write_text("a file in the way")
+    code = type_in(monkeypatch, "compare", "a.csv", "b.csv", *SHORT.split()[3:])
+    assert "No folder out/b can be made" in str(code)
+    code = type_in(monkeypatch, "compare", "a.csv", "a.parquet", *SHORT.split()[3:])
+    assert "a.csv and a.parquet would both be written to a folder a" in str(code)
+
+
+# --- one data set in several files ----------------------------------------------------------------
+
+
+@pytest.fixture
+def parts(files: Path) -> None:
+    """Probabilities with their truths in probs.csv, and in the three files of a folder probs."""
+    good = [0.2 + 0.6 * (i % 2 == i % 3) + i / 1000 for i in range(40)]
+    rows = pandas.DataFrame({"good": good, "bad": [1 - p for p in good]})
+    rows["risk"] = [("bad", "good")[i % 2] for i in range(40)]
+    rows.to_csv("probs.csv", index=False)
+    Path("probs").mkdir()
+    for name, first, last in (("0", 0, 7), ("1", 7, 20), ("2", 20, 40)):
+        rows[first:last].to_parquet(f"probs/{name}.parquet", index=False)
+    Path("probs/_SUCCESS").touch()
+
+
+def test_given_probabilities_of_a_folder_are_those_of_one_file(
+    parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--target", "risk", "--costs", "costs.csv"]
+    for source, folder in (("probs.csv", "one"), ("probs", "many")):
+        typed = ["compare", "--probs", source, *options, "--out", f"{folder}/report.html"]
+        assert type_in(monkeypatch, *typed) == 0
+    assert results_of("many") == results_of("one")
+    one, many = (pandas.read_parquet(f"{name}/results.parquet") for name in ("one", "many"))
+    pandas.testing.assert_frame_equal(one, many)
+    typed = ["compare", "--probs", "probs", *options, "--out", "probs/0.parquet"]
+    assert "would destroy probs/0.parquet" in str(type_in(monkeypatch, *typed))
+
+
+@pytest.mark.parametrize("named", ["probs", "probs/*.parquet", "probs/0.parquet probs/[12]*"])
+def test_a_folder_is_decided_file_by_file_and_measured_as_one(
+    parts: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
+) -> None:
+    options = ["--costs", "costs.csv", "--target", "risk", "--jobs", "1", "--out"]
+    assert type_in(monkeypatch, "decide", "probs.csv", *options, "one.csv") == 0
+    one = capsys.readouterr().err
+    assert type_in(monkeypatch, "decide", *named.split(), *options, "many") == 0
+    assert capsys.readouterr().err == one
+    assert "likeliest class" in one
+    made = [pandas.read_parquet(f"many/{part}.parquet") for part in "012"]
+    decided = pandas.concat(made, ignore_index=True)
+    assert decided.decision.tolist() == pandas.read_csv("one.csv").decision.tolist()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("probs", "Decisions of 3 files need a folder: name one with --out"),
+        ("probs --out probs", "Writing probs/0.parquet would destroy probs/0.parquet"),
+        ("probs probs/0.parquet --out many", "many/0.parquet would be written twice"),
+        ("probs --out costs.csv", "No folder costs.csv can be made"),
+        ("none --out many", "holds neither Parquet nor CSV files"),
+    ],
+)
+def test_files_of_one_set_are_written_to_a_folder_of_their_own(
+    parts: None, monkeypatch: pytest.MonkeyPatch, typed: str, sentence: str
+) -> None:
+    Path("none").mkdir()
+    typed = typed.replace(". ", "none ")
+    code = type_in(monkeypatch, "decide", *typed.split(), "--costs", "costs.csv")
+    assert sentence in str(code)
 
 
 # --- what reaches the terminal --------------------------------------------------------------------

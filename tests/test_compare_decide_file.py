@@ -3,14 +3,16 @@
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
+import joblib
 import numpy
 import pandas
 import pytest
 import torch
 
 import lossmatrix as lm
-from lossmatrix.compare.decide_file import decide_file, read_priors
+from lossmatrix.compare.decide_file import decide_file, decide_files, measured, read_priors
 from lossmatrix.compare.task import UserInputError
 
 CLASSES = ["cat", "lynx", "truck"]
@@ -37,7 +39,7 @@ def test_decisions_are_those_of_decide_and_other_columns_pass(
 ) -> None:
     monkeypatch.setattr("lossmatrix.compare.decide_file.BLOCK", block)
     frame = make(tmp_path / source)
-    counts = decide_file(tmp_path / source, COSTS, None, tmp_path / out)
+    counts = decide_file(tmp_path / source, COSTS, None, tmp_path / out)[0, 0]
     reader = pandas.read_parquet if out.endswith("parquet") else pandas.read_csv
     kept = {} if out.endswith("parquet") else {"dtype": {"id": "str"}, "keep_default_na": False}
     written = reader(tmp_path / out, **kept)
@@ -57,7 +59,7 @@ def test_a_file_without_rows_has_the_columns_and_no_decisions(
     tmp_path: Path, source: str, out: str
 ) -> None:
     make(tmp_path / source, rows=0)
-    assert decide_file(tmp_path / source, COSTS, None, tmp_path / out).tolist() == [0, 0, 0]
+    assert not decide_file(tmp_path / source, COSTS, None, tmp_path / out).any()
     reader = pandas.read_parquet if out.endswith("parquet") else pandas.read_csv
     written = reader(tmp_path / out)
     assert list(written) == ["id", "note", "decision", "expected_cost"]
@@ -71,12 +73,107 @@ def test_abstaining_and_other_priors_change_decisions(tmp_path: Path) -> None:
     )
     costs = COSTS.with_abstain(0.5)
     priors = read_priors(tmp_path / "priors.csv", costs)
-    counts = decide_file(tmp_path / "p.csv", costs, priors, tmp_path / "o.csv")
+    counts = decide_file(tmp_path / "p.csv", costs, priors, tmp_path / "o.csv")[0, 0]
     probs = torch.from_numpy(frame[CLASSES].to_numpy(copy=True))
     shifted = lm.shift_priors(probs, old=[0.4, 0.4, 0.2], new=[0.5, 0.4, 0.1])
     expected = lm.decide_or_abstain(shifted, COSTS, 0.5).bincount(minlength=4)
     assert counts.tolist() == expected.tolist()
     assert counts[3] > 0
+
+
+def split(path: Path, folder: Path, sizes: list[int]) -> list[Path]:
+    """The rows of a Parquet file in several, some of which may be empty."""
+    rows, start, made = pandas.read_parquet(path), 0, []
+    folder.mkdir()
+    for number, size in enumerate(sizes):
+        made.append(folder / f"part-{number}{path.suffix}")
+        rows[start : start + size].to_parquet(made[-1], index=False)
+        start += size
+    assert start == len(rows)
+    return made
+
+
+@pytest.mark.parametrize(
+    "backend", ["sequential", "threading", pytest.param("dask", marks=pytest.mark.integration)]
+)
+def test_many_files_give_the_numbers_of_one(tmp_path: Path, backend: str) -> None:
+    truth = numpy.random.default_rng(2).integers(3, size=500)
+    frame = make(tmp_path / "p.parquet").assign(truth=[CLASSES[i] for i in truth])
+    frame.to_parquet(tmp_path / "p.parquet", index=False)
+    parts = split(tmp_path / "p.parquet", tmp_path / "parts", [130, 1, 0, 269, 100])
+    outs = [tmp_path / f"{part.stem}.parquet" for part in parts]
+    costs = COSTS.with_abstain(0.5)
+    one = decide_file(tmp_path / "p.parquet", costs, None, tmp_path / "o.parquet", "truth")
+    if backend == "dask":
+        client = pytest.importorskip("distributed").Client(processes=False, dashboard_address=None)
+        with client, joblib.parallel_config("dask"):
+            many = decide_files(parts, costs, None, outs, "truth")
+    else:
+        with joblib.parallel_config(backend, n_jobs=2):
+            many = decide_files(parts, costs, None, outs, "truth")
+    assert (many == one).all()
+    assert measured(many, costs) == measured(one, costs)
+    written = pandas.concat([pandas.read_parquet(out) for out in outs], ignore_index=True)
+    expected = pandas.read_parquet(tmp_path / "o.parquet")
+    exact = ["id", "note", "truth", "decision"]
+    pandas.testing.assert_frame_equal(written[exact], expected[exact])
+    # a product of matrices may round otherwise where it has other rows
+    numpy.testing.assert_allclose(written.expected_cost, expected.expected_cost, rtol=1e-14)
+
+
+def test_workers_started_in_another_folder_find_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "p.csv")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+
+    def elsewhere(*arguments: Any) -> Any:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        return decide_file(*arguments)
+
+    monkeypatch.setattr("lossmatrix.compare.decide_file.decide_file", elsewhere)
+    with joblib.parallel_config("sequential"):
+        counts = decide_files([Path("p.csv")], COSTS, None, [Path("o.csv")])
+    assert counts.sum() == 2 * 500
+    assert (tmp_path / "o.csv").exists()
+
+
+def test_what_decisions_cost_is_measured_as_by_the_metrics(tmp_path: Path) -> None:
+    frame = make(tmp_path / "p.csv")
+    truth = numpy.random.default_rng(2).integers(3, size=500)
+    frame.assign(truth=[CLASSES[i] for i in truth]).to_csv(tmp_path / "p.csv", index=False)
+    costs = lm.Dense([[0, 1, 2], [1, 0.5, 2], [9, 8, 0]], classes=CLASSES).with_abstain(0.7)
+    counts = decide_file(tmp_path / "p.csv", costs, None, tmp_path / "o.csv", "truth")
+    probs, target = torch.from_numpy(frame[CLASSES].to_numpy(copy=True)), torch.from_numpy(truth)
+    found = measured(counts, costs)
+    for decision, line in zip((lm.decide(probs, costs), probs.argmax(1)), found, strict=True):
+        accuracy = (decision == target).double().mean()
+        average = lm.average_cost(decision, target, costs)
+        normalized = lm.normalized_cost(decision, target, costs.regret())
+        assert line == pytest.approx([accuracy.item(), average.item(), normalized.item()])
+    assert found[0][1] < found[1][1]
+
+
+def test_rows_of_one_class_have_a_cost_and_no_normalised_one(tmp_path: Path) -> None:
+    make(tmp_path / "p.csv").assign(truth="lynx").to_csv(tmp_path / "p.csv", index=False)
+    counts = decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv", "truth")
+    (_, average, normalized), _ = measured(counts, COSTS)
+    assert average > 0
+    assert numpy.isnan(normalized)
+
+
+@pytest.mark.parametrize(
+    ("truths", "sentence"),
+    [(["cat", "tiger"], "Row 2 of .* has 'tiger' in column 'truth'"), ([], "no column 'truth'")],
+)
+def test_a_truth_that_is_no_class_is_named(
+    tmp_path: Path, truths: list[str], sentence: str
+) -> None:
+    frame = make(tmp_path / "p.csv", rows=2)
+    (frame.assign(truth=truths) if truths else frame).to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(UserInputError, match=sentence):
+        decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv", "truth")
 
 
 def test_memory_does_not_grow_with_the_file(
@@ -98,7 +195,7 @@ def test_many_classes_and_rows_are_decided(tmp_path: Path) -> None:
     probs = numpy.random.default_rng(0).dirichlet(numpy.ones(200), 3_000)
     pandas.DataFrame(probs, columns=names).to_parquet(tmp_path / "p.parquet")
     costs = lm.Ordinal(names)
-    counts = decide_file(tmp_path / "p.parquet", costs, None, tmp_path / "o.parquet")
+    counts = decide_file(tmp_path / "p.parquet", costs, None, tmp_path / "o.parquet")[0, 0]
     expected = lm.decide(torch.from_numpy(probs), costs).bincount(minlength=200)
     assert counts.tolist() == expected.tolist()
 
@@ -144,7 +241,7 @@ def test_a_file_is_refused_where_decide_refuses(
     (tmp_path / "p.csv").write_text("cat,lynx,truck\n" + ",".join(map(str, row)))
     probs = torch.tensor([row], dtype=torch.float64)
     if is_taken:
-        counts = decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv")
+        counts = decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv")[0, 0]
         assert counts.argmax() == lm.decide(probs, COSTS)
     else:
         with pytest.raises(ValueError, match="softmax"):

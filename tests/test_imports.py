@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,33 @@ assert not new & {"triton", "sympy"}, new
 assert "torch._dynamo" not in sys.modules
 """
     fresh(code)
+
+
+@pytest.mark.parametrize(
+    "typed", [["--help"], ["costs", "costs.csv"], ["explain", "CrossEntropy"]], ids=" ".join
+)
+def test_a_command_loads_what_it_needs_and_no_models_tables_or_charts(
+    typed: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("typer")
+    (tmp_path / "costs.csv").write_text("true\\pred,bad,good\nbad,0,5\ngood,1,0\n")
+    code = f"""
+import os, sys
+os.chdir({str(tmp_path)!r})
+sys.argv[1:] = {typed!r}
+from lossmatrix.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print()
+print(*sys.modules)
+"""
+    loaded = set(fresh(code).splitlines()[-1].split())
+    assert "lossmatrix.compare.commands" in loaded
+    needed = {"typer", "rich"} if "--help" in typed else {"typer"}  # which draws its help with rich
+    others = (NOT_NEEDED | {"pyarrow", "jinja2"}) - needed
+    assert not {name.partition(".")[0] for name in loaded} & others
 
 
 def test_every_public_name_can_be_had_and_is_public() -> None:

@@ -5,7 +5,7 @@ What a command needs is imported when it runs: models and charts take seconds to
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 import typer
 
-from lossmatrix.compare.io import read_cost_csv
+from lossmatrix.compare.io import parts_of, read_cost_csv
 from lossmatrix.compare.methods import STEPS, named_methods
-from lossmatrix.compare.outputs import check_outputs, make_folder, reason
+from lossmatrix.compare.outputs import check_outputs, make_folder, places_of, reason
 from lossmatrix.compare.parse import parse_loss, parse_method
 from lossmatrix.compare.task import Backend, Network, Task, UserInputError
 from lossmatrix.compare.visible import say, tell
@@ -34,11 +34,18 @@ app = typer.Typer(
 
 Precision = Literal["float64", "float32", "bfloat16", "float16"]
 CostFile = Annotated[Path, typer.Option(help="CSV of costs, rows true classes.")]
+Jobs = Annotated[int, typer.Option(min=-1, help="Processes; −1 is one for each core.")]
+Workers = Annotated[Backend, typer.Option(help="Processes of this machine (loky), or a cluster.")]
+Cluster = Annotated[str | None, typer.Option(help="Address of the cluster.")]
 AbstainCost = Annotated[float | None, typer.Option(help="Cost of one more decision, to abstain.")]
 
 
 @app.command("compare")
 def compare_command(
+    tables: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="TABLE", help="As --data; several are compared one by one."),
+    ] = None,
     bundled: Annotated[
         bool, typer.Option("--digits", help="scikit-learn's digits, as digits of an amount.")
     ] = False,
@@ -79,11 +86,9 @@ def compare_command(
     tune: Annotated[
         int, typer.Option(min=1, max=len(STEPS), help="Configurations of each loss; 1: untuned.")
     ] = 4,
-    jobs: Annotated[int, typer.Option(min=-1, help="Processes; −1 is one for each core.")] = -1,
-    backend: Annotated[
-        Backend, typer.Option(help="Processes of this machine (loky), or a cluster.")
-    ] = "loky",
-    cluster: Annotated[str | None, typer.Option(help="Address of the cluster.")] = None,
+    jobs: Jobs = -1,
+    backend: Workers = "loky",
+    cluster: Cluster = None,
     keep: Annotated[
         Path | None, typer.Option(help="Folder of finished trainings, to go on from.")
     ] = None,
@@ -92,38 +97,76 @@ def compare_command(
     ] = Path("out/report.html"),
 ) -> None:
     """Train with several losses, decide by several rules: what do the mistakes cost?"""
-    from lossmatrix.compare.datasets import group_hints
+    from lossmatrix.compare.datasets import digits, group_hints, scores_table, table
     from lossmatrix.compare.experiment import compare_task
+    from lossmatrix.compare.sets import compare_sets, folders_of
     from lossmatrix.compare.terminal import progress_bar
     from lossmatrix.compare.training import Schedule
 
     methods = None if loss is None else named_methods([*map(parse_method, loss)])
-    task = chosen_task(
-        bundled, data, probs, logits, target, costs, row_cost or [], group, weight, drop or []
-    )
-    for hint in group_hints(task):
-        warnings.warn(hint, stacklevel=1)
-    check_outputs([out, *beside(out)], [data, probs, logits, costs])
-    if keep is not None:
-        make_folder(keep, "--keep")
-    if abstain is not None:
-        task = replace(task, costs=task.costs.with_abstain(abstain))
-    with progress_bar() as report:
-        comparison = compare_task(
-            replace(task, network=model or task.network),
-            methods,
-            seeds=seeds,
-            schedule=Schedule(epochs=epochs),
-            tune=tune,
-            jobs=jobs or 1,
-            backend=backend,
-            cluster=cluster,
-            keep=keep,
-            report=report,
-            tell=tell,
+    sources = [*([] if data is None else [data]), *(tables or [])]
+
+    def task_of(source: Path | None) -> Task:
+        """The task that the options name."""
+        if source is None and (drop or row_cost or (bundled and (group or weight) is not None)):
+            raise UserInputError(
+                "Only a file of one's own has columns to name: give --drop and --row-cost with "
+                "--data, --group and --weight with --data, --probs or --logits."
+            )
+        match bundled, source, probs, logits, target, costs:
+            case True, None, None, None, None, None:
+                return digits()
+            case False, Path(), None, None, str(), Path():
+                return table(source, target, costs, row_cost or [], group, drop or [], weight)
+            case False, None, Path(), None, str(), Path():
+                return scores_table(probs, "probs", target, costs, group, weight)
+            case False, None, None, Path(), str(), Path():
+                return scores_table(logits, "logits", target, costs, group, weight)
+            case _:
+                raise UserInputError(
+                    "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix "
+                    "compare --data table.csv --target column --costs costs.csv; or --probs or "
+                    "--logits in the place of --data."
+                )
+
+    def compare_one(source: Path | None, folder: Path) -> "Comparison":
+        """Compare on one set, and write beneath the folders of --out and --keep."""
+        task = task_of(source)
+        for hint in group_hints(task):
+            warnings.warn(hint, stacklevel=1)
+        report, kept = out.parent / folder / out.name, None if keep is None else keep / folder
+        check_outputs([report, *beside(report)], [source, probs, logits, costs])
+        if kept is not None:
+            make_folder(kept, "--keep")
+        if abstain is not None:
+            task = replace(task, costs=task.costs.with_abstain(abstain))
+        with progress_bar() as progress:
+            comparison = compare_task(
+                replace(task, network=model or task.network),
+                methods,
+                seeds=seeds,
+                schedule=Schedule(epochs=epochs),
+                tune=tune,
+                jobs=jobs or 1,
+                backend=backend,
+                cluster=cluster,
+                keep=kept,
+                report=progress,
+                tell=tell,
+            )
+        publish(comparison, report)
+        say(f"Report: {report}")
+        return comparison
+
+    if len(sources) < 2:
+        compare_one(sources[0] if sources else None, Path())
+    else:
+        folders = folders_of(sources)
+        written = [out.parent / each / out.name for each in folders]
+        check_outputs(
+            [path for each in written for path in (each, *beside(each))], [*sources, costs]
         )
-    publish(comparison, out)
-    say(f"Report: {out}")
+        compare_sets(dict(zip(folders, sources, strict=True)), compare_one)
 
 
 def publish(comparison: "Comparison", out: Path) -> None:
@@ -164,67 +207,58 @@ def beside(out: Path) -> tuple[Path, Path]:
     return out.parent / JSON, out.parent / PARQUET
 
 
-def chosen_task(
-    bundled: bool,
-    data: Path | None,
-    probs: Path | None,
-    logits: Path | None,
-    target: str | None,
-    costs: Path | None,
-    row_costs: Sequence[str],
-    group: str | None,
-    weight: str | None,
-    drop: Sequence[str],
-) -> Task:
-    """The task that the options name."""
-    from lossmatrix.compare.datasets import digits, scores_table, table
-
-    if data is None and (drop or row_costs or (bundled and (group or weight) is not None)):
-        raise UserInputError(
-            "Only a file of one's own has columns to name: give --drop and --row-cost with --data, "
-            "--group and --weight with --data, --probs or --logits."
-        )
-    match bundled, data, probs, logits, target, costs:
-        case True, None, None, None, None, None:
-            return digits()
-        case False, Path(), None, None, str(), Path():
-            return table(data, target, costs, row_costs, group, drop, weight)
-        case False, None, Path(), None, str(), Path():
-            return scores_table(probs, "probs", target, costs, group, weight)
-        case False, None, None, Path(), str(), Path():
-            return scores_table(logits, "logits", target, costs, group, weight)
-        case _:
-            raise UserInputError(
-                "Say what to compare on, one of: lossmatrix compare --digits; lossmatrix compare "
-                "--data table.csv --target column --costs costs.csv; or --probs or --logits in "
-                "the place of --data."
-            )
-
-
 @app.command("decide")
 def decide_command(
-    source: Annotated[
-        Path, typer.Argument(metavar="PROBS", help="CSV or Parquet, a column for each class.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PROBS", help="CSV or Parquet, a column for each class; or folders."
+        ),
     ],
     costs: CostFile,
     abstain: AbstainCost = None,
     priors: Annotated[
         Path | None, typer.Option(help="CSV of class, old, new: how frequent each class is.")
     ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column of true classes: what do the decisions cost?")
+    ] = None,
+    jobs: Jobs = -1,
+    backend: Workers = "loky",
+    cluster: Cluster = None,
     out: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet file; by default the terminal.")
+        Path | None,
+        typer.Option(help="CSV or Parquet file, by default the terminal; a folder for several."),
     ] = None,
 ) -> None:
     """Write the least expensive decision for every row of probabilities, however many there are."""
-    from lossmatrix.compare.decide_file import decide_file, read_priors
-    from lossmatrix.compare.terminal import print_counts
+    from lossmatrix.compare.backend import workers
+    from lossmatrix.compare.decide_file import decide_file, decide_files, measured, read_priors
+    from lossmatrix.compare.terminal import print_counts, print_measured
 
     matrix = read_cost_csv(costs)
     matrix = matrix if abstain is None else matrix.with_abstain(abstain)
     frequencies = None if priors is None else read_priors(priors, matrix)
-    if out is not None:
-        check_outputs([out], [source, costs, priors])
-    print_counts(matrix.decisions, decide_file(source, matrix, frequencies, out))
+    files = [part for source in sources for part in parts_of(source)]
+    outs = [] if out is None else [out]
+    if several := files != sources or len(files) > 1:
+        outs = [each / place for each in outs for place in places_of(files)]
+    check_outputs(outs, [*files, costs, priors])
+    if not several:
+        counts = decide_file(files[0], matrix, frequencies, out, target)
+    elif out is None:
+        raise UserInputError(f"Decisions of {len(files)} files need a folder: name one with --out.")
+    else:
+        with workers(jobs or 1, backend, cluster) as killed:
+            try:
+                counts = decide_files(files, matrix, frequencies, outs, target)
+            except killed as error:
+                raise UserInputError(
+                    "Worker processes were killed; most often memory ran out: use fewer --jobs."
+                ) from error
+    print_counts(matrix.decisions, counts[0].sum(0))
+    if target is not None:
+        print_measured(measured(counts, matrix))
 
 
 @app.command("costs")

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Decisions for a file of probabilities of any length, a block of rows at a time."""
-# pandas and pyarrow carry no types:
+"""Decisions for files of probabilities of any length, a block of rows at a time."""
+# joblib, pandas and pyarrow carry no types:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy
 import pandas
 import torch
+from joblib import Parallel, delayed
 from pyarrow import Table
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
@@ -21,25 +22,54 @@ from lossmatrix.compare.visible import data_stream
 from lossmatrix.costs import CostMatrix
 from lossmatrix.costs.io import write_atomically
 from lossmatrix.decide import conditional_risk, shift_priors
+from lossmatrix.metrics import average_cost, normalized_cost
 
 BLOCK = 2**21  # numbers of one block of rows, which bounds memory
 ADDED = ("decision", "expected_cost")
 
 
-def decide_file(
-    source: Path, costs: CostMatrix, priors: tuple[Numbers, Numbers] | None, out: Path | None
+def decide_files(
+    sources: Sequence[Path],
+    costs: CostMatrix,
+    priors: tuple[Numbers, Numbers] | None,
+    outs: Sequence[Path],
+    truth: str | None = None,
 ) -> Indices:
-    """Write the least expensive decision of every row, and count (K,) how often each is taken.
+    """`decide_file` of each file, where `joblib.parallel_config` says; their counts, summed.
+
+    Counts are whole numbers, so that they are those of all rows in one file.
+    """
+    call = delayed(decide_file)
+    calls = (  # whose paths hold in whatever folder a worker was started
+        call(source.absolute(), costs, priors, out.absolute(), truth)
+        for source, out in zip(sources, outs, strict=True)
+    )
+    made: Any = Parallel()(calls)
+    return numpy.sum(made, axis=0)
+
+
+def decide_file(
+    source: Path,
+    costs: CostMatrix,
+    priors: tuple[Numbers, Numbers] | None,
+    out: Path | None,
+    truth: str | None = None,
+) -> Indices:
+    """Write the least expensive decision of every row, and count (2, T, K) how often each is taken.
 
     `source` has a column of probabilities for each class; the other columns are passed on, with
     `decision` and `expected_cost` behind them, to the CSV or Parquet file `out`, or as CSV to the
     terminal. `priors` are the old and the new class frequencies (C,). Memory does not grow with the
     file, and `out` appears when it is complete.
 
+    The second count is of the likeliest class. T is the number of classes where a column names the
+    `truth` of each row, else 1.
+
     Raises `UserInputError` for a file without these columns and for rows that are no probabilities.
     """
-    counts = numpy.zeros(costs.num_decisions, numpy.int64)
-    rows = decided_blocks(source, costs, priors, counts)
+    truths = 1 if truth is None else costs.num_classes
+    counts = numpy.zeros((2, truths, costs.num_decisions), numpy.int64)
+    rows = decided_blocks(source, costs, priors, counts, truth)
     if out is None:
         write_csv(rows, data_stream())
         return counts
@@ -53,9 +83,13 @@ def decide_file(
 
 
 def decided_blocks(
-    source: Path, costs: CostMatrix, priors: tuple[Numbers, Numbers] | None, counts: Indices
+    source: Path,
+    costs: CostMatrix,
+    priors: tuple[Numbers, Numbers] | None,
+    counts: Indices,
+    truth: str | None,
 ) -> Iterator[pandas.DataFrame]:
-    """The rows of a file with their decisions, which are added to `counts` (K,)."""
+    """The rows of a file with their decisions, which are added to `counts` (2, T, K)."""
     names, first_row = numpy.array(costs.decisions), 1
     for rows in blocks(source, costs):
         array = to_numbers(rows[list(costs.classes)])
@@ -64,10 +98,43 @@ def decided_blocks(
             probs = shift_priors(probs, *map(torch.from_numpy, priors))
         risk = conditional_risk(probs, costs).numpy()
         chosen = risk.argmin(1)
-        counts += numpy.bincount(chosen, minlength=len(counts))
+        true: Any = 0 if truth is None else class_numbers(rows, truth, costs, source, first_row)
+        for table, taken in zip(counts, (chosen, probs.argmax(1).numpy()), strict=True):
+            numpy.add.at(table, (true, taken), 1)
         first_row += len(rows)
         added = dict(zip(ADDED, (names[chosen], risk.min(1)), strict=True))
         yield rows.drop(columns=list(costs.classes)).assign(**added)
+
+
+def class_numbers(
+    rows: pandas.DataFrame, truth: str, costs: CostMatrix, source: Path, first_row: int
+) -> Indices:
+    """The number of the class that a column names in each row."""
+    if truth not in rows:
+        raise UserInputError(f"{source} has no column {truth!r}: it has {quoted(list(rows))}.")
+    found = pandas.Index(list(costs.classes)).get_indexer(rows[truth].map(str))
+    if (found < 0).any():
+        row = int(found.argmin())
+        raise UserInputError(
+            f"Row {first_row + row} of {source} has {rows[truth].iloc[row]!r} in column {truth!r}, "
+            f"which is none of the classes {quoted(costs.classes)}."
+        )
+    return found
+
+
+def measured(counts: Indices, costs: CostMatrix) -> list[tuple[float, float, float]]:
+    """Accuracy, average and normalised cost of each table of counts (C, K), truths in its rows."""
+    truth, decision = map(torch.from_numpy, numpy.indices(costs.shape))
+    found: list[tuple[float, float, float]] = []
+    for table in map(torch.from_numpy, counts):
+        pairs: Any = {"decision": decision, "target": truth, "sample_weight": table}
+        try:
+            normalized = normalized_cost(costs=costs.regret(), **pairs).item()
+        except ValueError:  # the best constant decision is never, or always infinitely, wrong
+            normalized = numpy.nan
+        accuracy = (table.trace() / table.sum()).item()
+        found.append((accuracy, average_cost(costs=costs, **pairs).item(), normalized))
+    return found
 
 
 def blocks(path: Path, costs: CostMatrix) -> Iterator[pandas.DataFrame]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Sequence
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,11 +85,16 @@ def read_cost_csv(path: Path) -> Dense:
 def read_frame(path: Path, text: Sequence[str]) -> pandas.DataFrame:
     """A table; the columns in `text` are kept as written, and only empty cells are missing.
 
+    What has several parts is read as the rows of all of them, one after the other.
+
     A Parquet file, or a CSV file in UTF-8 with commas, semicolons or tabs between its cells and
     points in its decimals.
     """
     import pandas
 
+    parts = parts_of(path)
+    if parts != [path]:
+        return pandas.concat([read_frame(part, text) for part in parts], ignore_index=True)
     kinds = dict.fromkeys(text, "str")
     if path.suffix == ".parquet":
         rows = read(path, pandas.read_parquet)
@@ -105,6 +111,22 @@ def read_frame(path: Path, text: Sequence[str]) -> pandas.DataFrame:
     if rows.empty:
         raise UserInputError(f"The table {path} has a header but no rows: add the data.")
     return rows
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files that a path names, in order: itself, those of a folder, or those a pattern fits.
+
+    Of a folder those are the Parquet files, or else the CSV files, that are right in it.
+    """
+    if path.is_dir():
+        found = [*path.glob("[!._]*.parquet")] or [*path.glob("[!._]*.csv")]
+    else:
+        found = [] if path.exists() else [*map(Path, glob(str(path)))]
+    if path.is_dir() and not found:
+        raise UserInputError(
+            f"The folder {path} holds neither Parquet nor CSV files: check the name."
+        )
+    return sorted(found) or [path]
 
 
 def separator(path: Path) -> str:

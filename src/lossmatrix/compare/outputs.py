@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lossmatrix.compare.io import parts_of
 from lossmatrix.compare.task import UserInputError
 
 
@@ -16,16 +17,15 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> Non
     outputs into one file. Raises `UserInputError`.
     """
     for number, path in enumerate(outputs):
-        for given in inputs:
-            if given is not None and is_same(path, given):
+        for given in (part for each in inputs if each is not None for part in parts_of(each)):
+            if is_same(path, given):
                 raise UserInputError(
                     f"Writing {path} would destroy {given}, which is read: name another file with "
                     "--out."
                 )
         if path.resolve() in [other.resolve() for other in outputs[:number]]:
             raise UserInputError(
-                f"{path} would be written twice, as the report and as its numbers: name another "
-                "file with --out."
+                f"{path} would be written twice: name another file with --out, and each input once."
             )
         make_folder(path.parent, "--out", path.name)
         if path.exists() and not path.is_file():
@@ -49,6 +49,17 @@ def make_folder(folder: Path, option: str, name: str = "") -> None:
             f"Nothing can be written to {folder / name}: {reason(error)}; name another place with "
             f"{option}."
         ) from error
+
+
+def places_of(sources: Sequence[Path]) -> list[Path]:
+    """Where files lie beneath the folder that holds them all.
+
+    >>> [str(place) for place in places_of([Path("sets/car/data.csv"), Path("sets/iris.csv")])]
+    ['car/data.csv', 'iris.csv']
+    """
+    paths = [os.path.abspath(source) for source in sources]
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [Path(os.path.relpath(path, shared)) for path in paths]
 
 
 def is_same(path: Path, other: Path) -> bool:

@@ -73,10 +73,15 @@ def log_lines(seconds: float) -> Generator[Callable[[int, int], None]]:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the table and its summary."""
+    print_wide(*content(comparison))
+
+
+def print_wide(*parts: Table | Text) -> None:
+    """Print on a terminal as wide as it is, else in so many columns."""
     console = Console(file=plain(sys.stdout))
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(*content(comparison), sep="\n")
+    console.print(*parts, sep="\n")
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -126,9 +131,29 @@ def row_texts(row: Row) -> list[str]:
 
 def print_counts(decisions: Sequence[str], counts: Indices) -> None:
     """Print on stderr how often each decision was taken."""
+    print_numbers(
+        ["decision", "rows"],
+        [(name, f"{n:,}") for name, n in zip(decisions, counts.tolist(), strict=True)],
+    )
+
+
+def print_measured(measured: Sequence[tuple[float, float, float]]) -> None:
+    """Print on stderr what decisions by cost and for the likeliest class cost."""
+    rules = "least expected cost", "likeliest class"
+    print_numbers(
+        ["decided for", "accuracy", "average cost", "normalised cost"],
+        [
+            (rule, f"{accuracy:.1%}", format_cost(average), format_number(normalized, ".3f"))
+            for rule, (accuracy, average, normalized) in zip(rules, measured, strict=True)
+        ],
+    )
+
+
+def print_numbers(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table on stderr; all but its first column are numbers."""
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("decision")
-    table.add_column("rows", justify="right")
-    for name, count in zip(decisions, counts.tolist(), strict=True):
-        table.add_row(shown(name), f"{count:,}")
+    for heading in headings:
+        table.add_column(heading, justify="right" if table.columns else "left")
+    for line in lines:
+        table.add_row(*map(shown, line))
     Console(file=plain(sys.stderr)).print(table)
