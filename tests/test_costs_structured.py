@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Structured costs where it is close: ties, single classes, blocks, magnitudes at an end."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import lossmatrix as lm
+from lossmatrix.costs.facts import facts_of
+
+INF = float("inf")
+
+
+# ---- Ordinal -------------------------------------------------------------------------------------
+
+LINES = {
+    "even": [0.0, 1, 2, 3, 4],
+    "even, downwards": [9.0, 6, 3, 0, -3],
+    "with a tie": [1.0, 1, 4, 2.5],
+    "at one place": [2.0, 2, 2],
+    "two": [3.0, 1],
+    "one": [7.0],
+}
+
+
+@pytest.mark.parametrize("power", [1, 2, 1.5, 0.5])
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_facts_of_ordinal_rows_are_those_of_the_table(line: list[float], power: float) -> None:
+    costs = lm.Ordinal(len(line), power, line)
+    expected = tuple(facts_of(costs.to_dense()))
+    for matrix in (costs, costs.to(dtype=torch.float32)):
+        torch.testing.assert_close(tuple(matrix.row_facts), expected, rtol=1e-6, atol=0)
+    assert costs.has_product == (power in (1, 2))
+    assert costs.is_conditionally_negative_definite
+
+
+def test_positions_that_do_not_fall_are_in_order_already() -> None:
+    assert lm.Ordinal(3, positions=[1, 1, 2]).tables.keys() == {"positions"}
+    assert lm.Ordinal(3, positions=[1, 2, 1]).tables.keys() == {"positions", "order", "rank"}
+
+
+def test_squared_distances_are_of_negative_type_whatever_their_number() -> None:
+    assert lm.Ordinal(1_000_000, power=2).is_conditionally_negative_definite
+
+
+@pytest.mark.parametrize(("entries", "sizes"), [(12, [3, 3, 1]), (11, [2, 2, 2, 1]), (1, [1] * 7)])
+def test_ordinal_products_take_a_block_of_rows_at_a_time(
+    entries: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lossmatrix.costs.ordinal as module
+
+    costs, weights = lm.Ordinal(4), torch.rand(7, 4, dtype=torch.float64)
+    seen: list[int] = []
+    sums = module.distances_before
+
+    def watched(part: Tensor, *rest: Tensor) -> Tensor:
+        seen.append(len(part))
+        return sums(part, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "distances_before", watched)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", entries)
+    torch.testing.assert_close(costs._product(weights, False), weights @ costs.to_dense())
+    assert seen == [size for size in sizes for _ in range(2)]  # from both ends
+
+
+@pytest.mark.parametrize(
+    "positions", [[0, 1e-46, 1e-32], [0, 0, 1e-46, 1e-32], [0, 2.0**-150, 2.0**-98]]
+)
+def test_distances_that_vanish_beside_small_ones_are_refused(positions: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"its costs reach from [17]e-46 to \d"):
+        lm.Ordinal(len(positions), positions=positions).to(dtype=torch.float32)
+
+
+# ---- Sparse --------------------------------------------------------------------------------------
+
+
+def test_names_of_exceptions_are_looked_up_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import lossmatrix.costs.sparse as module
+
+    find, asked = module.find_label, list[object]()
+
+    def watched(names: object, label: object, what: str) -> int:
+        asked.append(label)
+        return find(names, label, what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "find_label", watched)
+    lm.Sparse(["a", "b", "c"], [("b", "a", 2), ("c", 1, 3)])
+    assert asked == [1, 0, 2, 1]
+
+
+@pytest.mark.parametrize("default", [-INF, INF, float("nan")])
+def test_a_default_that_is_not_finite_is_refused(default: float) -> None:
+    with pytest.raises(ValueError, match="default must be a finite number, got"):
+        lm.Sparse(3, [], default=default)
+
+
+EXCEPTIONS = {
+    "none": [],
+    "the default again": [(0, 1, 2.0), (1, 2, 2.0)],
+    "all of a row": [(0, 1, 5.0), (0, 2, 3.0), (0, 0, 4.0)],
+    "below the diagonal": [(0, 1, -1.0), (2, 2, 0.5), (2, 0, 0.5)],
+    "forbidden": [(0, 1, INF), (1, 0, 7.0)],
+}
+
+
+@pytest.mark.parametrize("default", [2.0, 0.0])
+@pytest.mark.parametrize("exceptions", EXCEPTIONS.values(), ids=EXCEPTIONS)
+def test_facts_of_sparse_rows_are_those_of_the_table(
+    exceptions: list[tuple[int, int, float]], default: float
+) -> None:
+    costs = lm.Sparse(3, exceptions, default)
+    expected = tuple(facts_of(costs.to_dense()))
+    torch.testing.assert_close(tuple(costs.row_facts), expected, rtol=1e-12, atol=0)
+    table = costs.to_dense()
+    assert costs.is_symmetric == torch.equal(table, table.mT)
+    assert costs._diagonal().tolist() == table.diagonal().tolist()
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "symmetric"),
+    [
+        ([(0, 1, 3.0), (1, 0, 3.0)], True),
+        ([(0, 1, 3.0), (1, 0, 4.0)], False),
+        ([(0, 1, 3.0)], False),
+        ([(0, 1, 1.0)], True),  # the default
+        ([(0, 1, 3.0), (1, 2, 3.0)], False),
+        ([(2, 0, 5.0), (0, 2, 5.0), (1, 1, 4.0), (0, 1, 1.0)], True),
+    ],
+)
+def test_exceptions_are_symmetric_where_each_has_its_mirror_image(
+    exceptions: list[tuple[int, int, float]], symmetric: bool
+) -> None:
+    assert lm.Sparse(3, exceptions).is_symmetric == symmetric
