@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Structured costs where it is close: ties, single classes, blocks, magnitudes at an end."""
+"""Structured costs where it is close: ties, single classes, blocks, the ends of float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.costs.facts import facts_of
+from lossmatrix.costs.facts import facts_of, magnitudes, misfit
 
 INF = float("inf")
 
@@ -133,3 +133,27 @@ def test_exceptions_are_symmetric_where_each_has_its_mirror_image(
     exceptions: list[tuple[int, int, float]], symmetric: bool
 ) -> None:
     assert lm.Sparse(3, exceptions).is_symmetric == symmetric
+
+
+# ---- magnitudes ----------------------------------------------------------------------------------
+
+
+def test_magnitudes_are_those_of_all_parts_of_all_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossmatrix.costs.facts.PART", 3)
+    table = torch.tensor([[0.5, -0.25, 0, INF], [0.75, 0, -INF, -0.875]])
+    assert magnitudes(table) == (0.25, 0.875)
+    for last in (0.125, -0.9375):  # alone in the third part
+        moved = torch.cat([table.flatten()[:6], torch.tensor([last])])
+        assert magnitudes(moved) == (min(0.25, abs(last)), max(0.75, abs(last)))
+    assert magnitudes(table, torch.tensor([0.0625]), torch.tensor([3.0])) == (0.0625, 3.0)
+    assert magnitudes(torch.tensor([0.0, INF])) == (1.0, 1.0)
+    assert magnitudes(torch.empty(0)) == (1.0, 1.0)
+
+
+def test_float32_holds_what_rounds_to_neither_0_nor_infinity() -> None:
+    most = torch.finfo(torch.float32).max
+    assert not misfit(2.0**-150 * (1 + 2.0**-50), most)
+    assert not torch.tensor(2.0**-150).float()  # the greatest that is rounded to 0
+    for least, greatest in ((2.0**-150, 1.0), (1.0, most * (1 + 2.0**-50))):
+        reach = f"its costs reach from {least:.2g} to {greatest:.2g}"
+        assert misfit(least, greatest) == f"{reach}, and float32 from 1.4e-45 to 3.4e+38"
