@@ -87,6 +87,7 @@ LOPSIDED = {
     "two classes": lm.Tree([("x",), ("y",)], level_costs=[0.125]),
     "a group of one": lm.Tree([("g", "h", "x"), ("y",), ("z",)], level_costs=[0.5, 0.5, 3]),
     "free within the group": lm.Tree([("z",), ("g", "x"), ("g", "y")], level_costs=[0, 2]),
+    "one fork far below the root": lm.Tree([("r", "s", "x"), ("r", "s", "y")]),
     "one class": lm.Tree([("g", "x")]),
 }
 
