@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +13,20 @@ import lossmatrix as lm
 from lossmatrix.costs.facts import facts_of, magnitudes, misfit
 
 INF = float("inf")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_facts_of_zero_one_rows_are_those_of_the_table(count: int) -> None:
+    costs = lm.ZeroOne(count)
+    torch.testing.assert_close(tuple(costs.row_facts), tuple(facts_of(costs.to_dense())))
+
+
+@pytest.mark.parametrize("make", [lm.ZeroOne, lm.Ordinal, lambda names: lm.Sparse(names, [])])
+def test_a_name_that_two_classes_have_is_refused(
+    make: Callable[[list[str]], lm.CostMatrix],
+) -> None:
+    with pytest.raises(ValueError, match="class name 'a' is used twice"):
+        make(["a", "b", "a"])
 
 
 # ---- Ordinal -------------------------------------------------------------------------------------
@@ -127,6 +143,7 @@ def test_facts_of_sparse_rows_are_those_of_the_table(
         ([(0, 1, 1.0)], True),  # the default
         ([(0, 1, 3.0), (1, 2, 3.0)], False),
         ([(2, 0, 5.0), (0, 2, 5.0), (1, 1, 4.0), (0, 1, 1.0)], True),
+        ([(0, 1, 3.0), (0, 2, 5.0), (1, 0, 3.0), (2, 0, 5.0)], True),
     ],
 )
 def test_exceptions_are_symmetric_where_each_has_its_mirror_image(
