@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.costs.facts import facts_of, magnitudes, misfit
+from lossmatrix.costs.facts import facts_of, is_negative_type, magnitudes, misfit
 
 INF = float("inf")
 
@@ -45,9 +45,9 @@ LINES = {
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 def test_facts_of_ordinal_rows_are_those_of_the_table(line: list[float], power: float) -> None:
     costs = lm.Ordinal(len(line), power, line)
-    expected = tuple(facts_of(costs.to_dense()))
     for matrix in (costs, costs.to(dtype=torch.float32)):
-        torch.testing.assert_close(tuple(matrix.row_facts), expected, rtol=1e-6, atol=0)
+        expected = tuple(facts_of(matrix.to(dtype=torch.float64).to_dense()))
+        torch.testing.assert_close(tuple(matrix.row_facts), expected, rtol=1e-12, atol=0)
     assert costs.has_product == (power in (1, 2))
     assert costs.is_conditionally_negative_definite
 
@@ -61,13 +61,14 @@ def test_squared_distances_are_of_negative_type_whatever_their_number() -> None:
     assert lm.Ordinal(1_000_000, power=2).is_conditionally_negative_definite
 
 
+@pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize(("entries", "sizes"), [(12, [3, 3, 1]), (11, [2, 2, 2, 1]), (1, [1] * 7)])
 def test_ordinal_products_take_a_block_of_rows_at_a_time(
-    entries: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+    entries: int, sizes: list[int], power: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import lossmatrix.costs.ordinal as module
 
-    costs, weights = lm.Ordinal(4), torch.rand(7, 4, dtype=torch.float64)
+    costs, weights = lm.Ordinal(4, power), torch.rand(7, 4, dtype=torch.float64)
     seen: list[int] = []
     sums = module.distances_before
 
@@ -87,6 +88,21 @@ def test_ordinal_products_take_a_block_of_rows_at_a_time(
 def test_distances_that_vanish_beside_small_ones_are_refused(positions: list[float]) -> None:
     with pytest.raises(ValueError, match=r"its costs reach from [17]e-46 to \d"):
         lm.Ordinal(len(positions), positions=positions).to(dtype=torch.float32)
+
+
+FAR = 2.0**24  # from where on float32 holds every other whole number
+
+
+def test_neighbours_may_lose_half_their_distance_and_no_more() -> None:
+    for line in ([0, FAR - 1, FAR + 1], [0, FAR, FAR + 1.4]):
+        narrow = lm.Ordinal(3, positions=line).to(dtype=torch.float32)
+        assert narrow.entry(1, 2) in (1, 2)
+    with pytest.raises(ValueError, match="does not fit float32") as error:
+        lm.Ordinal(["near", "far", "farther"], 1, [0, FAR, FAR + 1.2]).to(dtype=torch.float32)
+    assert str(error.value) == (
+        "Ordinal(3, power=1) does not fit float32: 'far' and 'farther' are 1.2 apart and the "
+        "farthest 1.68e+07, which its 24 bits do not tell apart: give positions nearer together."
+    )
 
 
 # ---- Sparse --------------------------------------------------------------------------------------
@@ -174,3 +190,14 @@ def test_float32_holds_what_rounds_to_neither_0_nor_infinity() -> None:
     for least, greatest in ((2.0**-150, 1.0), (1.0, most * (1 + 2.0**-50))):
         reach = f"its costs reach from {least:.2g} to {greatest:.2g}"
         assert misfit(least, greatest) == f"{reach}, and float32 from 1.4e-45 to 3.4e+38"
+
+
+def test_a_stack_of_tables_is_of_negative_type_where_each_of_them_is() -> None:
+    x = torch.tensor([0.0, 1, 2.5, 7, 4], dtype=torch.float64)
+    near, squared, cubed = ((x[:, None] - x).abs() ** power for power in (1, 2, 3))
+    zero = torch.zeros_like(near)
+    for tables in ([near, squared], [squared, zero, 1000 * near], [zero]):
+        assert is_negative_type(torch.stack(tables))
+        assert all(map(is_negative_type, tables))
+    for tables in ([near, cubed], [cubed, squared], [-squared, near], [cubed]):
+        assert not is_negative_type(torch.stack(tables))
