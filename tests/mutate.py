@@ -108,7 +108,7 @@ def try_module(name: str) -> None:
         began, chosen = time.monotonic(), tests.chosen(mutant)
         verdict, killer = "survived", ""
         if chosen:
-            limit = 60 + 5 * sum(tests.seconds[each] for each in chosen)
+            limit = 30 + 2 * sum(tests.seconds[each] for each in chosen)
 
             def attempt() -> str:
                 mutant.install(module, live)
