@@ -68,18 +68,36 @@ def test_paths_that_would_fill_the_memory_are_refused() -> None:
         lm.Tree.from_nested(nested)
 
 
+class Unmade(lm.Tree):
+    """Its paths are not to be there, even for a moment."""
+
+    def __init__(self, *_: object) -> None:
+        raise AssertionError
+
+
 def test_as_many_steps_as_fit_are_taken_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    ways = (
-        lambda: lm.Tree([("g", "a"), ("g", "b")]),
-        lambda: lm.Tree.from_edges([("a", "g"), ("b", "g")]),
-        lambda: lm.Tree.from_nested({"g": ["a", "b"]}),
+    refusal = "to 2 classes have 4 steps or more, over 3 in all"
+    monkeypatch.setattr("lossmatrix.costs.tree.MOST_STEPS", 4)
+    trees = (
+        lm.Tree([("g", "a"), ("g", "b")]),
+        lm.Tree.from_edges([("a", "g"), ("b", "g")]),
+        lm.Tree.from_nested({"g": ["a", "b"]}),
     )
-    for make in ways:
-        monkeypatch.setattr("lossmatrix.costs.tree.MOST_STEPS", 4)
-        assert make().classes == ("a", "b")
-        monkeypatch.setattr("lossmatrix.costs.tree.MOST_STEPS", 3)
-        with pytest.raises(ValueError, match="to 2 classes have 4 steps or more, over 3 in all"):
-            make()
+    for tree in trees:
+        assert tree.classes == ("a", "b")
+    monkeypatch.setattr("lossmatrix.costs.tree.MOST_STEPS", 3)
+    with pytest.raises(ValueError, match=refusal):
+        lm.Tree([("g", "a"), ("g", "b")])
+    with pytest.raises(ValueError, match=refusal):
+        Unmade.from_edges([("a", "g"), ("b", "g")])
+    with pytest.raises(ValueError, match=refusal):
+        Unmade.from_nested({"g": ["a", "b"]})
+
+
+def test_every_node_may_be_a_class() -> None:
+    edges = [("a", "r"), ("g", "r"), ("b", "g")]
+    tree = lm.Tree.from_edges(edges, ["g", "a", "r", "b"])
+    assert tree == lm.Tree([("r", "g"), ("r", "a"), ("r",), ("r", "g", "b")])
 
 
 LOPSIDED = {
