@@ -98,6 +98,7 @@ def try_module(name: str) -> None:
     known = Known(name, path.read_text())
     argued = arguments(name)
     todo = [m for m in mutants if known.verdict.get(m.key) != "killed" and m.key not in argued]
+    todo.sort(key=lambda m: ("", "survived", "timed out").index(known.verdict.get(m.key, "")))
     if not todo:
         return
     tests = Tests(name, known.kills)
