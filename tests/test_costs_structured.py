@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import lossmatrix as lm
+from lossmatrix.costs import accelerator
 from lossmatrix.costs.facts import facts_of, is_negative_type, magnitudes, misfit
 
 INF = float("inf")
@@ -27,6 +28,31 @@ def test_a_name_that_two_classes_have_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="class name 'a' is used twice"):
         make(["a", "b", "a"])
+
+
+PRODUCTS = {
+    "tree": lm.Tree([("a", "x"), ("b", "p", "y"), ("a", "z"), ("b", "p", "u")], [0.25, 3, 4.5]),
+    "zero-one": lm.ZeroOne(4),
+    "ordinal": lm.Ordinal(4, 1, [3.5, 1, 7, 2.25]),
+    "ordinal, squared": lm.Ordinal(4, 2, [3.5, 1, 7, 2.25]),
+    "ordinal, other power": lm.Ordinal(4, 1.5, [3.5, 1, 7, 2.25]),
+    "sparse": lm.Sparse(4, [(0, 3, 7.0), (2, 2, 0.25), (1, 0, -2.0), (0, 1, 5.0)], default=1.5),
+}
+
+
+@pytest.mark.parametrize("costs", PRODUCTS.values(), ids=PRODUCTS)
+def test_products_without_kernels_are_those_of_the_table(
+    costs: lm.CostMatrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerator, "installed", None)
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.randn(3, 2, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    upstream = torch.randn(3, 2, 4, generator=generator, dtype=torch.float64)
+    D = costs.to_dense()
+    expected = costs.expected(weights)
+    torch.testing.assert_close(expected, weights @ D, rtol=1e-13, atol=1e-13)
+    (gradient,) = torch.autograd.grad(expected, weights, upstream)
+    torch.testing.assert_close(gradient, upstream @ D.mT, rtol=1e-13, atol=1e-13)
 
 
 # ---- Ordinal -------------------------------------------------------------------------------------
