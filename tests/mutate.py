@@ -7,8 +7,10 @@
 A mutant is put into the running process by giving a function another ``__code__``, so that nothing
 is copied, imported or compiled again, properties and traced graphs included. A first run notes
 which lines each test executes and how long it takes. Then a process is forked for every mutant, in
-which the tests that execute its lines run, until one fails. Tests are collected before; where that
-already executes the mutant's lines, as catalogues of matrices do, they are collected after.
+which the tests that execute its lines run, until one fails. Tests are collected before. They are
+collected after, too, where that executes the lines, as catalogues of matrices do, of a mutant that
+has survived; and only after where it may read the constant that a mutant changes, as tests do that
+choose their cases by a promise. Times are those of the processor: others may be using the machine.
 
 ``build/mutants`` holds what is known: an interrupted run goes on, and a run after tests have been
 added tries what survived again. Survivors that ``tests/mutants.csv`` argues for are not tried.
@@ -18,10 +20,12 @@ from __future__ import annotations
 
 import csv
 import datetime
+import functools
 import gc
 import hashlib
 import importlib
 import json
+import math
 import os
 import resource
 import signal
@@ -31,7 +35,7 @@ import time
 import traceback
 import types
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,6 +44,7 @@ from mutants import Mutant, functions, mutants_of
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN, ARGUED = ROOT / "build" / "mutants", ROOT / "tests" / "mutants.csv"
 SUMMARY = ROOT / "docs" / "results" / "mutants.csv"
+SURVIVED = ROOT / "docs" / "results" / "mutants_survived.csv"
 Measured = tuple[dict[str, float], dict[str, dict[str, list[int]]], dict[str, list[int]]]
 COLUMNS = (
     "module",
@@ -52,7 +57,7 @@ COLUMNS = (
     "commit",
     "date",
 )
-LONGEST, BUDGET = 8.0, 40.0  # seconds: of one test, and of all that a mutant is shown
+LONGEST, BUDGET = 8.0, 20.0  # seconds: of one test, and of all that a mutant is shown
 
 CODEGEN = (
     "codegen native::test_the_shipped_formulas_are_the_losses_own "
@@ -62,7 +67,10 @@ CODEGEN = (
     "costs_kinds::test_a_formula_that_branches_on_an_entry_is_refused "
 )
 OF_LOSSES = "oracles laws_statements laws thread refusals registry"
-OF_COSTS = "costs costs_kinds costs_tree costs_tables costs_torch costs_findings costs_accuracy"
+OF_COSTS = (
+    "costs costs_kinds costs_tree costs_structured costs_float32 costs_tables costs_torch "
+    "costs_findings costs_accuracy"
+)
 MODULES = {  # the modules that share tests, and the tests
     "decide": "decide",
     "metrics": "metrics metrics_meter",
@@ -90,9 +98,10 @@ def try_module(name: str) -> None:
     known = Known(name, path.read_text())
     argued = arguments(name)
     todo = [m for m in mutants if known.verdict.get(m.key) != "killed" and m.key not in argued]
+    todo.sort(key=lambda m: ("", "survived", "timed out").index(known.verdict.get(m.key, "")))
     if not todo:
         return
-    tests = Tests(name)
+    tests = Tests(name, known.kills)
     live = functions(gc.get_objects(), str(path))
     print(f"{name}: {len(todo)} of {len(mutants)} mutants, {len(tests.seconds)} tests", flush=True)
 
@@ -100,7 +109,7 @@ def try_module(name: str) -> None:
         began, chosen = time.monotonic(), tests.chosen(mutant)
         verdict, killer = "survived", ""
         if chosen:
-            limit = 30 + 5 * sum(tests.seconds[each] for each in chosen)
+            limit = 30 + 2 * sum(tests.seconds[each] for each in chosen)
 
             def attempt() -> str:
                 mutant.install(module, live)
@@ -110,13 +119,14 @@ def try_module(name: str) -> None:
             tests.kills[killer] += 1
         known.add(mutant, verdict, killer, time.monotonic() - began)
 
-    todo.sort(key=lambda mutant: not mutant.lines)  # constants take all tests, so they come last
-    early = [m for m in todo if tests.at_collection & m.lines]
-    for mutant in early:
-        judge(mutant, tests.collected_anew)
-    late = [m for m in todo if m not in early]
-    if late:
-        tests.collected_once(lambda run: [judge(mutant, run) for mutant in late] and None)
+    of_lines = [mutant for mutant in todo if mutant.lines]
+    if of_lines:
+        tests.collected_once(lambda run: [judge(mutant, run) for mutant in of_lines] and None)
+        known = Known(name, path.read_text())
+    for mutant in todo:
+        lived = known.verdict.get(mutant.key) == "survived"
+        if not mutant.lines or (lived and tests.at_collection & mutant.lines):
+            judge(mutant, tests.collected_anew)
 
 
 class Plugin:
@@ -136,7 +146,7 @@ class Plugin:
 class Tests:
     """The tests of a module: which lines of it each executes, and for how long."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, kills: Counter[str]) -> None:
         names = next(each.split() for each in MODULES if name in each.split())
         files = {each: f"src/lossmatrix/{each}.py" for each in names}
         self.arguments = [
@@ -145,8 +155,9 @@ class Tests:
         ]
         self.arguments += files.values()  # examples of docstrings
         self.which = WITHOUT if name.startswith("losses/") else ""
-        self.kills: Counter[str] = Counter()
+        self.kills = kills
         seconds, lines, at_collection = self.measured([*files.values()])
+        self.names = set(seconds)
         self.lines = {test: set(found.get(files[name], ())) for test, found in lines.items()}
         self.at_collection = set(at_collection.get(files[name], ()))
         self.seconds = {
@@ -155,17 +166,35 @@ class Tests:
 
     def measured(self, files: list[str]) -> Measured:
         """Seconds of every test and lines it executes; infinitely many where it fails traced."""
-        sources = [ROOT / each.split("::")[0] for each in self.arguments]
-        digest = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()
-        kept = KNOWN / f"measured-{digest[:12]}.json"
-        if not kept.exists():
-            _, error = forked(lambda: self.measure(files, kept), 7200, quiet=False)
-            if error:
-                raise RuntimeError(f"the tests cannot be run: {error}")
-        return json.loads(kept.read_text())
+        sources = b"".join((ROOT / each).read_bytes() for each in files)
+        seconds: dict[str, float] = {}
+        lines: dict[str, dict[str, list[int]]] = {}
+        at_collection: dict[str, list[int]] = {}
+        for file, arguments in self.by_file().items():
+            text = sources + (ROOT / file).read_bytes() + " ".join(arguments).encode()
+            digest = hashlib.sha256(text).hexdigest()[:12]
+            kept = KNOWN / f"measured-{Path(file).stem}-{digest}.json"
+            if not kept.exists():
+                measure = functools.partial(self.measure, files, arguments, kept)
+                _, error = forked(measure, 7200, quiet=False)
+                if error:
+                    raise RuntimeError(f"the tests cannot be run: {error}")
+            some_seconds, some_lines, some_at_collection = json.loads(kept.read_text())
+            seconds |= some_seconds
+            lines |= some_lines
+            for each, numbers in some_at_collection.items():
+                at_collection.setdefault(each, []).extend(numbers)
+        return seconds, lines, at_collection
 
-    def measure(self, files: list[str], kept: Path) -> str:
-        """Run all tests with a trace of the files, and write down what ``measured`` returns."""
+    def by_file(self) -> dict[str, list[str]]:
+        """The arguments of pytest by the file that they name."""
+        found: dict[str, list[str]] = {}
+        for each in self.arguments:
+            found.setdefault(each.split("::")[0], []).append(each)
+        return found
+
+    def measure(self, files: list[str], arguments: list[str], kept: Path) -> str:
+        """Run tests with a trace of the files, and write down what ``measured`` returns of them."""
         seen: dict[str, set[int]] = {str(ROOT / each): set() for each in files}
         seconds: dict[str, float] = {}
         lines: dict[str, dict[str, list[int]]] = {}
@@ -181,11 +210,11 @@ class Tests:
             def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
                 if not lines:
                     lines[""] = taken()  # by the collection
-                began = time.monotonic()
+                began = time.process_time()
                 sys.settrace(trace)
                 result = yield
                 sys.settrace(None)
-                seconds.setdefault(item.nodeid, time.monotonic() - began)
+                seconds.setdefault(item.nodeid, time.process_time() - began)
                 lines[item.nodeid] = taken()
                 return result
 
@@ -195,7 +224,7 @@ class Tests:
 
         trace = tracer(seen)
         sys.settrace(trace)
-        self.pytest(Recorder())
+        self.pytest(Recorder(), arguments)
         kept.write_text(json.dumps([seconds, lines, lines.pop("", {})]))
         return ""
 
@@ -210,47 +239,50 @@ class Tests:
                 kept.append(each)
         return kept
 
-    def pytest(self, plugin: object, *more: str) -> int:
+    def pytest(self, plugin: object, arguments: list[str]) -> int:
         """Run pytest in this process; what it would write elsewhere is switched off."""
         options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not integration"]
-        options += ["-k", self.which]
-        return pytest.main([*options, *more, *self.arguments], plugins=[plugin])
+        return pytest.main([*options, "-k", self.which, *arguments], plugins=[plugin])
 
     def collected_anew(self, chosen: list[str]) -> str:
-        """Collect the tests, and run those chosen; the one that failed."""
-        killer = [""]
+        """Collect the files of the tests chosen one by one, and run those; the one that failed."""
+        killer = ""
 
         class Loop(Plugin):
             def pytest_runtestloop(self, session: pytest.Session) -> bool:
-                killer[0] = first_failure(session, chosen)
+                nonlocal killer
+                killer = tests.first_failure(session, chosen)
                 return True
 
-        status = self.pytest(Loop())
-        return killer[0] or ("collection" if status else "")
+        tests, by_file = self, self.by_file()
+        for file in dict.fromkeys(each.split("::")[0] for each in chosen):
+            status = self.pytest(Loop(), by_file[file])
+            if killer or status:
+                return killer or f"the collection of {file}"
+        return ""
 
     def collected_once(self, judge_all: Callable[[Callable[[list[str]], str]], None]) -> None:
         """Collect the tests in a process of its own, and judge mutants in forks of it."""
 
         class Loop(Plugin):
             def pytest_runtestloop(self, session: pytest.Session) -> bool:
-                judge_all(lambda chosen: first_failure(session, chosen))
+                judge_all(lambda chosen: tests.first_failure(session, chosen))
                 return True
 
-        forked(lambda: str(self.pytest(Loop()) or ""), float("inf"), quiet=False)
+        tests = self
+        forked(lambda: str(self.pytest(Loop(), self.arguments) or ""), 10**6, quiet=False)
 
+    def first_failure(self, session: pytest.Session, chosen: list[str]) -> str:
+        """The first test that fails, or nothing, of those chosen and those that a mutant made."""
+        from _pytest.runner import runtestprotocol
 
-def first_failure(session: pytest.Session, chosen: list[str]) -> str:
-    """The first of the chosen tests that fails, or nothing."""
-    from _pytest.runner import runtestprotocol
-
-    by_name = {item.nodeid: item for item in session.items}
-    # a mutant that changes how tests are called is shown all of them
-    items = [by_name[each] for each in chosen if each in by_name]
-    items = items if len(items) == len(chosen) else session.items
-    for item, following in zip(items, [*items[1:], None], strict=True):
-        if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
-            return item.nodeid
-    return ""
+        by_name = {item.nodeid: item for item in session.items}
+        names = [*chosen, *(by_name.keys() - self.names)]
+        items = [by_name[name] for name in names if name in by_name]
+        for each, following in zip(items, [*items[1:], None], strict=True):
+            if any(bad.failed for bad in runtestprotocol(each, log=False, nextitem=following)):
+                return each.nodeid
+        return ""
 
 
 def tracer(seen: dict[str, set[int]]) -> Callable[..., object]:
@@ -267,7 +299,10 @@ def tracer(seen: dict[str, set[int]]) -> Callable[..., object]:
 
 
 def forked(run: Callable[[], str], limit: float, quiet: bool = True) -> tuple[str, str]:
-    """A verdict, and what killed it: the answer of ``run`` in a process of its own, if any."""
+    """A verdict, and what killed it: the answer of ``run`` in a process of its own, if any.
+
+    ``limit`` is in seconds of its processor; it may wait ten times that long.
+    """
     reader, writer = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -279,6 +314,7 @@ def forked(run: Callable[[], str], limit: float, quiet: bool = True) -> tuple[st
             os.dup2(silence, 1)
             os.dup2(silence, 2)
             resource.setrlimit(resource.RLIMIT_DATA, (2**33, 2**33))
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), resource.RLIM_INFINITY))
         status = 1
         try:
             os.write(writer, run().encode()[:4000])
@@ -295,7 +331,7 @@ def forked(run: Callable[[], str], limit: float, quiet: bool = True) -> tuple[st
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break
-        if time.monotonic() - began > limit:
+        if time.monotonic() - began > 10 * limit:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             os.close(reader)
@@ -304,6 +340,8 @@ def forked(run: Callable[[], str], limit: float, quiet: bool = True) -> tuple[st
         nap = min(0.1, nap * 1.5)
     with os.fdopen(reader, "rb", closefd=True) as answers:
         answer = answers.read().decode(errors="replace")
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+        return "timed out", ""
     if status:
         return "killed", "the process ended"
     return ("killed", answer) if answer else ("survived", "")
@@ -319,9 +357,11 @@ class Known:
         digest = hashlib.sha256(source.encode()).hexdigest()[:12]
         self.name, self.file = name, KNOWN / f"{name.replace('/', '-')}-{digest}.csv"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        rows = list(csv.reader(self.file.open())) if self.file.exists() else []
+        text = self.file.read_text() if self.file.exists() else ""
+        rows = list(csv.reader(text.splitlines()))
         self.verdict = {row[0]: row[1] for row in rows}
         self.minutes = sum(float(row[2]) for row in rows) / 60
+        self.kills = Counter(row[3] for row in rows)
         self.date = rows[-1][4] if rows else ""
 
     def add(self, mutant: Mutant, verdict: str, killer: str, seconds: float) -> None:
@@ -336,18 +376,17 @@ class Known:
 
 def arguments(name: str) -> dict[str, str]:
     """Why mutants of a module may survive."""
-    with ARGUED.open() as file:
-        return {
-            row["mutant"]: row["argument"] for row in csv.DictReader(file) if row["module"] == name
-        }
+    return {row["mutant"]: row["argument"] for row in table(ARGUED) if row["module"] == name}
 
 
 def summarize(names: Iterable[str]) -> int:
-    """Write the table of all modules; the number of survivors without an argument."""
+    """Write the tables of all modules and survivors; the number of survivors without an argument.
+
+    Modules that have untried mutants keep the rows that they had.
+    """
     rows = {name: dict.fromkeys(COLUMNS, "") | {"module": name} for name in TESTS}
-    if SUMMARY.exists():
-        with SUMMARY.open() as file:
-            rows |= {row["module"]: row for row in csv.DictReader(file) if row["module"] in TESTS}
+    rows |= {row["module"]: row for row in table(SUMMARY) if row["module"] in TESTS}
+    survived = {name: [row for row in table(SURVIVED) if row["module"] == name] for name in TESTS}
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -368,11 +407,28 @@ def summarize(names: Iterable[str]) -> int:
             count["survived"], f"{known.minutes:.1f}", commit, known.date,
         )  # fmt: skip
         rows[name] = dict(zip(COLUMNS, map(str, values), strict=True))
-    with SUMMARY.open("w") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows[name] for name in TESTS)
+        survived[name] = [
+            {"module": name, "mutant": key} for key in keys if verdicts[key] == "survived"
+        ]
+    write(SUMMARY, COLUMNS, (rows[name] for name in TESTS))
+    write(SURVIVED, ("module", "mutant"), (row for name in TESTS for row in survived[name]))
     return total
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    """The rows of a table, none where there is no file."""
+    if not file.exists():
+        return []
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def write(file: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
+    """Write a table."""
+    with file.open("w") as lines:
+        writer = csv.DictWriter(lines, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def main(names: list[str]) -> int:

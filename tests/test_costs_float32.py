@@ -60,6 +60,25 @@ def test_costs_that_overflow_or_vanish_are_refused_with_the_remedy(costs: CostMa
     assert lm.decide(probs.double(), costs).shape == (3,)
 
 
+REMEDIES = {
+    "Dense": "give the costs in another unit, costs.scaled(1 / costs.unit).",
+    "Sparse": "give default and exceptions in another unit.",
+    "Tree": "give level_costs in another unit.",
+    "Ordinal, power 60": "give positions in a unit that brings distances nearer to 1, or a smaller "
+    "power.",
+    "LowRank": "give the vectors and costs in another unit.",
+    "distances": "give the vectors in another unit, nearer together.",
+    "abstaining": "give the costs in another unit, costs.scaled(1 / costs.unit).",
+}
+
+
+@pytest.mark.parametrize("kind", REMEDIES)
+def test_each_kind_names_the_numbers_to_give_in_another_unit(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"does not fit float32: ") as error:
+        TOO_MUCH[kind].to(dtype=torch.float32)
+    assert str(error.value).endswith(f": {REMEDIES[kind]}")
+
+
 @pytest.mark.parametrize(
     "costs", [TOO_MUCH["Dense"], TOO_MUCH["Dense, vanishing"], TOO_MUCH["scaled twice"]], ids=repr
 )

@@ -404,6 +404,8 @@ def test_costs_that_float32_does_not_hold_are_refused_for_rows_in_float32():
         with pytest.raises(ValueError, match="does not fit float32"):
             call(rows, costs)
     assert decide(probs, costs).tolist() == decide(probs, [[0, 1], [2, 0]]).tolist()
+    with pytest.raises(ValueError, match="does not fit float32"):  # which kernels would not look at
+        decide(probs.float(), Ordinal(2, positions=[0, 1e-60]))
 
 
 def test_what_is_no_plain_tensor_is_decided_by_what_it_can_do(monkeypatch):
@@ -533,8 +535,25 @@ def test_float32_probabilities_in_a_float64_array_are_accepted():
 
 @pytest.mark.parametrize("probs", [torch.tensor([[1, 0]]), torch.tensor(1.0)])
 def test_other_dtypes_and_numbers_are_refused(probs):
+    for call in (decide, conditional_risk):
+        with pytest.raises(TypeError, match=r"floating point of shape \(C,\).*, got torch"):
+            call(probs, [[0, 1], [5, 0]])
     with pytest.raises(TypeError, match=r"floating point of shape \(C,\).*, got torch"):
-        decide(probs, [[0, 1], [5, 0]])
+        shift_priors(probs, [1, 1], [1, 2])
+
+
+@pytest.mark.usefixtures("_with_and_without_kernels")
+def test_what_rounding_explains_at_most_is_accepted_and_the_next_number_refused():
+    least = 1 - 2.0**-7
+    assert decide(torch.tensor([least, 0.0]), ZeroOne(2)) == 0
+    with pytest.raises(ValueError, match="sum to 1"):
+        decide(torch.tensor([least - 2.0**-24, 0.0]), ZeroOne(2))
+
+
+def test_sums_of_half_precision_are_told_as_they_are():
+    probs = torch.tensor([[1.0, 0.0301]], dtype=torch.bfloat16)  # 1.03125 in its own dtype
+    with pytest.raises(ValueError, match=r"sums from 1\.03 to 1\.03,"):
+        decide(probs, ZeroOne(2))
 
 
 def test_another_number_of_classes_is_refused_with_both_shapes():

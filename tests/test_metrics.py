@@ -102,6 +102,17 @@ def test_blocks_of_rows_add_up(monkeypatch):
         torch.testing.assert_close(parts, whole, rtol=1e-13, atol=0)
 
 
+@pytest.mark.parametrize(("block", "sizes"), [(12, [3, 3, 1]), (11, [2, 2, 2, 1]), (1, [1] * 7)])
+def test_no_more_costs_are_worked_on_at_once_than_a_block(block, sizes, monkeypatch):
+    decision, target = happened(7)
+    costs, seen = PerExample(torch.rand(7, 4)), []
+    row = PerExample.row
+    monkeypatch.setattr(PerExample, "row", lambda *given: seen.append(len(given[1])) or row(*given))
+    monkeypatch.setattr(lossmatrix.metrics, "BLOCK", block)
+    normalized_cost(decision, target, costs)
+    assert seen == sizes
+
+
 @pytest.mark.parametrize("costs", [Ordinal(5), ZeroOne(5), Sparse(5, [(0, 4, 9.0)])], ids=str)
 def test_structured_costs_are_measured_as_their_table(costs):
     decision, target = happened(40, C=5, K=5)
@@ -162,6 +173,14 @@ def test_another_number_of_samples_is_refused():
             average_cost(decision, target, PerExample(rows))
 
 
+def test_samples_that_do_not_count_leave_the_others_their_costs():
+    rows, decision = torch.rand(6, 4, generator=torch.Generator().manual_seed(4)), torch.arange(6)
+    decision, target, kept = decision % 4, torch.tensor([-100, 0, 1, -100, 2, 0]), [1, 2, 4, 5]
+    for metric in METRICS:
+        left = metric(decision[kept], target[kept], PerExample(rows[kept]))
+        assert torch.equal(metric(decision, target, PerExample(rows)), left)
+
+
 def test_a_forbidden_decision_costs_nothing_until_it_is_made():
     costs = [[0.0, 1.0, INF], [2.0, 0.0, 1.0]]
     decision, target = torch.tensor([0, 1, 2, 1]), torch.tensor([0, 0, 1, 1])
@@ -169,7 +188,7 @@ def test_a_forbidden_decision_costs_nothing_until_it_is_made():
     assert normalized_cost(decision, target, costs).item() == 1.0
     assert cost_regret(decision, target, costs).item() == 0.5
     with pytest.raises(
-        ValueError, match=r"chance costs inf .* a finite price for what is forbidden"
+        ValueError, match=r"chance costs inf .* a finite price for what is forbidden$"
     ):
         weighted_kappa(decision, target, costs)
     agreed = torch.tensor([0, 1, 1])  # forbidden decisions that nobody made do not make chance dear
@@ -215,7 +234,7 @@ def test_normalized_cost_does_not_know_the_unit():
 @pytest.mark.parametrize("entry", [0.0, -1.0])
 def test_a_best_constant_that_costs_nothing_is_refused(entry):
     decision, target = torch.tensor([1, 1]), torch.tensor([0, 1])
-    with pytest.raises(ValueError, match=rf"best constant decision costs {entry:.4g} on these"):
+    with pytest.raises(ValueError, match=rf"decision costs {entry:.4g} on .*costs\.regret\(\)$"):
         normalized_cost(
             decision, target, [[1.0, entry], [1.0, entry]], sample_weight=torch.full((2,), 0.125)
         )
@@ -224,7 +243,7 @@ def test_a_best_constant_that_costs_nothing_is_refused(entry):
 def test_a_best_constant_that_is_forbidden_is_refused():
     decision = target = torch.tensor([0, 1])
     with pytest.raises(
-        ValueError, match=r"decision costs inf on .* a finite price for what is forb"
+        ValueError, match=r"decision costs inf on .* a finite price for what is forbidden$"
     ):
         normalized_cost(decision, target, [[0.0, INF], [INF, 0.0]])
 
@@ -280,7 +299,7 @@ def test_kappa_compares_with_the_same_decisions_dealt_at_random():
 def test_kappa_is_one_when_all_agree_and_undefined_when_chance_costs_nothing():
     target = torch.tensor([0, 1, 2, 2])
     assert weighted_kappa(target, target, Ordinal(3)).item() == 1
-    with pytest.raises(ValueError, match="chance costs 0"):
+    with pytest.raises(ValueError, match=r"chance costs 0 .*costs\.regret\(\)$"):
         weighted_kappa(torch.ones(3).long(), torch.ones(3).long(), Ordinal(3))
 
 
@@ -288,7 +307,7 @@ def test_kappa_is_undefined_where_chance_is_paid_for():
     decision, target = torch.tensor([0, 1]), torch.tensor([1, 0])
     for costs in ([[-1.0, 0.0], [0.0, -1.0]], Ordinal(2).map_rows(lambda rows, own: -1.0 * own)):
         with pytest.raises(
-            ValueError, match=r"chance costs -0.5 on these rows: .*costs.regret\(\)"
+            ValueError, match=r"chance costs -0.5 on these rows: .*costs\.regret\(\)$"
         ):
             weighted_kappa(decision, target, costs)
         assert (
@@ -496,12 +515,18 @@ def test_one_minus_identity_counts_the_errors_and_names_may_come_in_any_order():
 @pytest.mark.parametrize("metric", METRICS)
 def test_unfit_arguments_are_refused_with_one_sentence(metric):
     decision, target = happened(5)
-    with pytest.raises(TypeError, match=r"decision must hold integer indices, got torch.float32"):
-        metric(torch.rand(5), target, COSTS)
-    with pytest.raises(TypeError, match=r"decision must hold integer indices, got torch.bool"):
-        metric(decision > 0, target, COSTS)
-    with pytest.raises(TypeError, match=r"target must hold integer indices, got torch.float32"):
-        metric(decision, target.float(), COSTS)
+    of_probabilities = r"see lm\.decide for probabilities"
+    of_indices = r"call \.long\(\) if these are class indices"
+    for name, wrong, remedy in (
+        ("decision", torch.rand(5), of_probabilities),
+        ("decision", decision > 0, of_indices),
+        ("target", target.float(), of_indices),
+        ("target", target > 0, of_indices),
+    ):
+        with pytest.raises(
+            TypeError, match=rf"{name} must hold integer indices, got {wrong.dtype}: {remedy}$"
+        ):
+            metric(**{"decision": decision, "target": target, "costs": COSTS, name: wrong})
     with pytest.raises(ValueError, match=r"decision of shape \(5, 1\) and target of shape \(5,\)"):
         metric(decision[:, None], target, COSTS)
     with pytest.raises(ValueError, match=r"decision of shape \(4,\) and target of shape \(5,\)"):
@@ -537,7 +562,7 @@ def test_what_is_no_tensor_is_named_with_the_remedy(metric):
 def test_an_abstention_without_a_price_is_told_where_it_gets_one(metric):
     decision, target = torch.tensor([0, 3, 1]), torch.tensor([0, 2, 2])
     with pytest.raises(
-        IndexError, match=r"decision 3 .*to abstain, give costs.with_abstain\(price"
+        IndexError, match=r"decision 3 .*to abstain, give costs.with_abstain\(price\)$"
     ):
         metric(decision, target, Ordinal(3))
     assert metric(decision, target, Ordinal(3).with_abstain(0.5)).isfinite()

@@ -6,11 +6,14 @@ from __future__ import annotations
 import csv
 import gc
 import importlib.util
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import mutate
 import pytest
 from mutants import functions, mutants_of
 
@@ -113,3 +116,67 @@ def test_arguments_are_about_mutants_that_there_are() -> None:
         assert set(argued) <= keys
         assert len(set(argued)) == len(argued)
     assert all(row["argument"] for row in rows)
+
+
+def test_tables_keep_the_rows_of_modules_that_have_untried_mutants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, other = "costs/sums", "decide"
+    survived = tmp_path / "survived.csv"
+    survived.write_text(f"module,mutant\n{other},one\n{name},old\n")
+    monkeypatch.setattr(mutate, "KNOWN", tmp_path)
+    monkeypatch.setattr(mutate, "SUMMARY", tmp_path / "summary.csv")
+    monkeypatch.setattr(mutate, "SURVIVED", survived)
+    path = ROOT / "src" / "lossmatrix" / f"{name}.py"
+    mutants = mutants_of(path.read_text(), str(path))
+    known = mutate.Known(name, path.read_text())
+    for mutant in mutants[1:]:
+        known.add(mutant, "killed", "a test", 60.0)
+    assert mutate.summarize([name]) == 0
+    assert mutate.table(survived) == [
+        {"module": other, "mutant": "one"},
+        {"module": name, "mutant": "old"},
+    ]
+    known.add(mutants[0], "survived", "", 60.0)
+    assert mutate.summarize([name]) == 1
+    assert mutate.table(survived) == [
+        {"module": other, "mutant": "one"},
+        {"module": name, "mutant": mutants[0].key},
+    ]
+    (row,) = (row for row in mutate.table(tmp_path / "summary.csv") if row["module"] == name)
+    assert (row["killed"], row["unexplained"]) == (str(len(mutants) - 1), "1")
+    assert row["minutes"] == f"{len(mutants):.1f}"
+
+
+CHOSEN_BY_A_PROMISE = """
+import pytest, subject
+
+@pytest.mark.parametrize("most", [3] if subject.MOST == 3 else [4, 5])
+def test_most(most):
+    assert most < 5
+"""
+
+
+def test_tests_that_a_mutant_brings_about_are_run(module: ModuleType, tmp_path: Path) -> None:
+    """A constant is judged by the cases that its tests have with it, not those without."""
+    file = str(tmp_path / "test_subject.py")
+    Path(file).write_text(CHOSEN_BY_A_PROMISE)
+    tests = object.__new__(mutate.Tests)
+    tests.arguments, tests.which, tests.kills = [file], "", Counter()
+    (name,) = tests.names = {f"{Path(file).name}::test_most[3]"}
+
+    def judged(most: int) -> str:
+        module.MOST = most
+        sys.modules["subject"] = module
+        return tests.collected_anew([name.replace(Path(file).name, file)]).rpartition("::")[2]
+
+    assert mutate.forked(lambda: judged(3), 60) == ("survived", "")
+    assert mutate.forked(lambda: judged(4), 60) == ("killed", "test_most[5]")
+
+
+def test_a_process_has_a_limit_of_processor_time() -> None:
+    def forever() -> str:
+        while True:
+            pass
+
+    assert mutate.forked(forever, 1) == ("timed out", "")

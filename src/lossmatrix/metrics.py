@@ -80,9 +80,7 @@ def normalized_cost(
     constant = torch.where(constant.isnan(), torch.inf, constant)  # ∞ − ∞ is no bargain
     best = _paid(rows._replace(decision=constant.argmin().expand_as(rows.decision)), costs)
     if len(rows.target) and not 0 < best < torch.inf:
-        remedy = "costs.regret()"
-        if best > 0:
-            remedy = "a finite price for what is forbidden"
+        remedy = "costs.regret()" if best.isfinite() else "a finite price for what is forbidden"
         raise ValueError(
             f"the best constant decision costs {(best / rows.weight.sum()).item():.4g} on these "
             f"rows, and a normalized cost needs it above 0 and finite: use average_cost, or "
@@ -144,12 +142,11 @@ def weighted_kappa(
     chosen = decided > 0
     chance = (decided * _of_constants(rows, costs))[chosen].sum() / weight
     if len(rows.target) and not 0 < chance < torch.inf:
-        remedy = "average_cost, or costs.regret()"
-        if not chance <= 0:
-            remedy = "average_cost, or a finite price for what is forbidden"
+        remedy = "costs.regret()" if chance.isfinite() else "a finite price for what is forbidden"
         raise ValueError(
             "weighted kappa compares with the cost of chance, which must be above 0 and finite, "
-            f"and chance costs {(chance / weight).item():.4g} on these rows: use {remedy}"
+            f"and chance costs {(chance / weight).item():.4g} on these rows: use average_cost, or "
+            f"{remedy}"
         )
     return 1 - _paid(rows, costs) / chance
 

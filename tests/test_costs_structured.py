@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Structured costs where it is close: ties, single classes, blocks, the ends of float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import lossmatrix as lm
+from lossmatrix.costs import accelerator
+from lossmatrix.costs.facts import facts_of, is_negative_type, magnitudes, misfit
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_facts_of_zero_one_rows_are_those_of_the_table(count: int) -> None:
+    costs = lm.ZeroOne(count)
+    torch.testing.assert_close(tuple(costs.row_facts), tuple(facts_of(costs.to_dense())))
+
+
+@pytest.mark.parametrize("make", [lm.ZeroOne, lm.Ordinal, lambda names: lm.Sparse(names, [])])
+def test_a_name_that_two_classes_have_is_refused(
+    make: Callable[[list[str]], lm.CostMatrix],
+) -> None:
+    with pytest.raises(ValueError, match="class name 'a' is used twice"):
+        make(["a", "b", "a"])
+
+
+PRODUCTS = {
+    "tree": lm.Tree([("a", "x"), ("b", "p", "y"), ("a", "z"), ("b", "p", "u")], [0.25, 3, 4.5]),
+    "zero-one": lm.ZeroOne(4),
+    "ordinal": lm.Ordinal(4, 1, [3.5, 1, 7, 2.25]),
+    "ordinal, squared": lm.Ordinal(4, 2, [3.5, 1, 7, 2.25]),
+    "ordinal, other power": lm.Ordinal(4, 1.5, [3.5, 1, 7, 2.25]),
+    "sparse": lm.Sparse(4, [(0, 3, 7.0), (2, 2, 0.25), (1, 0, -2.0), (0, 1, 5.0)], default=1.5),
+}
+
+
+@pytest.mark.parametrize("costs", PRODUCTS.values(), ids=PRODUCTS)
+def test_products_without_kernels_are_those_of_the_table(
+    costs: lm.CostMatrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerator, "installed", None)
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.randn(3, 2, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    upstream = torch.randn(3, 2, 4, generator=generator, dtype=torch.float64)
+    D = costs.to_dense()
+    expected = costs.expected(weights)
+    torch.testing.assert_close(expected, weights @ D, rtol=1e-13, atol=1e-13)
+    (gradient,) = torch.autograd.grad(expected, weights, upstream)
+    torch.testing.assert_close(gradient, upstream @ D.mT, rtol=1e-13, atol=1e-13)
+
+
+# ---- Ordinal -------------------------------------------------------------------------------------
+
+LINES = {
+    "even": [0.0, 1, 2, 3, 4],
+    "even, downwards": [9.0, 6, 3, 0, -3],
+    "with a tie": [1.0, 1, 4, 2.5],
+    "at one place": [2.0, 2, 2],
+    "two": [3.0, 1],
+    "one": [7.0],
+}
+
+
+@pytest.mark.parametrize("power", [1, 2, 1.5, 0.5])
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_facts_of_ordinal_rows_are_those_of_the_table(line: list[float], power: float) -> None:
+    costs = lm.Ordinal(len(line), power, line)
+    for matrix in (costs, costs.to(dtype=torch.float32)):
+        expected = tuple(facts_of(matrix.to(dtype=torch.float64).to_dense()))
+        torch.testing.assert_close(tuple(matrix.row_facts), expected, rtol=1e-12, atol=0)
+    assert costs.has_product == (power in (1, 2))
+    assert costs.is_conditionally_negative_definite
+
+
+def test_positions_that_do_not_fall_are_in_order_already() -> None:
+    assert lm.Ordinal(3, positions=[1, 1, 2]).tables.keys() == {"positions"}
+    assert lm.Ordinal(3, positions=[1, 2, 1]).tables.keys() == {"positions", "order", "rank"}
+
+
+def test_squared_distances_are_of_negative_type_whatever_their_number() -> None:
+    assert lm.Ordinal(1_000_000, power=2).is_conditionally_negative_definite
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize(("entries", "sizes"), [(12, [3, 3, 1]), (11, [2, 2, 2, 1]), (1, [1] * 7)])
+def test_ordinal_products_take_a_block_of_rows_at_a_time(
+    entries: int, sizes: list[int], power: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lossmatrix.costs.ordinal as module
+
+    costs, weights = lm.Ordinal(4, power), torch.rand(7, 4, dtype=torch.float64)
+    seen: list[int] = []
+    sums = module.distances_before
+
+    def watched(part: Tensor, *rest: Tensor) -> Tensor:
+        seen.append(len(part))
+        return sums(part, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "distances_before", watched)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", entries)
+    torch.testing.assert_close(costs._product(weights, False), weights @ costs.to_dense())
+    assert seen == [size for size in sizes for _ in range(2)]  # from both ends
+
+
+@pytest.mark.parametrize(
+    "positions", [[0, 1e-46, 1e-32], [0, 0, 1e-46, 1e-32], [0, 2.0**-150, 2.0**-98]]
+)
+def test_distances_that_vanish_beside_small_ones_are_refused(positions: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"its costs reach from [17]e-46 to \d"):
+        lm.Ordinal(len(positions), positions=positions).to(dtype=torch.float32)
+
+
+FAR = 2.0**24  # from where on float32 holds every other whole number
+
+
+def test_neighbours_may_lose_half_their_distance_and_no_more() -> None:
+    for line in ([0, FAR - 1, FAR + 1], [0, FAR, FAR + 1.4]):
+        narrow = lm.Ordinal(3, positions=line).to(dtype=torch.float32)
+        assert narrow.entry(1, 2) in (1, 2)
+    with pytest.raises(ValueError, match="does not fit float32") as error:
+        lm.Ordinal(["near", "far", "farther"], 1, [0, FAR, FAR + 1.2]).to(dtype=torch.float32)
+    assert str(error.value) == (
+        "Ordinal(3, power=1) does not fit float32: 'far' and 'farther' are 1.2 apart and the "
+        "farthest 1.68e+07, which its 24 bits do not tell apart: give positions nearer together."
+    )
+
+
+# ---- Sparse --------------------------------------------------------------------------------------
+
+
+def test_names_of_exceptions_are_looked_up_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import lossmatrix.costs.sparse as module
+
+    find, asked = module.find_label, list[object]()
+
+    def watched(names: object, label: object, what: str) -> int:
+        asked.append(label)
+        return find(names, label, what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "find_label", watched)
+    lm.Sparse(["a", "b", "c"], [("b", "a", 2), ("c", 1, 3)])
+    assert asked == [1, 0, 2, 1]
+
+
+@pytest.mark.parametrize("default", [-INF, INF, float("nan")])
+def test_a_default_that_is_not_finite_is_refused(default: float) -> None:
+    with pytest.raises(ValueError, match="default must be a finite number, got"):
+        lm.Sparse(3, [], default=default)
+
+
+EXCEPTIONS = {
+    "none": [],
+    "the default again": [(0, 1, 2.0), (1, 2, 2.0)],
+    "all of a row": [(0, 1, 5.0), (0, 2, 3.0), (0, 0, 4.0)],
+    "below the diagonal": [(0, 1, -1.0), (2, 2, 0.5), (2, 0, 0.5)],
+    "forbidden": [(0, 1, INF), (1, 0, 7.0)],
+}
+
+
+@pytest.mark.parametrize("default", [2.0, 0.0])
+@pytest.mark.parametrize("exceptions", EXCEPTIONS.values(), ids=EXCEPTIONS)
+def test_facts_of_sparse_rows_are_those_of_the_table(
+    exceptions: list[tuple[int, int, float]], default: float
+) -> None:
+    costs = lm.Sparse(3, exceptions, default)
+    expected = tuple(facts_of(costs.to_dense()))
+    torch.testing.assert_close(tuple(costs.row_facts), expected, rtol=1e-12, atol=0)
+    table = costs.to_dense()
+    assert costs.is_symmetric == torch.equal(table, table.mT)
+    assert costs._diagonal().tolist() == table.diagonal().tolist()
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "symmetric"),
+    [
+        ([(0, 1, 3.0), (1, 0, 3.0)], True),
+        ([(0, 1, 3.0), (1, 0, 4.0)], False),
+        ([(0, 1, 3.0)], False),
+        ([(0, 1, 1.0)], True),  # the default
+        ([(0, 1, 3.0), (1, 2, 3.0)], False),
+        ([(2, 0, 5.0), (0, 2, 5.0), (1, 1, 4.0), (0, 1, 1.0)], True),
+        ([(0, 1, 3.0), (0, 2, 5.0), (1, 0, 3.0), (2, 0, 5.0)], True),
+    ],
+)
+def test_exceptions_are_symmetric_where_each_has_its_mirror_image(
+    exceptions: list[tuple[int, int, float]], symmetric: bool
+) -> None:
+    assert lm.Sparse(3, exceptions).is_symmetric == symmetric
+
+
+# ---- magnitudes ----------------------------------------------------------------------------------
+
+
+def test_magnitudes_are_those_of_all_parts_of_all_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossmatrix.costs.facts.PART", 3)
+    table = torch.tensor([[0.5, -0.25, 0, INF], [0.75, 0, -INF, -0.875]])
+    assert magnitudes(table) == (0.25, 0.875)
+    for last in (0.125, -0.9375):  # alone in the third part
+        moved = torch.cat([table.flatten()[:6], torch.tensor([last])])
+        assert magnitudes(moved) == (min(0.25, abs(last)), max(0.75, abs(last)))
+    assert magnitudes(table, torch.tensor([0.0625]), torch.tensor([3.0])) == (0.0625, 3.0)
+    assert magnitudes(torch.tensor([0.0, INF])) == (1.0, 1.0)
+    assert magnitudes(torch.empty(0)) == (1.0, 1.0)
+
+
+def test_float32_holds_what_rounds_to_neither_0_nor_infinity() -> None:
+    most = torch.finfo(torch.float32).max
+    assert not misfit(2.0**-150 * (1 + 2.0**-50), most)
+    assert not torch.tensor(2.0**-150).float()  # the greatest that is rounded to 0
+    for least, greatest in ((2.0**-150, 1.0), (1.0, most * (1 + 2.0**-50))):
+        reach = f"its costs reach from {least:.2g} to {greatest:.2g}"
+        assert misfit(least, greatest) == f"{reach}, and float32 from 1.4e-45 to 3.4e+38"
+
+
+def test_a_stack_of_tables_is_of_negative_type_where_each_of_them_is() -> None:
+    x = torch.tensor([0.0, 1, 2.5, 7, 4], dtype=torch.float64)
+    near, squared, cubed = ((x[:, None] - x).abs() ** power for power in (1, 2, 3))
+    zero = torch.zeros_like(near)
+    for tables in ([near, squared], [squared, zero, 1000 * near], [zero]):
+        assert is_negative_type(torch.stack(tables))
+        assert all(map(is_negative_type, tables))
+    for tables in ([near, cubed], [cubed, squared], [-squared, near], [cubed]):
+        assert not is_negative_type(torch.stack(tables))
