@@ -8,11 +8,13 @@ Nothing of the library's loops takes part.
 from __future__ import annotations
 
 import math
+import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import oracles
 import pytest
@@ -26,7 +28,7 @@ from lossmatrix.codegen import affine, curvature, derive, triton
 from lossmatrix.codegen import costs as printing
 from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic, CellKind
 from lossmatrix.codegen.dual import Dual
-from lossmatrix.codegen.symbols import Symbol, name, python
+from lossmatrix.codegen.symbols import Symbol, name, number, python
 from lossmatrix.costs.transformed import Wrapper
 from lossmatrix.engines import curvature as bounds
 from lossmatrix.losses.base import Term
@@ -180,9 +182,10 @@ def bound(loss: lm.Loss) -> tuple[Term, ...]:
     )
 
 
+OF_SEVERAL_SUMS = 0.5 * lm.EntropicRisk() + lm.ExpectedCost() + 2.0 * lm.Unlikelihood()
 ONE_FORMULA = {
     name: loss
-    for name, loss in (SINGLE | SUMS).items()
+    for name, loss in (SINGLE | SUMS | {repr(OF_SEVERAL_SUMS): OF_SEVERAL_SUMS}).items()
     if not isinstance(loss, lm.losses.Sum)
     or not any(derive.over_decisions(part) or derive.has_margin(part) for _, part in loss.parts)
 }
@@ -193,12 +196,16 @@ CASES = [
 ]
 
 
+def derived(terms: tuple[Term, ...], kind: CellKind) -> Arithmetic:
+    risk = kind is not DECISIONS and any(derive.reads_risk(term.loss) for term in terms)
+    return derive.derive(terms, kind, risk)
+
+
 @pytest.mark.parametrize(("loss", "kind"), CASES)
 def test_a_derived_formula_gives_the_loss_and_its_gradient(loss: lm.Loss, kind: CellKind) -> None:
     random = Random(3)
     D, terms = table_of(loss), bound(loss)
-    risk = kind is not DECISIONS and any(derive.reads_risk(term.loss) for term in terms)
-    formula = derive.derive(terms, kind, risk)
+    formula = derived(terms, kind)
     for z in LOGITS:
         for y in range(4):
             t = [float(j == y) for j in range(4)]
@@ -208,6 +215,102 @@ def test_a_derived_formula_gives_the_loss_and_its_gradient(loss: lm.Loss, kind: 
             exact = oracles.answer(loss, z, t if kind is SOFT else y, D)
             assert value == pytest.approx(exact.value, rel=1e-11)
             assert gradient == pytest.approx(exact.gradient, rel=1e-9, abs=1e-11)
+
+
+# --- what a formula says of itself ---------------------------------------------------------------
+
+
+def cell_of(p: float, q: float, log_p: float, log_q: float) -> SimpleNamespace:
+    """A cell off the truth, whose words need not belong together."""
+    c, tc = [0.7, 1.9, 0.4], [1.1, 0.3, 0.6]
+    words = {"c": c, "tc": tc, "x": 0.35, "r": 1.3, "risk": 0.8, "lz": 0.9, "g": 0.45}
+    return SimpleNamespace(p=p, q=q, lp=log_p, lq=log_q, t=0.2, err=0.15, **words)
+
+
+@pytest.mark.parametrize(("loss", "kind"), CASES)
+def test_what_a_formula_says_of_itself_is_so(loss: lm.Loss, kind: CellKind) -> None:
+    terms = bound(loss)
+    formula = derived(terms, kind)
+    of_class = [*formula.terms, formula.grad_term]
+
+    def contributed(*words: float) -> Vector:
+        names = {"k": cell_of(*words), "a": derive.parameters(terms), "f": [1.3, 0.6, 2.1]}
+        return [at(each, **names) for each in of_class]
+
+    here = contributed(0.3, 0.7, -1.2, -0.4)
+    assert formula.only_target == (kind is HARD and not any(here))
+    tripled = contributed(0.9, 0.2, -2.3, -0.1)
+    if "growth" in repr(of_class):  # of which nothing is known
+        assert (formula.linear_in_p, formula.zero_at_p0) == (False, False)
+    else:
+        assert formula.linear_in_p == (tripled == pytest.approx([3.0 * each for each in here]))
+        assert formula.zero_at_p0 == (not any(contributed(0.0, 1.0, -9.0, 0.0)))
+    text = formula.grad_class.text
+    assert formula.expensive_grad == bool(
+        re.search(r" / |\b(exp|expm1|log|weigh|power|growth)\(", text)
+    )
+    assert formula.row_factor is not None or formula.grad_class == formula.grad_term
+    mentioned = "\n".join(each.text for each in (formula.margin, formula.risk_grad, *of_class))
+    found = set(re.findall(r"k\.\w+(?:\[\d\])?|f\[\d\]|V\(a\[\d+\]\)", mentioned))
+    assert found <= formula.names
+
+
+@pytest.mark.parametrize("loss", [each.values[0] for each in CASES if each.values[1] is SOFT])
+def test_a_formula_that_asks_for_no_shares_takes_masses_of_any_sum(loss: lm.Loss) -> None:
+    terms = bound(loss)
+    formula = derived(terms, SOFT)
+    t = softmax([0.4, -1.0, 0.3, 0.9])
+    value, gradient = Row(formula, terms, LOGITS[0], t).run()
+    doubled, slopes = Row(formula, terms, LOGITS[0], [2.0 * each for each in t]).run()
+    expected = pytest.approx([2.0 * each for each in (value, *gradient)])
+    assert formula.shares == ([doubled, *slopes] != expected)
+
+
+def test_equal_matrices_are_one_row_of_costs() -> None:
+    D, E = lm.Dense(TABLE), lm.Dense(TABLE)
+    plain, none = lm.ExpectedCost(), lm.CrossEntropy()
+    terms = [(plain, D), (none, D), (plain, E), (plain, None), (none, None), (plain, D), (plain, E)]
+    found = derive.streams([Term(1.0, *each) for each in terms])
+    assert found == [0, None, 1, None, None, 0, 1]
+
+
+def test_a_structure_is_what_no_parameter_changes() -> None:
+    D, E = lm.Dense(TABLE), lm.Dense(TABLE)
+
+    def structure(*terms: tuple[float, lm.Loss, lm.CostMatrix]) -> tuple[object, ...]:
+        return derive.structure([Term(*each) for each in terms])
+
+    focal, held = lm.CostFocal(gamma=1.5), lm.CostFocal(gamma=1.5, detach=True)
+    assert structure((2.0, focal, D)) == structure((3.0, lm.CostFocal(gamma=0.5), E))
+    assert structure((2.0, focal, D)) != structure((2.0, held, D))
+    assert structure((1.0, lm.ExpectedCost(), D)) != structure((1.0, lm.Unlikelihood(), D))
+    twice = (1.0, lm.ExpectedCost(), D), (1.0, lm.ExpectedCost(), D)
+    assert structure(*twice) != structure(twice[0], (1.0, lm.ExpectedCost(), E))
+    assert derive.parameters([Term(2.0, focal, D), Term(3.0, lm.ExpectedCost(), E)]) == [2, 1.5, 3]
+
+
+def test_two_scores_ask_for_the_risk_of_decisions() -> None:
+    losses = [term.loss for loss in SINGLE.values() for term in bound(loss)]
+    found = {type(loss) for loss in losses if derive.reads_risk(loss)}
+    assert found == {lm.EnergyScore, lm.DecisionScore}
+
+
+@dataclass(frozen=True)
+class Costless(lm.Loss):
+    """Reads no costs and speaks of them all the same."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+    reads = None
+
+    def term(self, cell: Cells) -> Tensor:
+        """p² and what is nothing."""
+        return cell.p * cell.p + cell.cost + cell.p * cell.top_cost
+
+
+def test_costs_that_a_loss_does_not_read_are_zero() -> None:
+    formula = derive.derive([Term(1.0, Costless(), None)], HARD)
+    assert formula.terms == [name("k.p") * name("k.p") * name("V(a[0])")]
+    assert not formula.risk
 
 
 # --- printed in Triton's language ----------------------------------------------------------------
@@ -227,8 +330,7 @@ def executed(text: str, language: object) -> dict[str, Any]:
 @pytest.mark.parametrize(("loss", "kind"), CASES)
 def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     terms = bound(loss)
-    risk = kind is not DECISIONS and any(derive.reads_risk(term.loss) for term in terms)
-    formula = derive.derive(terms, kind, risk)
+    formula = derived(terms, kind)
     (text,) = triton.print_triton(formula).structs.values()
     printed = executed(text, None)
     random = Random(4)
@@ -355,6 +457,74 @@ def test_the_bound_of_the_curvature_is_that_of_the_hessian_by_autograd(loss: lm.
         torch.testing.assert_close(found[row], H.abs().sum(-1), rtol=1e-9, atol=1e-11)
 
 
+X, Y, LOG_P = name("x"), name("y"), name("k.lp")
+PRINTED = {  # what a symbol is in C++; in Python without V(…)
+    "V(0)": X - X,
+    "V(2.5)": number(2.5),
+    "V(INF)": number(math.inf),
+    "V(-INF)": number(-math.inf),
+    "x": (X / Y) * Y,
+    "x * x * y": X * Y * X,
+    "x * x / (y * y)": X**2 / Y / Y,
+    "V(1.0) / (y)": 1.0 / Y,
+    "V(-3.0) * y / (x)": 3.0 * -Y / X,
+    "V(0.25) * x": X / 4.0,
+    "V(2.0) + x + V(-1.0) * y": 2.0 - (Y - X),
+    "V(1.0) + V(2.0) * x + x * x": (X + 1.0) ** 2.0,
+    "V(4.0) * x + V(-2.0) * y": 3.0 * (X - Y) + X + Y,
+    "V(2.0) / (group(V(1.0) + x))": 2.0 / (X + 1.0),
+    "exp(V(-1.0) * x)": (-X).exp(),
+    "expm1(x + y)": (Y + X).expm1(),
+    "V(2.0) * log(x)": X.log() + X.log(),
+    "log1p(x)": X.log1p(),
+    "power(x, V(0.5))": power(X, 0.5),
+    "growth(x, k.lp, y)": growth(X, LOG_P, Y),
+    "x * y": weigh(X, Y),
+    "V(3.0) * k.lp": weigh(number(3.0), LOG_P),
+    "weigh(x, k.lp)": weigh(X, LOG_P),
+    "weigh(x, k.lq)": weigh(X, name("k.lq")),
+    "weigh(x, log(y))": weigh(X, Y.log()),
+    "weigh(x, power(y, V(0.5)))": weigh(X, power(Y, 0.5)),
+    "V(-2.0) * weigh(x, k.lp * y)": weigh(X, -2.0 * LOG_P * Y),
+    "weigh(x, k.lp + y)": weigh(X, LOG_P + Y),
+    "exp(y) * x": weigh(X, Y.exp()),
+}
+
+
+@pytest.mark.parametrize("text", PRINTED)
+def test_a_symbol_is_printed_as_the_sum_of_products_that_it_is(text: str) -> None:
+    symbol = cast(Symbol, PRINTED[text])
+    assert symbol.text == text
+    plain = re.sub(r"V\(([-.\w]+)\)", r"\1", text)
+    assert symbol.printed(python) == ("0.0" if text == "V(0)" else plain)
+    assert symbol.names == set(re.findall(r"\b(?:k\.l[pq]|[xy])\b", text))
+    other = symbol.renamed(lambda each: {"x": "u", "k.lp": "v"}.get(each, each))
+    assert other.names == {{"x": "u", "k.lp": "v"}.get(each, each) for each in symbol.names}
+    assert len(other.products) == len(symbol.products)
+
+
+def test_a_symbol_knows_which_number_it_is() -> None:
+    constants = [each.constant for each in (number(0.0), number(2.0), X, X + 1.0, 2.0 * X, X - X)]
+    assert constants == [0.0, 2.0, None, None, None, 0.0]
+    assert number(1.0).log().constant == number(0.0).log1p().constant == 0.0
+    assert (X**0).constant == 1.0
+    assert ((X + 2.0) * Y**2 / X).at({"x": 2.0, "y": 3.0}) == 18.0
+    assert X.detach() is X
+    for exponent in (0.5, -1):
+        with pytest.raises(TypeError, match=r"use power\(\) for the exponent"):
+            X**exponent
+
+
+@pytest.mark.parametrize("operate", [operator.add, operator.sub, operator.mul, operator.truediv])
+def test_a_symbol_leaves_what_it_does_not_know_to_the_other_side(operate: Any) -> None:
+    dual = Dual(cast(Tensor, Y), cast(Tensor, number(1.0)))
+    assert isinstance(operate(dual, X), Dual)
+    if operate in (operator.add, operator.mul):
+        assert operate(X, dual) == operate(dual, X)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        operate(X, object())
+
+
 OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "negative": lambda x: -x,
     "plus itself": lambda x: x + x * 3.0,
@@ -388,8 +558,8 @@ def test_dual_numbers_and_symbols_calculate_as_tensors_do(operation: str) -> Non
     torch.testing.assert_close(dual.value, value.detach())
     torch.testing.assert_close(dual.slope, slope * seed)
     symbol = f(name("k.lp"))
-    for number, exact in zip(x.tolist(), value.tolist(), strict=True):
-        assert at(symbol, k=SimpleNamespace(lp=number)) == pytest.approx(exact, rel=1e-14)
+    for each, exact in zip(x.tolist(), value.tolist(), strict=True):
+        assert at(symbol, k=SimpleNamespace(lp=each)) == pytest.approx(exact, rel=1e-14)
 
 
 def test_a_formula_that_is_affine_shows_its_coefficients() -> None:
