@@ -27,7 +27,7 @@ import lossmatrix as lm
 from lossmatrix.codegen import affine, curvature, derive, triton
 from lossmatrix.codegen import costs as printing
 from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic, CellKind
-from lossmatrix.codegen.dual import Dual
+from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
 from lossmatrix.codegen.symbols import Symbol, name, number, python
 from lossmatrix.costs.transformed import Wrapper
 from lossmatrix.engines import curvature as bounds
@@ -539,6 +539,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "log": lambda x: (x + 1.0).log(),
     "log1p": lambda x: (x * 2.0).log1p(),
     "power": lambda x: power(x, 1.7),
+    "power 2": lambda x: power(x, 2.0),
     "power 1": lambda x: power(x, 1.0),
     "growth": lambda x: growth(x, x.log(), x * 0.8),
     "weigh": lambda x: weigh(x * 2.0, x.log()),
@@ -562,6 +563,66 @@ def test_dual_numbers_and_symbols_calculate_as_tensors_do(operation: str) -> Non
         assert at(symbol, k=SimpleNamespace(lp=each)) == pytest.approx(exact, rel=1e-14)
 
 
+@dataclass(frozen=True)
+class Words(lm.Loss):
+    """Its sums are the words of the language, and one that is a constant."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def term(self, cell: Cells) -> tuple[Tensor, ...]:
+        """All that depends on p, then a cost."""
+        return cell.p, cell.q, cell.log_p, cell.log_q, cell.error, cell.cost
+
+
+def test_words_change_with_the_logit_of_a_class_against_the_rest() -> None:
+    a = torch.tensor([-1.3, 0.2, 2.4], dtype=torch.float64, requires_grad=True)
+    words = a.sigmoid(), (-a).sigmoid(), a.sigmoid().log(), (-a).sigmoid().log(), a.sigmoid() - 0.3
+    cost = torch.tensor([0.7, 1.9, 0.4], dtype=torch.float64)
+    p, q, log_p, log_q, error = (each.detach() for each in words)
+    cell = Cells(p=p, q=q, log_p=log_p, log_q=log_q, error=error, cost=cost)
+    *duals, constant = terms_with_slopes(Words(), cell)
+    *bends, flat = curvature.terms_with_curvature(Words(), cell)
+    for exact, dual, bend in zip(words, duals, bends, strict=True):
+        (slope,) = torch.autograd.grad(exact.sum(), a, create_graph=True)
+        (second,) = torch.autograd.grad(slope.sum(), a, retain_graph=True)
+        for found in (dual, bend):
+            torch.testing.assert_close((found.value, found.slope), (exact, slope))
+        torch.testing.assert_close(bend.second, second)
+    none = torch.zeros_like(cost)
+    torch.testing.assert_close((constant.value, constant.slope), (cost, none))
+    torch.testing.assert_close((flat.value, flat.slope, flat.second), (cost, none, none))
+    *faster, _ = curvature.terms_with_curvature(Words(), cell, odds=3.0)
+    for once, thrice in zip(bends, faster, strict=True):
+        torch.testing.assert_close(thrice.slope, 3.0 * once.slope)
+        torch.testing.assert_close(thrice.second, 9.0 * once.second)
+
+
+@pytest.mark.parametrize("loss", [lm.CostFocal(1.5), lm.EntropicRisk(0.7), lm.Unlikelihood()])
+def test_partials_of_a_loss_are_those_of_the_function_of_its_sums(loss: lm.Loss) -> None:
+    numbers = (0.6, 1.4) if type(loss).loss is not lm.Loss.loss else (0.6,)
+    sums = tuple(torch.tensor(each, dtype=torch.float64, requires_grad=True) for each in numbers)
+    slopes = torch.autograd.grad(loss.loss(*sums), sums, create_graph=True)
+    torch.testing.assert_close(partials(loss, sums), slopes)
+    if len(sums) > 1:
+        rows = [
+            torch.autograd.grad(each, sums, retain_graph=True, materialize_grads=True)
+            for each in slopes
+            if each.requires_grad
+        ]
+        found = curvature.second_partials(loss, sums)
+        for row, exact in zip(found, rows, strict=False):
+            torch.testing.assert_close(tuple(row), exact)
+
+
+@dataclass(frozen=True)
+class OfCosts(lm.Loss):
+    """Asks for no probability."""
+
+    def term(self, cell: Cells) -> Tensor:
+        """The cost."""
+        return cell.cost
+
+
 def test_a_formula_that_is_affine_shows_its_coefficients() -> None:
     cost, target = torch.rand(2, 3, 4, dtype=torch.float64, generator=torch.manual_seed(0))
     p = torch.rand(3, 4, dtype=torch.float64)
@@ -571,11 +632,21 @@ def test_a_formula_that_is_affine_shows_its_coefficients() -> None:
         (found,) = affine.affine_terms(loss, cost, target)
         whole = found.constant + found.of_p * p + found.of_log_p * p.log()
         torch.testing.assert_close(whole, terms)
-    with pytest.raises(affine.NotAffineError):
-        affine.affine_terms(lm.Unlikelihood(), cost, target)
+        absent = [affine.is_absent(each) for each in found.parts]
+        assert absent == [
+            True,
+            loss == lm.CrossEntropy() or loss.reads == "gains",
+            loss == losses[1],
+        ]
+    for loss in (lm.Unlikelihood(), lm.EnergyScore(), lm.EntropicRisk()):
+        with pytest.raises(affine.NotAffineError):
+            affine.affine_terms(loss, cost, target)
+    (found,) = affine.affine_terms(OfCosts(), cost, target)
+    assert found == affine.Affine(cost)
     x, log_x = affine.Affine(of_p=1.0), affine.Affine(of_log_p=1.0)
     mixed = (2.0 - (x * 3.0 - 0.5)) / 0.25 + 4.0 * (1.0 + log_x) - x
     assert mixed.parts == (2.5 / 0.25 + 4.0, -12.0 - 1.0, 4.0)
     assert (-x).parts == (0.0, -1.0, 0.0)
-    with pytest.raises(affine.NotAffineError):
-        x * x
+    for made in (lambda: x * x, lambda: x.exp(), lambda: 1.0 / x):
+        with pytest.raises((affine.NotAffineError, TypeError)):
+            made()
