@@ -24,7 +24,7 @@ from test_costs_kinds import CHANGES, KINDS
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.codegen import affine, curvature, derive, triton
+from lossmatrix.codegen import affine, cpp, curvature, derive, triton
 from lossmatrix.codegen import costs as printing
 from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic, CellKind
 from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
@@ -362,6 +362,208 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     assert printed["sums"] == len(formula.terms)
     assert (printed["hard"], printed["decisions"]) == (kind is HARD, kind is DECISIONS)
     assert printed["has_margin"] == (printed["margin"](c, a) != 0 or formula.has_margin)
+
+
+# --- printed in C++, read as Python --------------------------------------------------------------
+
+FUNCTION = r"    static INLINE (?:V|void) (\w+)\(.*\) \{\n((?:        .*\n)*)    \}\n"
+
+
+class Struct:
+    """A struct in C++: its constants, and its functions as lists of the values that they make."""
+
+    def __init__(self, text: str) -> None:
+        said = re.findall(r"static constexpr (?:int|bool) (.*);", text)
+        self.flags = {k: eval(v.title()) for k, v in re.findall(r"(\w+) = (\w+)", ", ".join(said))}
+        self.bodies = {title: body.splitlines() for title, body in re.findall(FUNCTION, text)}
+        assert len(re.findall("INLINE", text)) == len(self.bodies)
+
+    def values(self, title: str, **names: object) -> Vector:
+        lines = [line.strip() for line in self.bodies[title]]
+        starts = (
+            [f"out[{i}] = " for i in range(len(lines))]
+            if "out" in "".join(lines)
+            else ["return "] * len(lines)
+        )
+        assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
+        codes = [line.removeprefix(x)[:-1] for line, x in zip(lines, starts, strict=True)]
+        return [float(eval(code, FUNCTIONS | names)) for code in codes]
+
+
+@pytest.mark.parametrize(("loss", "kind"), CASES)
+def test_in_cpp_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
+    terms = bound(loss)
+    formula = derived(terms, kind)
+    printed = cpp.print_cpp(formula, "a title")
+    assert (printed.title, [*printed.structs]) == ("a title", [printed.name])
+    text = printed.structs[printed.name]
+    assert text.startswith(f"struct {printed.name} : Defaults<{printed.name}> {{\n")
+    struct = Struct(text)
+    names = {"k": cell_of(0.3, 0.7, -1.2, -0.4), "a": derive.parameters(terms)}
+    sums, factors = {"t": [0.9, 1.4, 0.2, 0.6]}, {"f": [1.3, 0.7, 2.1, 0.4]}
+    one = {
+        "margin": (formula.margin, formula.margin_truth),
+        "grad_term": (formula.grad_class, formula.grad_term_truth),
+        "slope": (formula.slope, formula.slope_truth),
+        "risk_grad": (formula.risk_grad, formula.risk_grad_truth),
+    }
+    pairs = {title: ([off], [truth]) for title, (off, truth) in one.items()}
+    pairs["terms"] = (formula.terms, formula.terms_truth)
+    for title, both in pairs.items():
+        expected, found = [0.0] * len(both[0]), [0.0] * len(both[0])  # what Defaults would say
+        for suffix, symbols in zip(("", "_truth"), both, strict=True):
+            expected = [at(each, **names, **factors) for each in symbols]
+            if f"{title}{suffix}" in struct.bodies:
+                found = struct.values(f"{title}{suffix}", **names, **factors)
+            assert found == pytest.approx(expected, rel=1e-12)
+    if "loss" in struct.bodies:
+        assert struct.values("loss", **names, **sums) == [at(formula.loss, **names, **sums)]
+        exact = [at(each, **names, **sums) for each in formula.partials]
+        assert struct.values("partials", **names, **sums) == exact
+    else:
+        assert (formula.loss, formula.partials) == (name("t[0]"), [number(1.0)])
+    row_factor = struct.values("row_factor", **factors) if "row_factor" in struct.bodies else [1.0]
+    assert row_factor == [at(formula.row_factor or number(1.0), **factors)]
+    flags = struct.flags
+    assert (flags.pop("totals"), flags.pop("streams")) == (len(formula.terms), formula.streams)
+    said = {"soft": kind is SOFT, "decisions": kind is DECISIONS, "excess": "k.x" in formula.names}
+    said["top_costs"] = any("k.tc" in each for each in formula.names)
+    for flag in (*cpp.FLAGS, "shares", "risk"):
+        said[flag] = getattr(formula, flag)
+    assert flags == {flag: True for flag, so in said.items() if so}
+    # what Defaults says already is not printed
+    assert all(
+        "V(0);" not in line
+        for title, body in struct.bodies.items()
+        for line in body
+        if "_truth" not in title and "out" not in line
+    )
+
+
+def test_equal_arithmetic_is_one_kernel_and_two_are_joined_by_their_names() -> None:
+    focal, other = (
+        cpp.print_cpp(derived(bound(lm.CostFocal(gamma=gamma)), HARD)) for gamma in (0.5, 2.0)
+    )
+    assert focal == other
+    margin = cpp.print_cpp(derived(bound(lm.SoftmaxMargin()), HARD), "margins")
+    assert margin != focal
+    both = cpp.joined(focal, margin)
+    assert both.name == f"{focal.name}_{margin.name.removeprefix('formula_')}"
+    assert both.structs == focal.structs | margin.structs
+    assert both.title == "a loss + margins"
+    assert (
+        cpp.joined(cpp.print_cpp(derived(bound(lm.ExpectedCost()), HARD), ""), margin).title
+        == "margins"
+    )
+
+
+SECOND = {
+    repr(loss): loss
+    for loss in (*ONE_FORMULA.values(), 2.0 * lm.CostSensitiveCrossEntropy() + lm.SoftmaxMargin())
+    if not holds_weight_constant(loss)
+    and not any(derive.reads_risk(term.loss) for term in bound(loss))
+}
+
+
+def printed_hessian(part: curvature.Part, z: Vector, y: int) -> list[Vector]:
+    """∂²ℓ/∂z² off the diagonal by the printed functions, and on it what makes rows add up to 0."""
+    printed = curvature.print_curvature(part.terms)
+    assert printed.text.startswith(f"struct {printed.name} {{\n")
+    struct = Struct(printed.text)
+    formula = derive.derive(part.terms, HARD)
+    t = [float(j == y) for j in range(len(z))]
+    row = Row(formula, part.terms, z, t)
+    row.cells = row.cells_of(softmax(z))
+    tilt = [
+        struct.values("margin_truth" if j == y else "margin", k=k, a=row.a)[0]
+        for j, k in enumerate(row.cells)
+    ]
+    assert struct.flags["tilted"] == any(tilt)
+    p = softmax([x + m for x, m in zip(z, tilt, strict=True)])
+    row.cells = row.cells_of(p)
+
+    def each(title: str, **names: object) -> list[Vector]:
+        return [
+            struct.values(f"{title}_truth" if j == y else title, k=k, a=row.a, **names)
+            for j, k in enumerate(row.cells)
+        ]
+
+    assert (struct.flags["streams"], printed.streams) == (formula.streams, formula.streams)
+    T = [sum(column) for column in zip(*each("terms"), strict=True)]
+    assert struct.flags["totals"] == len(T)
+    f = struct.values("partials", t=T, a=row.a)
+    assert not struct.flags["linear"] or f == [1.0] * len(T)
+    (slope, second, pull, bend) = (
+        [value for (value,) in each(title, f=f)] for title in ("slope", "second", "pull", "bend")
+    )
+    for k, h, h2, u, v in zip(row.cells, slope, second, pull, bend, strict=True):
+        assert u == pytest.approx(h / k.q)
+        assert v == pytest.approx((h2 + h * k.p) / k.q**2)
+    unlike = each("bend", f=[1.3, 0.7, 2.1, 0.4])
+    assert struct.flags["flat"] == (not any(abs(v) > 1e-14 for (v,) in unlike))
+    B = sum(pull) + sum(bend)
+    bent = struct.flags["bent"]
+    by_sum = each("pulls")
+    for k, these, those in zip(row.cells, by_sum, each("slopes"), strict=True):
+        assert these == pytest.approx([h / k.q for h in those])
+    L = struct.values("second_partials", t=T, a=row.a)
+    sums = [sum(column) for column in zip(*by_sum, strict=True)]
+    g = [
+        [u - x * R for u, R in zip(us, sums, strict=True)] for us, x in zip(by_sum, p, strict=True)
+    ]
+
+    def entry(k: int, j: int) -> float:
+        of_sums = [L[s * bent + r] * g[k][s] * g[j][r] for s in range(bent) for r in range(bent)]
+        return p[k] * p[j] * B - p[j] * bend[k] - p[k] * bend[j] + sum(of_sums)
+
+    H = [[entry(k, j) if k != j else 0.0 for j in range(len(z))] for k in range(len(z))]
+    for k, row_of_H in enumerate(H):
+        row_of_H[k] = -sum(row_of_H)
+    return H
+
+
+@pytest.mark.parametrize("loss", SECOND.values(), ids=SECOND)
+def test_printed_second_derivatives_are_the_hessian_by_autograd(loss: lm.Loss) -> None:
+    D = None if loss.reads is None else torch.tensor(table_of(loss), dtype=torch.float64)
+    parts = curvature.parts_of(bound(loss))
+    assert not any(part.reads_risk for part in parts)
+    for row, y in enumerate((2, 0, 3)):
+
+        def value(logits: Tensor, y: int = y) -> Tensor:
+            return loss(logits, torch.tensor(y), D, engine="reference")
+
+        z = torch.tensor(LOGITS[row], dtype=torch.float64)
+        H = torch.autograd.functional.hessian(value, z)
+        found = sum(
+            torch.tensor(printed_hessian(part, LOGITS[row], y), dtype=torch.float64)
+            for part in parts
+        )
+        torch.testing.assert_close(found, H, rtol=1e-9, atol=1e-11)
+
+
+def test_terms_are_parts_by_what_their_second_derivatives_need() -> None:
+    loss = lm.CrossEntropy() + lm.SoftmaxMargin() + lm.ExpectedCost() + 0.0 * lm.Unlikelihood()
+    terms = bound(loss)
+    assert [part.terms for part in curvature.parts_of(terms)] == [terms[0::2], terms[1:2]]
+    scores = curvature.parts_of(bound(lm.DecisionScore() + lm.SoftmaxMargin()))
+    assert [part.reads_risk for part in scores] == [True, False]
+
+
+def test_the_source_of_second_derivatives_names_its_instruction_set() -> None:
+    printed = curvature.print_curvature(bound(lm.CrossEntropy()))
+    lines = printed.source("avx2").splitlines()
+    assert lines[:3] == [
+        "#define LOSSMATRIX_ISA lossmatrix_avx2",
+        '#include "curvature.hpp"',
+        "namespace lossmatrix_avx2 {",
+    ]
+    assert lines[-2:] == [
+        "}",
+        f'extern "C" __attribute__((visibility("default"))) void {printed.name}_avx2'
+        f"(CurvatureTask* task) {{ lossmatrix_avx2::curvature<lossmatrix_avx2::{printed.name}>"
+        "(task); }",
+    ]
+    assert "\n".join(lines[3:-2]) + "\n" == printed.text
 
 
 class TensorsForPointers:
