@@ -7,11 +7,13 @@ Nothing of the library's loops takes part.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -311,6 +313,48 @@ def test_costs_that_a_loss_does_not_read_are_zero() -> None:
     formula = derive.derive([Term(1.0, Costless(), None)], HARD)
     assert formula.terms == [name("k.p") * name("k.p") * name("V(a[0])")]
     assert not formula.risk
+
+
+@dataclass(frozen=True)
+class EveryWord(lm.Loss):
+    """The sum of all words of the language, each summed on its own."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def term(self, cell: Cells) -> tuple[Tensor, ...]:
+        """The words."""
+        of_p = cell.p, cell.q, cell.log_p, cell.log_q, cell.error
+        return *of_p, cell.cost, cell.top_cost, cell.excess, cell.risk, cell.target
+
+    def loss(self, *totals: Tensor) -> Tensor:
+        """Their sum."""
+        return functools.reduce(operator.add, totals)
+
+
+@pytest.mark.parametrize("kind", [HARD, SOFT])
+def test_every_word_is_a_name_in_a_kernel(kind: CellKind) -> None:
+    formula = derive.derive([Term(1.0, EveryWord(), lm.Dense(TABLE))], kind)
+    p, q, cost, excess = map(name, ("k.p", "k.q", "k.c[0]", "k.x"))
+    of_p = [p, q, name("k.lp"), name("k.lq")]
+    of_cost = [cost, name("k.tc[0]"), excess, cost + excess]
+    for terms, error, target in (
+        (formula.terms, p, number(0.0)),
+        (formula.terms_truth, -q, number(1.0)),
+    ):
+        words = (name("k.err"), name("k.t")) if kind is SOFT else (error, target)
+        assert terms == [*of_p, words[0], *of_cost, words[1]]
+    scale = name("V(a[0])")
+    assert formula.partials == [scale] * 10
+    assert formula.loss == scale * sum((name(f"t[{i}]") for i in range(10)), number(0.0))
+    assert formula.risk_grad == formula.risk_grad_truth == name("f[7]") + name("f[8]")
+    # along log(p/q), over q: p, −p, 1, −p/q and p, of which multiples of p alone do not matter
+    assert formula.grad_term == name("f[2]") - name("f[3]") * p / q == formula.grad_term_truth
+
+
+def test_a_kernel_holds_as_much_as_its_header_says() -> None:
+    header = (Path(derive.__file__).parents[1] / "engines" / "cpu" / "task.h").read_text()
+    found = dict(re.findall(r"LOSSMATRIX_(STREAMS|PARAMETERS) = (\d+)", header))
+    assert found == {"STREAMS": str(derive.STREAMS), "PARAMETERS": str(derive.PARAMETERS)}
 
 
 # --- printed in Triton's language ----------------------------------------------------------------
