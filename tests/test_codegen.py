@@ -313,6 +313,10 @@ def test_costs_that_a_loss_does_not_read_are_zero() -> None:
     formula = derive.derive([Term(1.0, Costless(), None)], HARD)
     assert formula.terms == [name("k.p") * name("k.p") * name("V(a[0])")]
     assert not formula.risk
+    bends = Struct(curvature.print_curvature([Term(1.0, Costless(), None)]).text)
+    k = cell_of(0.3, 0.7, -1.2, -0.4)
+    for suffix in ("", "_truth"):
+        assert bends.values(f"terms{suffix}", k=k, a=[2.0]) == [2.0 * k.p * k.p]
 
 
 @dataclass(frozen=True)
@@ -375,7 +379,9 @@ def executed(text: str, language: object) -> dict[str, Any]:
 def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     terms = bound(loss)
     formula = derived(terms, kind)
-    (text,) = triton.print_triton(formula).structs.values()
+    whole = triton.print_triton(formula)
+    assert re.fullmatch("formula_[0-9a-f]{12}", whole.name)
+    text = whole.structs[""]
     printed = executed(text, None)
     random = Random(4)
     c = [random.uniform(0.1, 2) for _ in range(formula.streams + 2)]
@@ -401,8 +407,8 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     assert printed["loss"](t, a) == pytest.approx(at(formula.loss, t=t, a=a))
     assert printed["partials"](t, a) == pytest.approx([at(e, t=t, a=a) for e in formula.partials])
     if formula.one_visit:
-        whole = printed["grad_class"](k, a) * printed["row_factor"](f)
-        assert whole == pytest.approx(printed["grad_term"](k, a, f), rel=1e-12)
+        product = printed["grad_class"](k, a) * printed["row_factor"](f)
+        assert product == pytest.approx(printed["grad_term"](k, a, f), rel=1e-12)
     assert printed["sums"] == len(formula.terms)
     assert (printed["hard"], printed["decisions"]) == (kind is HARD, kind is DECISIONS)
     assert printed["has_margin"] == (printed["margin"](c, a) != 0 or formula.has_margin)
@@ -440,6 +446,7 @@ def test_in_cpp_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     formula = derived(terms, kind)
     printed = cpp.print_cpp(formula, "a title")
     assert (printed.title, [*printed.structs]) == ("a title", [printed.name])
+    assert re.fullmatch("formula_[0-9a-f]{12}", printed.name)
     text = printed.structs[printed.name]
     assert text.startswith(f"struct {printed.name} : Defaults<{printed.name}> {{\n")
     struct = Struct(text)
@@ -512,6 +519,7 @@ SECOND = {
 def printed_hessian(part: curvature.Part, z: Vector, y: int) -> list[Vector]:
     """∂²ℓ/∂z² off the diagonal by the printed functions, and on it what makes rows add up to 0."""
     printed = curvature.print_curvature(part.terms)
+    assert re.fullmatch("curvature_[0-9a-f]{12}", printed.name)
     assert printed.text.startswith(f"struct {printed.name} {{\n")
     struct = Struct(printed.text)
     formula = derive.derive(part.terms, HARD)
@@ -536,7 +544,9 @@ def printed_hessian(part: curvature.Part, z: Vector, y: int) -> list[Vector]:
     T = [sum(column) for column in zip(*each("terms"), strict=True)]
     assert struct.flags["totals"] == len(T)
     f = struct.values("partials", t=T, a=row.a)
-    assert not struct.flags["linear"] or f == [1.0] * len(T)
+    elsewhere = struct.values("partials", t=[0.9, 1.4, 0.2, 0.6], a=row.a)
+    assert struct.flags["linear"] == (elsewhere == [1.0] * len(T))
+    assert struct.flags["top_costs"] == ("k.tc[" in printed.text)
     (slope, second, pull, bend) = (
         [value for (value,) in each(title, f=f)] for title in ("slope", "second", "pull", "bend")
     )
@@ -647,6 +657,7 @@ def rows_in_tritons_language(costs: lm.CostMatrix) -> Tensor:
     """The whole matrix by the printed formula, its decisions padded to a tile's width."""
     C, K = costs.shape
     formula = printing.print_triton(costs, "tl.float64")
+    assert re.fullmatch("costs_[0-9a-f]{12}", formula.name)
     function = executed(formula.text, TensorsForPointers) | {"power": None}
     function["power"] = lambda base, exponent: base**exponent
     exec(formula.text, function)
