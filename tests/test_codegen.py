@@ -381,8 +381,9 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     formula = derived(terms, kind)
     whole = triton.print_triton(formula)
     assert re.fullmatch("formula_[0-9a-f]{12}", whole.name)
-    text = whole.structs[""]
-    printed = executed(text, None)
+    printed = executed(whole.structs[""], None)
+    constants: list[float] = []  # of a cell, which have its shape
+    printed["constant"] = lambda value, like: constants.append(like) or value
     random = Random(4)
     c = [random.uniform(0.1, 2) for _ in range(formula.streams + 2)]
     tc = [random.uniform(0.1, 2) for _ in c]
@@ -394,24 +395,36 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     k.r = c[last] - tc[last]
     a, f, t = derive.parameters(terms), [1.3, 0.7, 2.1], [0.9, 1.4, 0.2]
     for suffix in ("", "_truth"):
-        for function in ("slope", "grad_term"):
-            symbol = getattr(formula, f"{function}{suffix}")
-            found = printed[f"{function}{suffix}"](k, a, f)
-            assert found == pytest.approx(at(symbol, k=k, a=a, f=f), rel=1e-12)
-        symbols = getattr(formula, f"terms{suffix}")
-        found = printed[f"terms{suffix}"](k, a)
-        assert found == pytest.approx([at(each, k=k, a=a) for each in symbols], rel=1e-12)
-        if kind is not DECISIONS:
-            margin = printed[f"margin{suffix}"](c, a)
-            assert margin == pytest.approx(at(getattr(formula, f"margin{suffix}"), k=k, a=a))
+        for function in ("slope", "grad_term", "terms"):
+            said = getattr(formula, f"{function}{suffix}")
+            symbols = said if function == "terms" else [said]
+            of_row = [] if function == "terms" else [f]
+            constants.clear()
+            found = printed[f"{function}{suffix}"](k, a, *of_row)
+            exact = [at(each, k=k, a=a, f=f) for each in symbols]
+            assert (found if function == "terms" else [found]) == pytest.approx(exact, rel=1e-12)
+            assert constants == [k.p for each in symbols if each.constant is not None]
+        margin = printed[f"margin{suffix}"](c, a)
+        assert margin == pytest.approx(at(getattr(formula, f"margin{suffix}"), k=k, a=a))
+    constants.clear()
     assert printed["loss"](t, a) == pytest.approx(at(formula.loss, t=t, a=a))
     assert printed["partials"](t, a) == pytest.approx([at(e, t=t, a=a) for e in formula.partials])
     if formula.one_visit:
         product = printed["grad_class"](k, a) * printed["row_factor"](f)
-        assert product == pytest.approx(printed["grad_term"](k, a, f), rel=1e-12)
-    assert printed["sums"] == len(formula.terms)
-    assert (printed["hard"], printed["decisions"]) == (kind is HARD, kind is DECISIONS)
-    assert printed["has_margin"] == (printed["margin"](c, a) != 0 or formula.has_margin)
+        assert product == pytest.approx(at(formula.grad_term, k=k, a=a, f=f), rel=1e-12)
+    else:
+        assert (printed["grad_class"](k, a), printed["row_factor"](f)) == (0.0, 1.0)
+    assert len(constants) == (not formula.one_visit or formula.grad_class.constant is not None)
+    of_row = any(word in each for each in formula.names for word in ("k.tc[", "k.lz", "k.r"))
+    flags = {
+        "sums": len(formula.terms),
+        "hard": kind is HARD,
+        "decisions": kind is DECISIONS,
+        "linear_in_p": formula.linear_in_p and not of_row,
+    }
+    for flag in ("has_margin", "one_visit", "only_target"):
+        flags[flag] = getattr(formula, flag)
+    assert {flag: printed[flag] for flag in flags} == flags
 
 
 # --- printed in C++, read as Python --------------------------------------------------------------
