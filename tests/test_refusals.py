@@ -120,8 +120,9 @@ def test_costs_of_samples_are_read_where_a_loss_is_not_finite(entry: float, mess
     costs = lm.PerExample(torch.tensor([[0.0, 1.0, entry], [1.0, 1.0, 0.0]]))
     loss = lm.CrossEntropy() + lm.ExpectedCost()
     assert [term.costs for term in loss.bind(costs)] == [None, costs]
-    with pytest.raises(ValueError, match=message):
-        loss(LOGITS, TARGET, costs, engine="reference")
+    for given in (costs, costs.zero_diagonal()):
+        with pytest.raises(ValueError, match=message):
+            loss(LOGITS, TARGET, given, engine="reference")
 
 
 def test_costs_of_samples_are_read_at_once_where_the_loss_cannot_be_looked_at() -> None:
