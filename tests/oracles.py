@@ -282,13 +282,9 @@ def _answer(
 def answer_by_truths(
     loss: lm.Loss, z: Sequence[float], truth: int | Sequence[float], D: Sequence[Sequence[float]]
 ) -> Answer:
-    """The answer; a loss that is evaluated truth by truth has the roundings of every truth.
-
-    So has a likelihood of similarities: every truth has a sum over the classes of its own.
-    """
+    """The answer; a loss that is evaluated truth by truth has the roundings of every truth."""
     exact = answer(loss, z, truth, D)
-    of_sums = any(isinstance(part, lm.SimilarityLikelihood) for _, part in parts_of(loss))
-    if isinstance(truth, int) or (loss.linear_in_truth and not of_sums):
+    if isinstance(truth, int) or loss.linear_in_truth:
         return exact
     each = [(t, answer(loss, z, i, D)) for i, t in enumerate(truth) if t]
     return dataclasses.replace(

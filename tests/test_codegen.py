@@ -7,12 +7,16 @@ Nothing of the library's loops takes part.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import oracles
 import pytest
@@ -22,11 +26,11 @@ from test_costs_kinds import CHANGES, KINDS
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.codegen import affine, curvature, derive, triton
+from lossmatrix.codegen import affine, cpp, curvature, derive, triton
 from lossmatrix.codegen import costs as printing
 from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic, CellKind
-from lossmatrix.codegen.dual import Dual
-from lossmatrix.codegen.symbols import Symbol, name, python
+from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
+from lossmatrix.codegen.symbols import Symbol, name, number, python
 from lossmatrix.costs.transformed import Wrapper
 from lossmatrix.engines import curvature as bounds
 from lossmatrix.losses.base import Term
@@ -180,9 +184,10 @@ def bound(loss: lm.Loss) -> tuple[Term, ...]:
     )
 
 
+OF_SEVERAL_SUMS = 0.5 * lm.EntropicRisk() + lm.ExpectedCost() + 2.0 * lm.Unlikelihood()
 ONE_FORMULA = {
     name: loss
-    for name, loss in (SINGLE | SUMS).items()
+    for name, loss in (SINGLE | SUMS | {repr(OF_SEVERAL_SUMS): OF_SEVERAL_SUMS}).items()
     if not isinstance(loss, lm.losses.Sum)
     or not any(derive.over_decisions(part) or derive.has_margin(part) for _, part in loss.parts)
 }
@@ -193,12 +198,16 @@ CASES = [
 ]
 
 
+def derived(terms: tuple[Term, ...], kind: CellKind) -> Arithmetic:
+    risk = kind is not DECISIONS and any(derive.reads_risk(term.loss) for term in terms)
+    return derive.derive(terms, kind, risk)
+
+
 @pytest.mark.parametrize(("loss", "kind"), CASES)
 def test_a_derived_formula_gives_the_loss_and_its_gradient(loss: lm.Loss, kind: CellKind) -> None:
     random = Random(3)
     D, terms = table_of(loss), bound(loss)
-    risk = kind is not DECISIONS and any(derive.reads_risk(term.loss) for term in terms)
-    formula = derive.derive(terms, kind, risk)
+    formula = derived(terms, kind)
     for z in LOGITS:
         for y in range(4):
             t = [float(j == y) for j in range(4)]
@@ -208,6 +217,148 @@ def test_a_derived_formula_gives_the_loss_and_its_gradient(loss: lm.Loss, kind: 
             exact = oracles.answer(loss, z, t if kind is SOFT else y, D)
             assert value == pytest.approx(exact.value, rel=1e-11)
             assert gradient == pytest.approx(exact.gradient, rel=1e-9, abs=1e-11)
+
+
+# --- what a formula says of itself ---------------------------------------------------------------
+
+
+def cell_of(p: float, q: float, log_p: float, log_q: float) -> SimpleNamespace:
+    """A cell off the truth, whose words need not belong together."""
+    c, tc = [0.7, 1.9, 0.4], [1.1, 0.3, 0.6]
+    words = {"c": c, "tc": tc, "x": 0.35, "r": 1.3, "risk": 0.8, "lz": 0.9, "g": 0.45}
+    return SimpleNamespace(p=p, q=q, lp=log_p, lq=log_q, t=0.2, err=0.15, **words)
+
+
+@pytest.mark.parametrize(("loss", "kind"), CASES)
+def test_what_a_formula_says_of_itself_is_so(loss: lm.Loss, kind: CellKind) -> None:
+    terms = bound(loss)
+    formula = derived(terms, kind)
+    of_class = [*formula.terms, formula.grad_term]
+
+    def contributed(*words: float) -> Vector:
+        names = {"k": cell_of(*words), "a": derive.parameters(terms), "f": [1.3, 0.6, 2.1]}
+        return [at(each, **names) for each in of_class]
+
+    here = contributed(0.3, 0.7, -1.2, -0.4)
+    assert formula.only_target == (kind is HARD and not any(here))
+    tripled = contributed(0.9, 0.2, -2.3, -0.1)
+    if "growth" in repr(of_class):  # of which nothing is known
+        assert (formula.linear_in_p, formula.zero_at_p0) == (False, False)
+    else:
+        assert formula.linear_in_p == (tripled == pytest.approx([3.0 * each for each in here]))
+        assert formula.zero_at_p0 == (not any(contributed(0.0, 1.0, -9.0, 0.0)))
+    text = formula.grad_class.text
+    assert formula.expensive_grad == bool(
+        re.search(r" / |\b(exp|expm1|log|weigh|power|growth)\(", text)
+    )
+    assert formula.row_factor is not None or formula.grad_class == formula.grad_term
+    mentioned = "\n".join(each.text for each in (formula.margin, formula.risk_grad, *of_class))
+    found = set(re.findall(r"k\.\w+(?:\[\d\])?|f\[\d\]|V\(a\[\d+\]\)", mentioned))
+    assert found <= formula.names
+
+
+@pytest.mark.parametrize("loss", [each.values[0] for each in CASES if each.values[1] is SOFT])
+def test_a_formula_that_asks_for_no_shares_takes_masses_of_any_sum(loss: lm.Loss) -> None:
+    terms = bound(loss)
+    formula = derived(terms, SOFT)
+    t = softmax([0.4, -1.0, 0.3, 0.9])
+    value, gradient = Row(formula, terms, LOGITS[0], t).run()
+    doubled, slopes = Row(formula, terms, LOGITS[0], [2.0 * each for each in t]).run()
+    expected = pytest.approx([2.0 * each for each in (value, *gradient)])
+    assert formula.shares == ([doubled, *slopes] != expected)
+
+
+def test_equal_matrices_are_one_row_of_costs() -> None:
+    D, E = lm.Dense(TABLE), lm.Dense(TABLE)
+    plain, none = lm.ExpectedCost(), lm.CrossEntropy()
+    terms = [(plain, D), (none, D), (plain, E), (plain, None), (none, None), (plain, D), (plain, E)]
+    found = derive.streams([Term(1.0, *each) for each in terms])
+    assert found == [0, None, 1, None, None, 0, 1]
+
+
+def test_a_structure_is_what_no_parameter_changes() -> None:
+    D, E = lm.Dense(TABLE), lm.Dense(TABLE)
+
+    def structure(*terms: tuple[float, lm.Loss, lm.CostMatrix]) -> tuple[object, ...]:
+        return derive.structure([Term(*each) for each in terms])
+
+    focal, held = lm.CostFocal(gamma=1.5), lm.CostFocal(gamma=1.5, detach=True)
+    assert structure((2.0, focal, D)) == structure((3.0, lm.CostFocal(gamma=0.5), E))
+    assert structure((2.0, focal, D)) != structure((2.0, held, D))
+    assert structure((1.0, lm.ExpectedCost(), D)) != structure((1.0, lm.Unlikelihood(), D))
+    twice = (1.0, lm.ExpectedCost(), D), (1.0, lm.ExpectedCost(), D)
+    assert structure(*twice) != structure(twice[0], (1.0, lm.ExpectedCost(), E))
+    assert derive.parameters([Term(2.0, focal, D), Term(3.0, lm.ExpectedCost(), E)]) == [2, 1.5, 3]
+
+
+def test_two_scores_ask_for_the_risk_of_decisions() -> None:
+    losses = [term.loss for loss in SINGLE.values() for term in bound(loss)]
+    found = {type(loss) for loss in losses if derive.reads_risk(loss)}
+    assert found == {lm.EnergyScore, lm.DecisionScore}
+
+
+@dataclass(frozen=True)
+class Costless(lm.Loss):
+    """Reads no costs and speaks of them all the same."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+    reads = None
+
+    def term(self, cell: Cells) -> Tensor:
+        """p² and what is nothing."""
+        return cell.p * cell.p + cell.cost + cell.p * cell.top_cost
+
+
+def test_costs_that_a_loss_does_not_read_are_zero() -> None:
+    formula = derive.derive([Term(1.0, Costless(), None)], HARD)
+    assert formula.terms == [name("k.p") * name("k.p") * name("V(a[0])")]
+    assert not formula.risk
+    bends = Struct(curvature.print_curvature([Term(1.0, Costless(), None)]).text)
+    k = cell_of(0.3, 0.7, -1.2, -0.4)
+    for suffix in ("", "_truth"):
+        assert bends.values(f"terms{suffix}", k=k, a=[2.0]) == [2.0 * k.p * k.p]
+
+
+@dataclass(frozen=True)
+class EveryWord(lm.Loss):
+    """The sum of all words of the language, each summed on its own."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def term(self, cell: Cells) -> tuple[Tensor, ...]:
+        """The words."""
+        of_p = cell.p, cell.q, cell.log_p, cell.log_q, cell.error
+        return *of_p, cell.cost, cell.top_cost, cell.excess, cell.risk, cell.target
+
+    def loss(self, *totals: Tensor) -> Tensor:
+        """Their sum."""
+        return functools.reduce(operator.add, totals)
+
+
+@pytest.mark.parametrize("kind", [HARD, SOFT])
+def test_every_word_is_a_name_in_a_kernel(kind: CellKind) -> None:
+    formula = derive.derive([Term(1.0, EveryWord(), lm.Dense(TABLE))], kind)
+    p, q, cost, excess = map(name, ("k.p", "k.q", "k.c[0]", "k.x"))
+    of_p = [p, q, name("k.lp"), name("k.lq")]
+    of_cost = [cost, name("k.tc[0]"), excess, cost + excess]
+    for terms, error, target in (
+        (formula.terms, p, number(0.0)),
+        (formula.terms_truth, -q, number(1.0)),
+    ):
+        words = (name("k.err"), name("k.t")) if kind is SOFT else (error, target)
+        assert terms == [*of_p, words[0], *of_cost, words[1]]
+    scale = name("V(a[0])")
+    assert formula.partials == [scale] * 10
+    assert formula.loss == scale * sum((name(f"t[{i}]") for i in range(10)), number(0.0))
+    assert formula.risk_grad == formula.risk_grad_truth == name("f[7]") + name("f[8]")
+    # along log(p/q), over q: p, −p, 1, −p/q and p, of which multiples of p alone do not matter
+    assert formula.grad_term == name("f[2]") - name("f[3]") * p / q == formula.grad_term_truth
+
+
+def test_a_kernel_holds_as_much_as_its_header_says() -> None:
+    header = (Path(derive.__file__).parents[1] / "engines" / "cpu" / "task.h").read_text()
+    found = dict(re.findall(r"LOSSMATRIX_(STREAMS|PARAMETERS) = (\d+)", header))
+    assert found == {"STREAMS": str(derive.STREAMS), "PARAMETERS": str(derive.PARAMETERS)}
 
 
 # --- printed in Triton's language ----------------------------------------------------------------
@@ -227,10 +378,12 @@ def executed(text: str, language: object) -> dict[str, Any]:
 @pytest.mark.parametrize(("loss", "kind"), CASES)
 def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     terms = bound(loss)
-    risk = kind is not DECISIONS and any(derive.reads_risk(term.loss) for term in terms)
-    formula = derive.derive(terms, kind, risk)
-    (text,) = triton.print_triton(formula).structs.values()
-    printed = executed(text, None)
+    formula = derived(terms, kind)
+    whole = triton.print_triton(formula)
+    assert re.fullmatch("formula_[0-9a-f]{12}", whole.name)
+    printed = executed(whole.structs[""], None)
+    constants: list[float] = []  # of a cell, which have its shape
+    printed["constant"] = lambda value, like: constants.append(like) or value
     random = Random(4)
     c = [random.uniform(0.1, 2) for _ in range(formula.streams + 2)]
     tc = [random.uniform(0.1, 2) for _ in c]
@@ -242,24 +395,236 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     k.r = c[last] - tc[last]
     a, f, t = derive.parameters(terms), [1.3, 0.7, 2.1], [0.9, 1.4, 0.2]
     for suffix in ("", "_truth"):
-        for function in ("slope", "grad_term"):
-            symbol = getattr(formula, f"{function}{suffix}")
-            found = printed[f"{function}{suffix}"](k, a, f)
-            assert found == pytest.approx(at(symbol, k=k, a=a, f=f), rel=1e-12)
-        symbols = getattr(formula, f"terms{suffix}")
-        found = printed[f"terms{suffix}"](k, a)
-        assert found == pytest.approx([at(each, k=k, a=a) for each in symbols], rel=1e-12)
-        if kind is not DECISIONS:
-            margin = printed[f"margin{suffix}"](c, a)
-            assert margin == pytest.approx(at(getattr(formula, f"margin{suffix}"), k=k, a=a))
+        for function in ("slope", "grad_term", "terms"):
+            said = getattr(formula, f"{function}{suffix}")
+            symbols = said if function == "terms" else [said]
+            of_row = [] if function == "terms" else [f]
+            constants.clear()
+            found = printed[f"{function}{suffix}"](k, a, *of_row)
+            exact = [at(each, k=k, a=a, f=f) for each in symbols]
+            assert (found if function == "terms" else [found]) == pytest.approx(exact, rel=1e-12)
+            assert constants == [k.p for each in symbols if each.constant is not None]
+        margin = printed[f"margin{suffix}"](c, a)
+        assert margin == pytest.approx(at(getattr(formula, f"margin{suffix}"), k=k, a=a))
+    constants.clear()
     assert printed["loss"](t, a) == pytest.approx(at(formula.loss, t=t, a=a))
     assert printed["partials"](t, a) == pytest.approx([at(e, t=t, a=a) for e in formula.partials])
     if formula.one_visit:
-        whole = printed["grad_class"](k, a) * printed["row_factor"](f)
-        assert whole == pytest.approx(printed["grad_term"](k, a, f), rel=1e-12)
-    assert printed["sums"] == len(formula.terms)
-    assert (printed["hard"], printed["decisions"]) == (kind is HARD, kind is DECISIONS)
-    assert printed["has_margin"] == (printed["margin"](c, a) != 0 or formula.has_margin)
+        product = printed["grad_class"](k, a) * printed["row_factor"](f)
+        assert product == pytest.approx(at(formula.grad_term, k=k, a=a, f=f), rel=1e-12)
+    else:
+        assert (printed["grad_class"](k, a), printed["row_factor"](f)) == (0.0, 1.0)
+    assert len(constants) == (not formula.one_visit or formula.grad_class.constant is not None)
+    of_row = any(word in each for each in formula.names for word in ("k.tc[", "k.lz", "k.r"))
+    flags = {
+        "sums": len(formula.terms),
+        "hard": kind is HARD,
+        "decisions": kind is DECISIONS,
+        "linear_in_p": formula.linear_in_p and not of_row,
+    }
+    for flag in ("has_margin", "one_visit", "only_target"):
+        flags[flag] = getattr(formula, flag)
+    assert {flag: printed[flag] for flag in flags} == flags
+
+
+# --- printed in C++, read as Python --------------------------------------------------------------
+
+FUNCTION = r"    static INLINE (?:V|void) (\w+)\(.*\) \{\n((?:        .*\n)*)    \}\n"
+
+
+class Struct:
+    """A struct in C++: its constants, and its functions as lists of the values that they make."""
+
+    def __init__(self, text: str) -> None:
+        said = re.findall(r"static constexpr (?:int|bool) (.*);", text)
+        self.flags = {k: eval(v.title()) for k, v in re.findall(r"(\w+) = (\w+)", ", ".join(said))}
+        self.bodies = {title: body.splitlines() for title, body in re.findall(FUNCTION, text)}
+        assert len(re.findall("INLINE", text)) == len(self.bodies)
+
+    def values(self, title: str, **names: object) -> Vector:
+        lines = [line.strip() for line in self.bodies[title]]
+        starts = (
+            [f"out[{i}] = " for i in range(len(lines))]
+            if "out" in "".join(lines)
+            else ["return "] * len(lines)
+        )
+        assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
+        codes = [line.removeprefix(x)[:-1] for line, x in zip(lines, starts, strict=True)]
+        return [float(eval(code, FUNCTIONS | names)) for code in codes]
+
+
+@pytest.mark.parametrize(("loss", "kind"), CASES)
+def test_in_cpp_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
+    terms = bound(loss)
+    formula = derived(terms, kind)
+    printed = cpp.print_cpp(formula, "a title")
+    assert (printed.title, [*printed.structs]) == ("a title", [printed.name])
+    assert re.fullmatch("formula_[0-9a-f]{12}", printed.name)
+    text = printed.structs[printed.name]
+    assert text.startswith(f"struct {printed.name} : Defaults<{printed.name}> {{\n")
+    struct = Struct(text)
+    names = {"k": cell_of(0.3, 0.7, -1.2, -0.4), "a": derive.parameters(terms)}
+    sums, factors = {"t": [0.9, 1.4, 0.2, 0.6]}, {"f": [1.3, 0.7, 2.1, 0.4]}
+    one = {
+        "margin": (formula.margin, formula.margin_truth),
+        "grad_term": (formula.grad_class, formula.grad_term_truth),
+        "slope": (formula.slope, formula.slope_truth),
+        "risk_grad": (formula.risk_grad, formula.risk_grad_truth),
+    }
+    pairs = {title: ([off], [truth]) for title, (off, truth) in one.items()}
+    pairs["terms"] = (formula.terms, formula.terms_truth)
+    for title, both in pairs.items():
+        found = [0.0] * len(both[0])  # by default; and the truth is a class like any other
+        for suffix, symbols in zip(("", "_truth"), both, strict=True):
+            expected = [at(each, **names, **factors) for each in symbols]
+            if f"{title}{suffix}" in struct.bodies:
+                found = struct.values(f"{title}{suffix}", **names, **factors)
+            assert found == pytest.approx(expected, rel=1e-12)
+    if "loss" in struct.bodies:
+        assert struct.values("loss", **names, **sums) == [at(formula.loss, **names, **sums)]
+        exact = [at(each, **names, **sums) for each in formula.partials]
+        assert struct.values("partials", **names, **sums) == exact
+    else:
+        assert (formula.loss, formula.partials) == (name("t[0]"), [number(1.0)])
+    row_factor = struct.values("row_factor", **factors) if "row_factor" in struct.bodies else [1.0]
+    assert row_factor == [at(formula.row_factor or number(1.0), **factors)]
+    flags = struct.flags
+    assert (flags.pop("totals"), flags.pop("streams")) == (len(formula.terms), formula.streams)
+    said = {"soft": kind is SOFT, "decisions": kind is DECISIONS, "excess": "k.x" in formula.names}
+    said["top_costs"] = any("k.tc" in each for each in formula.names)
+    for flag in (*cpp.FLAGS, "shares", "risk"):
+        said[flag] = getattr(formula, flag)
+    assert flags == {flag: True for flag, so in said.items() if so}
+    for title in struct.bodies.keys() & one.keys():  # zeros are not printed, nor is a truth alike
+        assert struct.bodies[title] != ["        return V(0);"]
+        assert struct.bodies[title] != struct.bodies.get(f"{title}_truth")
+
+
+def test_equal_arithmetic_is_one_kernel_and_two_are_joined_by_their_names() -> None:
+    focal, other = (
+        cpp.print_cpp(derived(bound(lm.CostFocal(gamma=gamma)), HARD)) for gamma in (0.5, 2.0)
+    )
+    assert focal == other
+    margin = cpp.print_cpp(derived(bound(lm.SoftmaxMargin()), HARD), "margins")
+    assert margin != focal
+    both = cpp.joined(focal, margin)
+    assert both.name == f"{focal.name}_{margin.name.removeprefix('formula_')}"
+    assert both.structs == focal.structs | margin.structs
+    assert both.title == "a loss + margins"
+    untitled = cpp.print_cpp(derived(bound(lm.ExpectedCost()), HARD), "")
+    assert cpp.joined(untitled, margin).title == "margins"
+
+
+SECOND = {
+    repr(loss): loss
+    for loss in (*ONE_FORMULA.values(), 2.0 * lm.CostSensitiveCrossEntropy() + lm.SoftmaxMargin())
+    if not holds_weight_constant(loss)
+    and not any(derive.reads_risk(term.loss) for term in bound(loss))
+}
+
+
+def printed_hessian(part: curvature.Part, z: Vector, y: int) -> list[Vector]:
+    """∂²ℓ/∂z² off the diagonal by the printed functions, and on it what makes rows add up to 0."""
+    printed = curvature.print_curvature(part.terms)
+    assert re.fullmatch("curvature_[0-9a-f]{12}", printed.name)
+    assert printed.text.startswith(f"struct {printed.name} {{\n")
+    struct = Struct(printed.text)
+    formula = derive.derive(part.terms, HARD)
+    t = [float(j == y) for j in range(len(z))]
+    row = Row(formula, part.terms, z, t)
+    row.cells = row.cells_of(softmax(z))
+    tilt = [
+        struct.values("margin_truth" if j == y else "margin", k=k, a=row.a)[0]
+        for j, k in enumerate(row.cells)
+    ]
+    assert struct.flags["tilted"] == any(tilt)
+    p = softmax([x + m for x, m in zip(z, tilt, strict=True)])
+    row.cells = row.cells_of(p)
+
+    def each(title: str, **names: object) -> list[Vector]:
+        return [
+            struct.values(f"{title}_truth" if j == y else title, k=k, a=row.a, **names)
+            for j, k in enumerate(row.cells)
+        ]
+
+    assert (struct.flags["streams"], printed.streams) == (formula.streams, formula.streams)
+    T = [sum(column) for column in zip(*each("terms"), strict=True)]
+    assert struct.flags["totals"] == len(T)
+    f = struct.values("partials", t=T, a=row.a)
+    elsewhere = struct.values("partials", t=[0.9, 1.4, 0.2, 0.6], a=row.a)
+    assert struct.flags["linear"] == (elsewhere == [1.0] * len(T))
+    assert struct.flags["top_costs"] == ("k.tc[" in printed.text)
+    (slope, second, pull, bend) = (
+        [value for (value,) in each(title, f=f)] for title in ("slope", "second", "pull", "bend")
+    )
+    for k, h, h2, u, v in zip(row.cells, slope, second, pull, bend, strict=True):
+        assert u == pytest.approx(h / k.q)
+        assert v == pytest.approx((h2 + h * k.p) / k.q**2)
+    unlike = each("bend", f=[1.3, 0.7, 2.1, 0.4])
+    assert struct.flags["flat"] == (not any(abs(v) > 1e-14 for (v,) in unlike))
+    B = sum(pull) + sum(bend)
+    bent = struct.flags["bent"]
+    by_sum = each("pulls")
+    for k, these, those in zip(row.cells, by_sum, each("slopes"), strict=True):
+        assert these == pytest.approx([h / k.q for h in those])
+    L = struct.values("second_partials", t=T, a=row.a)
+    sums = [sum(column) for column in zip(*by_sum, strict=True)]
+    g = [
+        [u - x * R for u, R in zip(us, sums, strict=True)] for us, x in zip(by_sum, p, strict=True)
+    ]
+
+    def entry(k: int, j: int) -> float:
+        of_sums = [L[s * bent + r] * g[k][s] * g[j][r] for s in range(bent) for r in range(bent)]
+        return p[k] * p[j] * B - p[j] * bend[k] - p[k] * bend[j] + sum(of_sums)
+
+    H = [[entry(k, j) if k != j else 0.0 for j in range(len(z))] for k in range(len(z))]
+    for k, row_of_H in enumerate(H):
+        row_of_H[k] = -sum(row_of_H)
+    return H
+
+
+@pytest.mark.parametrize("loss", SECOND.values(), ids=SECOND)
+def test_printed_second_derivatives_are_the_hessian_by_autograd(loss: lm.Loss) -> None:
+    D = None if loss.reads is None else torch.tensor(table_of(loss), dtype=torch.float64)
+    parts = curvature.parts_of(bound(loss))
+    assert not any(part.reads_risk for part in parts)
+    for row, y in enumerate((2, 0, 3)):
+
+        def value(logits: Tensor, y: int = y) -> Tensor:
+            return loss(logits, torch.tensor(y), D, engine="reference")
+
+        z = torch.tensor(LOGITS[row], dtype=torch.float64)
+        H = torch.autograd.functional.hessian(value, z)
+        found = sum(
+            torch.tensor(printed_hessian(part, LOGITS[row], y), dtype=torch.float64)
+            for part in parts
+        )
+        torch.testing.assert_close(found, H, rtol=1e-9, atol=1e-11)
+
+
+def test_terms_are_parts_by_what_their_second_derivatives_need() -> None:
+    loss = lm.CrossEntropy() + lm.SoftmaxMargin() + lm.ExpectedCost() + 0.0 * lm.Unlikelihood()
+    terms = bound(loss)
+    assert [part.terms for part in curvature.parts_of(terms)] == [terms[0::2], terms[1:2]]
+    scores = curvature.parts_of(bound(lm.DecisionScore() + lm.SoftmaxMargin()))
+    assert [part.reads_risk for part in scores] == [True, False]
+
+
+def test_the_source_of_second_derivatives_names_its_instruction_set() -> None:
+    printed = curvature.print_curvature(bound(lm.CrossEntropy()))
+    lines = printed.source("avx2").splitlines()
+    assert lines[:3] == [
+        "#define LOSSMATRIX_ISA lossmatrix_avx2",
+        '#include "curvature.hpp"',
+        "namespace lossmatrix_avx2 {",
+    ]
+    assert lines[-2:] == [
+        "}",
+        f'extern "C" __attribute__((visibility("default"))) void {printed.name}_avx2'
+        f"(CurvatureTask* task) {{ lossmatrix_avx2::curvature<lossmatrix_avx2::{printed.name}>"
+        "(task); }",
+    ]
+    assert "\n".join(lines[3:-2]) + "\n" == printed.text
 
 
 class TensorsForPointers:
@@ -299,6 +664,7 @@ def rows_in_tritons_language(costs: lm.CostMatrix) -> Tensor:
     """The whole matrix by the printed formula, its decisions padded to a tile's width."""
     C, K = costs.shape
     formula = printing.print_triton(costs, "tl.float64")
+    assert re.fullmatch("costs_[0-9a-f]{12}", formula.name)
     function = executed(formula.text, TensorsForPointers) | {"power": None}
     function["power"] = lambda base, exponent: base**exponent
     exec(formula.text, function)
@@ -355,6 +721,74 @@ def test_the_bound_of_the_curvature_is_that_of_the_hessian_by_autograd(loss: lm.
         torch.testing.assert_close(found[row], H.abs().sum(-1), rtol=1e-9, atol=1e-11)
 
 
+X, Y, LOG_P = name("x"), name("y"), name("k.lp")
+PRINTED: dict[str, Callable[[], Any]] = {  # what a symbol is in C++; in Python without V(…)
+    "V(0)": lambda: X - X,
+    "V(2.5)": lambda: number(2.5),
+    "V(INF)": lambda: number(math.inf),
+    "V(-INF)": lambda: number(-math.inf),
+    "x": lambda: (X / Y) * Y,
+    "x * x * y": lambda: X * Y * X,
+    "x * x / (y * y)": lambda: X**2 / Y / Y,
+    "V(1.0) / (y)": lambda: 1.0 / Y,
+    "V(-3.0) * y / (x)": lambda: 3.0 * -Y / X,
+    "V(0.25) * x": lambda: X / 4.0,
+    "V(2.0) + x + V(-1.0) * y": lambda: 2.0 - (Y - X),
+    "V(1.0) + V(2.0) * x + x * x": lambda: (X + 1.0) ** 2.0,
+    "V(4.0) * x + V(-2.0) * y": lambda: 3.0 * (X - Y) + X + Y,
+    "V(2.0) / (group(V(1.0) + x))": lambda: 2.0 / (X + 1.0),
+    "exp(V(-1.0) * x)": lambda: (-X).exp(),
+    "expm1(x + y)": lambda: (Y + X).expm1(),
+    "V(2.0) * log(x)": lambda: X.log() + X.log(),
+    "log1p(x)": lambda: X.log1p(),
+    "power(x, V(0.5))": lambda: power(X, 0.5),
+    "growth(x, k.lp, y)": lambda: growth(X, LOG_P, Y),
+    "x * y": lambda: weigh(X, Y),
+    "V(3.0) * k.lp": lambda: weigh(number(3.0), LOG_P),
+    "weigh(x, k.lp)": lambda: weigh(X, LOG_P),
+    "weigh(x, k.lq)": lambda: weigh(X, name("k.lq")),
+    "weigh(x, log(y))": lambda: weigh(X, Y.log()),
+    "weigh(x, power(y, V(0.5)))": lambda: weigh(X, power(Y, 0.5)),
+    "V(-2.0) * weigh(x, k.lp * y)": lambda: weigh(X, -2.0 * LOG_P * Y),
+    "weigh(x, k.lp + y)": lambda: weigh(X, LOG_P + Y),
+    "exp(y) * x": lambda: weigh(X, Y.exp()),
+}
+
+
+@pytest.mark.parametrize("text", PRINTED)
+def test_a_symbol_is_printed_as_the_sum_of_products_that_it_is(text: str) -> None:
+    symbol = PRINTED[text]()
+    assert symbol.text == text
+    plain = re.sub(r"V\(([-.\w]+)\)", r"\1", text)
+    assert symbol.printed(python) == ("0.0" if text == "V(0)" else plain)
+    assert symbol.names == set(re.findall(r"\b(?:k\.l[pq]|[xy])\b", text))
+    other = symbol.renamed(lambda each: {"x": "u", "k.lp": "v"}.get(each, each))
+    assert other.names == {{"x": "u", "k.lp": "v"}.get(each, each) for each in symbol.names}
+    assert len(other.products) == len(symbol.products)
+
+
+def test_a_symbol_knows_which_number_it_is() -> None:
+    constants = [each.constant for each in (number(0.0), number(2.0), X, X + 1.0, 2.0 * X, X - X)]
+    assert constants == [0.0, 2.0, None, None, None, 0.0]
+    assert number(1.0).log().constant == number(0.0).log1p().constant == 0.0
+    assert (X**0).constant == 1.0
+    assert ((X + 2.0) * Y**2 / X).at({"x": 2.0, "y": 3.0}) == 18.0
+    assert X.detach() is X
+    for exponent in (0.5, -1):
+        with pytest.raises(TypeError, match=r"use power\(\) for the exponent"):
+            X**exponent
+
+
+@pytest.mark.parametrize("operate", [operator.add, operator.sub, operator.mul, operator.truediv])
+def test_a_symbol_leaves_what_it_does_not_know_to_the_other_side(operate: Any) -> None:
+    dual = Dual(cast(Tensor, Y), cast(Tensor, number(1.0)))
+    assert isinstance(operate(dual, X), Dual)
+    if operate in (operator.add, operator.mul):
+        assert operate(X, dual) == operate(dual, X)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        operate(X, object())
+
+
 OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "negative": lambda x: -x,
     "plus itself": lambda x: x + x * 3.0,
@@ -369,6 +803,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "log": lambda x: (x + 1.0).log(),
     "log1p": lambda x: (x * 2.0).log1p(),
     "power": lambda x: power(x, 1.7),
+    "power 2": lambda x: power(x, 2.0),
     "power 1": lambda x: power(x, 1.0),
     "growth": lambda x: growth(x, x.log(), x * 0.8),
     "weigh": lambda x: weigh(x * 2.0, x.log()),
@@ -388,8 +823,68 @@ def test_dual_numbers_and_symbols_calculate_as_tensors_do(operation: str) -> Non
     torch.testing.assert_close(dual.value, value.detach())
     torch.testing.assert_close(dual.slope, slope * seed)
     symbol = f(name("k.lp"))
-    for number, exact in zip(x.tolist(), value.tolist(), strict=True):
-        assert at(symbol, k=SimpleNamespace(lp=number)) == pytest.approx(exact, rel=1e-14)
+    for each, exact in zip(x.tolist(), value.tolist(), strict=True):
+        assert at(symbol, k=SimpleNamespace(lp=each)) == pytest.approx(exact, rel=1e-14)
+
+
+@dataclass(frozen=True)
+class Words(lm.Loss):
+    """Its sums are the words of the language, and one that is a constant."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def term(self, cell: Cells) -> tuple[Tensor, ...]:
+        """All that depends on p, then a cost."""
+        return cell.p, cell.q, cell.log_p, cell.log_q, cell.error, cell.cost
+
+
+def test_words_change_with_the_logit_of_a_class_against_the_rest() -> None:
+    a = torch.tensor([-1.3, 0.2, 2.4], dtype=torch.float64, requires_grad=True)
+    words = a.sigmoid(), (-a).sigmoid(), a.sigmoid().log(), (-a).sigmoid().log(), a.sigmoid() - 0.3
+    cost = torch.tensor([0.7, 1.9, 0.4], dtype=torch.float64)
+    p, q, log_p, log_q, error = (each.detach() for each in words)
+    cell = Cells(p=p, q=q, log_p=log_p, log_q=log_q, error=error, cost=cost)
+    *duals, constant = terms_with_slopes(Words(), cell)
+    *bends, flat = curvature.terms_with_curvature(Words(), cell)
+    for exact, dual, bend in zip(words, duals, bends, strict=True):
+        (slope,) = torch.autograd.grad(exact.sum(), a, create_graph=True)
+        (second,) = torch.autograd.grad(slope.sum(), a, retain_graph=True)
+        for found in (dual, bend):
+            torch.testing.assert_close((found.value, found.slope), (exact, slope))
+        torch.testing.assert_close(bend.second, second)
+    none = torch.zeros_like(cost)
+    torch.testing.assert_close((constant.value, constant.slope), (cost, none))
+    torch.testing.assert_close((flat.value, flat.slope, flat.second), (cost, none, none))
+    *faster, _ = curvature.terms_with_curvature(Words(), cell, odds=3.0)
+    for once, thrice in zip(bends, faster, strict=True):
+        torch.testing.assert_close(thrice.slope, 3.0 * once.slope)
+        torch.testing.assert_close(thrice.second, 9.0 * once.second)
+
+
+@pytest.mark.parametrize("loss", [lm.CostFocal(1.5), lm.EntropicRisk(0.7), lm.Unlikelihood()])
+def test_partials_of_a_loss_are_those_of_the_function_of_its_sums(loss: lm.Loss) -> None:
+    numbers = (0.6, 1.4) if type(loss).loss is not lm.Loss.loss else (0.6,)
+    sums = tuple(torch.tensor(each, dtype=torch.float64, requires_grad=True) for each in numbers)
+    slopes = torch.autograd.grad(loss.loss(*sums), sums, create_graph=True)
+    torch.testing.assert_close(partials(loss, sums), slopes)
+    if len(sums) > 1:
+        rows = [
+            torch.autograd.grad(each, sums, retain_graph=True, materialize_grads=True)
+            for each in slopes
+            if each.requires_grad
+        ]
+        found = curvature.second_partials(loss, sums)
+        for row, exact in zip(found, rows, strict=False):
+            torch.testing.assert_close(tuple(row), exact)
+
+
+@dataclass(frozen=True)
+class OfCosts(lm.Loss):
+    """Asks for no probability."""
+
+    def term(self, cell: Cells) -> Tensor:
+        """The cost."""
+        return cell.cost
 
 
 def test_a_formula_that_is_affine_shows_its_coefficients() -> None:
@@ -401,11 +896,21 @@ def test_a_formula_that_is_affine_shows_its_coefficients() -> None:
         (found,) = affine.affine_terms(loss, cost, target)
         whole = found.constant + found.of_p * p + found.of_log_p * p.log()
         torch.testing.assert_close(whole, terms)
-    with pytest.raises(affine.NotAffineError):
-        affine.affine_terms(lm.Unlikelihood(), cost, target)
+        absent = [affine.is_absent(each) for each in found.parts]
+        assert absent == [
+            True,
+            loss == lm.CrossEntropy() or loss.reads == "gains",
+            loss == losses[1],
+        ]
+    for loss in (lm.Unlikelihood(), lm.EnergyScore(), lm.EntropicRisk()):
+        with pytest.raises(affine.NotAffineError):
+            affine.affine_terms(loss, cost, target)
+    (found,) = affine.affine_terms(OfCosts(), cost, target)
+    assert found == affine.Affine(cost)
     x, log_x = affine.Affine(of_p=1.0), affine.Affine(of_log_p=1.0)
     mixed = (2.0 - (x * 3.0 - 0.5)) / 0.25 + 4.0 * (1.0 + log_x) - x
     assert mixed.parts == (2.5 / 0.25 + 4.0, -12.0 - 1.0, 4.0)
     assert (-x).parts == (0.0, -1.0, 0.0)
-    with pytest.raises(affine.NotAffineError):
-        x * x
+    for made in (lambda: x * x, lambda: x.exp(), lambda: 1.0 / x):
+        with pytest.raises((affine.NotAffineError, TypeError)):
+            made()

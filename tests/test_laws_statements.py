@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a loss states about itself (its rule, convexity, properness) is true, and not too modest.
+"""What a loss states about itself (rule, convexity, properness, linearity) is true, not too modest.
 
 The conditional risk Σ_i η_i ℓ(z; i) is minimised over a fine grid of the whole simplex, which no
 local minimum can hide from; a loss of the logits is a loss of p since a shift changes nothing.
@@ -21,8 +21,11 @@ from registry import (
     refuses,
 )
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 import lossmatrix as lm
+from lossmatrix.engines.reference import Softmax, cells_of
+from lossmatrix.losses.base import Term, as_tuple
 
 STEPS = 40
 GRID = torch.tensor(
@@ -99,6 +102,16 @@ def test_a_loss_that_states_no_rule_has_a_counter_example_to_each(loss: lm.Loss,
     )
 
 
+@pytest.mark.parametrize(("lam", "rule"), [(0.5, "argmax"), (2.0, "argmax"), (-0.5, None)])
+def test_only_who_fears_large_costs_decides_by_argmax(lam: float, rule: str | None) -> None:
+    loss = lm.EntropicRisk(lam)
+    assert loss.decides == rule
+    certain, uniform = torch.eye(3, dtype=torch.float64), torch.full((3,), 1 / 3).double()
+    corners = conditional_risk(loss, certain, uniform, 1.0 - certain)
+    inside = conditional_risk(loss, uniform[None], uniform, 1.0 - certain)
+    assert (corners.min() < inside).item() == (rule is not None)
+
+
 def test_neither_rule_fits_every_sum_of_cross_entropy_and_expected_cost() -> None:
     loss = lm.CrossEntropy() + lm.ExpectedCost()
     assert loss.decides is None
@@ -124,13 +137,16 @@ def test_normalising_the_rows_of_savings_would_destroy_consistency() -> None:
 
 
 @every_loss
-def test_a_proper_loss_is_least_at_the_probabilities_themselves(loss: lm.Loss) -> None:
-    if not loss.proper:
+def test_a_loss_is_least_at_the_probabilities_themselves_exactly_where_it_is_proper(
+    loss: lm.Loss,
+) -> None:
+    if loss == lm.CostFocal(gamma=0.0):  # which is cross-entropy
         return
+    least = True
     for eta, D in problems(loss, 15):
-        risk = conditional_risk(loss, GRID, eta, D)
-        at_eta = conditional_risk(loss, eta.unsqueeze(0), eta, D).item()
-        assert at_eta <= risk.min().item() + 1e-12
+        at_eta, *others = conditional_risk(loss, torch.cat([eta[None], GRID]), eta, D).tolist()
+        least = least and at_eta <= min(others) + 1e-12
+    assert least == loss.proper
 
 
 @pytest.mark.parametrize(
@@ -169,15 +185,6 @@ def test_the_energy_score_of_asymmetric_costs_would_not_be_proper() -> None:
     assert not torch.allclose(GRID[score.argmin()], eta, atol=0.05)
 
 
-@every_loss
-def test_a_loss_that_is_not_proper_has_a_minimiser_elsewhere(loss: lm.Loss) -> None:
-    if loss.proper or loss == lm.CostFocal(gamma=0.0):
-        return
-    assert any(
-        (minimiser(loss, eta, D) - eta).abs().max() > 2 / STEPS for eta, D in problems(loss, 15)
-    )
-
-
 def test_unlikelihood_is_proper_for_zero_one_costs() -> None:
     for eta, _ in problems(lm.Unlikelihood(), 15):
         torch.testing.assert_close(minimiser(lm.Unlikelihood(), eta, 1.0 - torch.eye(3)), eta)
@@ -186,21 +193,22 @@ def test_unlikelihood_is_proper_for_zero_one_costs() -> None:
 # --- convexity -----------------------------------------------------------------------------------
 
 
-def curvature(loss: lm.Loss, C: int, count: int) -> float:
-    """The least eigenvalue met among Hessians in the logits, relative to the largest."""
+def curvature(loss: lm.Loss, C: int) -> float:
+    """The least eigenvalue met among Hessians in the logits, relative to the largest of its own."""
     generator = torch.Generator().manual_seed(5)
     least = 0.0
-    for n in range(count):
+    for _ in range(5):
         D = random_table(loss, C, generator)
-        costs = None if loss.reads is None else D
-        z = 3.0 * torch.randn(C, generator=generator, dtype=torch.float64)
-
-        def value(z: Tensor, n: int = n, costs: Tensor | None = costs) -> Tensor:
-            return loss(z, torch.tensor(n % C), costs, engine="reference")
-
-        hessian = torch.autograd.functional.hessian(value, z)
-        eigenvalues = torch.linalg.eigvalsh(hessian)
-        least = min(least, (eigenvalues[0] / eigenvalues.abs().max().clamp(min=1e-300)).item())
+        z = 3.0 * torch.randn(10, C, generator=generator, dtype=torch.float64).requires_grad_()
+        costs, target = None if loss.reads is None else D, torch.arange(10) % C
+        value = loss(z, target, costs, reduction="sum", engine="reference")
+        (gradient,) = torch.autograd.grad(value, z, create_graph=True)
+        columns = [
+            torch.autograd.grad(g.sum(), z, retain_graph=True)[0] for g in gradient.unbind(1)
+        ]
+        eigenvalues = torch.linalg.eigvalsh(torch.stack(columns, -1))
+        ratios = eigenvalues[:, 0] / eigenvalues.abs().amax(1).clamp(min=1e-300)
+        least = min(least, ratios.min().item())
     return least
 
 
@@ -208,7 +216,7 @@ def curvature(loss: lm.Loss, C: int, count: int) -> float:
 def test_a_convex_loss_has_no_negative_curvature_and_another_one_has(loss: lm.Loss) -> None:
     if holds_weight_constant(loss) or loss == lm.CostFocal(gamma=0.0):
         return
-    least = curvature(loss, C=4, count=25)
+    least = curvature(loss, C=4)
     if loss.convex:
         assert least > -1e-9
     elif len(parts(loss)) == 1:  # a sum may be convex although a part is not
@@ -216,7 +224,52 @@ def test_a_convex_loss_has_no_negative_curvature_and_another_one_has(loss: lm.Lo
 
 
 def test_unlikelihood_of_two_classes_is_convex() -> None:
-    assert curvature(lm.Unlikelihood(), C=2, count=25) > -1e-9
+    assert curvature(lm.Unlikelihood(), C=2) > -1e-9
+
+
+# --- linearity -----------------------------------------------------------------------------------
+
+
+@every_loss
+def test_losses_of_matrices_add_exactly_where_a_loss_is_linear_in_the_costs(loss: lm.Loss) -> None:
+    generator = torch.Generator().manual_seed(3)
+    z = torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    D = random_table(loss, 4, generator)
+    E = D.sqrt()  # whose rows are largest at the same decision; of a distance on a line, one too
+    whole, one, two = (
+        loss(z, torch.tensor([0, 1, 2, 3, 1]), None if loss.reads is None else each)
+        for each in (D + 2.0 * E, D, E)
+    )
+    assert torch.allclose(whole, one + 2.0 * two, rtol=1e-10) == loss.linear_in_costs
+
+
+def of_truth(term: Term, z: Tensor, truth: Tensor) -> Tensor:
+    """The formula of a term at probabilities of the truth: what D costs under them is its cost."""
+    cost = z.new_zeros(()) if term.costs is None else term.costs.expected(truth)
+    cells = cells_of(term.loss, Softmax(z), truth, cost, term.costs)
+    return term.loss.loss(*(total.sum(-1) for total in as_tuple(term.loss.term(cells))))
+
+
+STEEP = [lm.EntropicRisk(lam=1e3), lm.SimilarityLikelihood(tau=1e-3)]  # they bind otherwise
+
+
+@pytest.mark.parametrize("loss", [*LOSSES.values(), *STEEP], ids=repr)
+def test_a_formula_takes_a_truth_that_is_a_mixture_exactly_where_it_is_linear_in_it(
+    loss: lm.Loss,
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    z, mass = torch.rand(2, 5, 4, generator=generator, dtype=torch.float64)
+    truth = mass / mass.sum(1, keepdim=True)
+    D = random_table(loss, 4, generator)
+    terms = loss.bind(None if loss.reads is None else loss.matrix(D))
+    if loss == lm.CostFocal(gamma=0.0):  # which is cross-entropy
+        return
+    for term in terms:
+        each = [of_truth(term, z, one.expand(5, 4)) for one in torch.eye(4, dtype=torch.float64)]
+        mixed = (truth * torch.stack(each, -1)).sum(-1)
+        linear = torch.allclose(of_truth(term, z, truth), mixed, rtol=1e-10)
+        assert term.loss.linear_in_truth == linear, term
+    assert loss.linear_in_truth == all(term.loss.linear_in_truth for term in terms)
 
 
 # --- sums ----------------------------------------------------------------------------------------
@@ -234,6 +287,8 @@ def test_a_sum_states_what_follows_from_its_parts() -> None:
     assert (3.0 * lm.ExpectedCost()).decides == "argmax"
     assert (2.0 * lm.ExpectedCost() + lm.Unlikelihood()).linear_in_costs
     assert lm.CrossEntropy().reads is None
+    assert convex.linear_in_truth
+    assert not (convex + lm.SoftmaxMargin()).linear_in_truth
     assert (lm.CrossEntropy() + lm.CrossEntropy()).reads is None
 
 
@@ -245,6 +300,29 @@ def test_a_part_scaled_by_zero_says_nothing() -> None:
     torch.testing.assert_close(
         loss(logits, target, D), lm.CrossEntropy()(logits, target), rtol=0, atol=0
     )
+
+
+def test_a_sum_scales_what_its_parts_are_bound_to() -> None:
+    """A likelihood of similarities is 1/τ times an entropic risk."""
+    logits, target = torch.randn(5, 4), torch.tensor([0, 3, 2, 0, 1])
+    part = lm.SimilarityLikelihood(tau=0.25)
+    both, alone = (
+        loss(logits, target, ASYMMETRIC, engine="reference")
+        for loss in (3.0 * part + lm.CrossEntropy(), part)
+    )
+    alone = 3.0 * alone + cross_entropy(logits, target)
+    torch.testing.assert_close(both, alone)
+
+
+def test_sums_begin_at_the_number_zero_and_hold_losses_alone() -> None:
+    one, two = lm.CrossEntropy(), lm.ExpectedCost()
+    assert sum([one, two]) == one + two
+    assert 0 + one is one
+    for other in (1, 0.0, False, lm.CrossEntropy):
+        with pytest.raises(TypeError, match=r"a loss is needed|write CrossEntropy\(\)"):
+            other + two  # type: ignore[operator]
+        with pytest.raises(TypeError, match=r"a loss is needed|write CrossEntropy\(\)"):
+            two + other  # type: ignore[operator]
 
 
 def test_sums_of_sums_are_flat_and_keep_their_scales() -> None:

@@ -142,11 +142,6 @@ class Arithmetic:
         return self.grad_term_truth * name("k.q")
 
     @property
-    def linear(self) -> bool:
-        """Whether the partials are known before the sums are."""
-        return all(each.constant is not None for each in self.partials)
-
-    @property
     def row_factor(self) -> Symbol | None:
         """What the partials multiply h/q of all classes but top and truth with, if it is alike."""
         found = {

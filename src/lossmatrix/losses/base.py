@@ -39,7 +39,7 @@ class Loss:
     - ``decides``: the rule that turns its optimal logits into least-cost decisions, or None;
     - ``convex`` in the logits; ``proper``: softmax of the optimal logits are the probabilities;
     - ``linear_in_costs``: multiplying D by a number multiplies the loss by it, and losses of two
-      matrices add;
+      matrices add whose rows are largest at the same decisions;
     - ``linear_in_truth``: ℓ(z; t) = Σ_i t_i ℓ(z; i) when the formula is given probabilities t as
       ``target`` and t·D as ``cost``; without it they are evaluated truth by truth;
     - ``reads``: "costs", "gains" or None, what kind of matrix it asks for.

@@ -203,6 +203,7 @@ class SimilarityLikelihood(Loss):
     convex = False
     proper = False
     linear_in_costs = False
+    linear_in_truth = False
 
     def __post_init__(self) -> None:
         positive(self, "tau", self.tau)
@@ -214,7 +215,7 @@ class SimilarityLikelihood(Loss):
         return _entropic(1.0 / tau, -1.0 / tau, costs)
 
 
-LARGEST_EXPONENT = 80.0  # exp(80) is a number in float32, also times a million classes
+LARGEST_EXPONENT = 80.0  # exp(80) is a number in float32, and so are means of such
 
 
 def _entropic(scale: float, lam: float, costs: CostMatrix) -> tuple[Term, ...]:
