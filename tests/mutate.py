@@ -279,7 +279,7 @@ class Tests:
         by_name = {item.nodeid: item for item in session.items}
         names = [*chosen, *(by_name.keys() - self.names)]
         items = [by_name[name] for name in names if name in by_name]
-        for each, following in zip(items, [*items[1:], None], strict=True):
+        for each, following in zip(items, [*items[1:], None], strict=bool(items)):
             if any(bad.failed for bad in runtestprotocol(each, log=False, nextitem=following)):
                 return each.nodeid
         return ""

@@ -157,18 +157,21 @@ def test_most(most):
 """
 
 
-def test_tests_that_a_mutant_brings_about_are_run(module: ModuleType, tmp_path: Path) -> None:
+def test_tests_that_a_mutant_brings_about_are_run(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A constant is judged by the cases that its tests have with it, not those without."""
-    file = str(tmp_path / "test_subject.py")
-    Path(file).write_text(CHOSEN_BY_A_PROMISE)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # names of tests are relative to it
+    (tmp_path / "test_subject.py").write_text(CHOSEN_BY_A_PROMISE)
     tests = object.__new__(mutate.Tests)
-    tests.arguments, tests.which, tests.kills = [file], "", Counter()
-    (name,) = tests.names = {f"{Path(file).name}::test_most[3]"}
+    tests.arguments, tests.which, tests.kills = ["test_subject.py"], "", Counter()
+    (name,) = tests.names = {"test_subject.py::test_most[3]"}
 
     def judged(most: int) -> str:
         module.MOST = most
         sys.modules["subject"] = module
-        return tests.collected_anew([name.replace(Path(file).name, file)]).rpartition("::")[2]
+        return tests.collected_anew([name]).rpartition("::")[2]
 
     assert mutate.forked(lambda: judged(3), 60) == ("survived", "")
     assert mutate.forked(lambda: judged(4), 60) == ("killed", "test_most[5]")
