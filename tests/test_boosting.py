@@ -665,3 +665,25 @@ def test_costs_in_another_order_than_the_labels_are_noticed() -> None:
     for job in (average_cost_scorer(costs), lambda model, X, y: classifier.fit(X, y).predict(X)):
         with pytest.raises(ValueError, match=r"for low, mid, high .* sorted order, high, low, mid"):
             job(trees.fit(X, y), X, y)
+
+
+def test_scores_of_any_floating_kind_and_layout_are_taken() -> None:
+    objective = CostObjective(lm.CrossEntropy() + lm.ExpectedCost(), COSTS_OF_KINDS)
+    scores = numpy.random.default_rng(3).normal(size=(4, 3)).astype("f2")
+    labels = numpy.array([0, 2, 1, 1])
+    expected = objective(labels, scores.astype("f4"))
+    for given in (
+        scores,
+        scores.astype("f4")[:, ::-1].copy()[:, ::-1],
+        scores.astype(">f4"),
+        scores.astype("g"),
+    ):
+        for found, right in zip(objective(labels, given), expected, strict=True):
+            numpy.testing.assert_allclose(found, right, rtol=1e-5)
+    with pytest.raises(ValueError, match="sample_weight must be a number for each of 4 rows"):
+        objective(labels, scores, 2.0)  # pyright: ignore
+    with pytest.raises(ValueError, match="costs of 4 classes do not fit logits of shape"):
+        CostObjective(lm.CrossEntropy(), lm.Ordinal(4))(labels, scores)
+
+
+COSTS_OF_KINDS = [[0.0, 1.0, 2.5], [3.0, 0.0, 0.5], [1.5, 5.0, 0.0]]

@@ -323,3 +323,16 @@ def test_frames_may_keep_their_numbers_in_any_way(kind: str) -> None:
     costs = lm.Dense(frame)
     assert costs.to_dense().tolist() == [[0.0, 1.5], [5.0, 0.0]]
     assert list(costs.classes) == names
+
+
+def test_a_frame_that_calls_its_rows_decisions_is_no_table_of_truths() -> None:
+    names = ["a", "b"]
+    rows, columns = pandas.Index(names, name="predicted"), pandas.Index(names, name="true")
+    frame = pandas.DataFrame([[0, 1], [9, 0]], index=rows, columns=columns)
+    for read in (lm.Dense, lm.Dense.from_dataframe, lm.as_costs):
+        with pytest.raises(ValueError, match=r"rows must be truths; pass frame\.T"):
+            read(frame)
+    assert lm.Dense.from_predicted_rows(frame).entry("b", "a") == 1
+    with pytest.raises(ValueError, match=r"rows must be decisions; pass frame\.T"):
+        lm.Dense.from_predicted_rows(frame.T)
+    assert lm.Dense(frame.T).entry("b", "a") == 1

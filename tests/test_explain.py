@@ -122,3 +122,17 @@ def test_logits_that_do_not_fit_are_refused_as_in_a_call() -> None:
         lm.explain(criterion, torch.zeros(2, 5))
     with pytest.raises(TypeError, match="expected floating point logits"):
         lm.explain(criterion, torch.zeros(2, 4, dtype=torch.int64))
+
+
+def test_what_is_no_criterion_is_told_what_one_is() -> None:
+    others: list[Any] = [
+        lm.BinaryCriterion(lm.CrossEntropy()),
+        lm.WeightedKappaLoss(lm.Ordinal(3)),
+        lm.CrossEntropy(),
+    ]
+    for other in others:
+        with pytest.raises(TypeError, match=f"takes a Criterion, but got a {type(other).__name__}"):
+            lm.explain(other, torch.zeros(2, 3))
+    logits: Any = torch.zeros(2, 3).numpy()
+    with pytest.raises(TypeError, match="logits must be a tensor"):
+        lm.explain(lm.Criterion(lm.CrossEntropy()), logits)

@@ -422,3 +422,11 @@ def test_a_gradient_in_float16_is_scaled_before_it_is_rounded(price: float, redu
         assert exact.abs().max() > 0
         rounding = 2.0**-24 + 2e-3 * exact.abs().max().item()
         torch.testing.assert_close(narrow, exact, rtol=2e-3, atol=rounding)
+
+
+def test_decide_takes_the_inputs_that_forward_takes() -> None:
+    criterion = lm.LinearCriterion(H, 3, lm.CrossEntropy())
+    with pytest.raises(ValueError, match=r"rows of sequences are flatten\(0, 1\)"):
+        criterion.decide(torch.zeros(2, 4, H))
+    with pytest.raises(TypeError, match="input must be a tensor"):
+        criterion.decide(torch.zeros(2, H).numpy())  # pyright: ignore

@@ -263,3 +263,17 @@ def test_what_is_out_of_folds_comes_back_in_order_and_a_broken_model_costs_infin
     assert paid(broken, torch.tensor([0, 1]), BAND_COSTS).tolist() == [math.inf, math.inf]
     whole = torch.tensor([[1.0, 0.0], [9.0, 0.0]])
     assert paid(whole, torch.tensor([0, 1]), BAND_COSTS).tolist() == [1.0, 5.0]
+
+
+def test_rows_and_costs_that_cannot_be_refined_on_are_refused() -> None:
+    torch.manual_seed(0)
+    model, x, y = torch.nn.Linear(4, 3), torch.randn(60, 4), torch.randint(0, 3, (60,))
+    D, inf = lm.Ordinal(3), float("inf")
+    cases: list[tuple[type[Exception], str, Any, Any]] = [
+        (IndexError, "target -100 is no class.*leave rows out", (x, torch.full_like(y, -100)), D),
+        (ValueError, "not finite: look for NaN", (x * float("nan"), y), D),
+        (ValueError, "a finite price", (x, y), [[0, inf, 1], [1, 0, 1], [1, 1, 0]]),
+    ]
+    for error, message, batch, costs in cases:
+        with pytest.raises(error, match=message):
+            lm.refine(model, [batch], costs)

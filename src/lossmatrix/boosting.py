@@ -40,7 +40,7 @@ from lossmatrix.engines.reference import Softmax
 from lossmatrix.losses import CostsLike, DecisionRule, Loss
 from lossmatrix.metrics import average_cost
 from lossmatrix.nn import Criterion
-from lossmatrix.problem import Options, read
+from lossmatrix.problem import Options, check_classes, read
 
 __all__ = ["CostMetric", "CostObjective"]
 
@@ -146,7 +146,9 @@ class CostObjective:
         self.check_rows(len(scores))
         scores = scores.detach()
         single = scores.dim() == 1 or scores.shape[1] == 1
-        shape = (len(scores), 2) if single else scores.shape
+        shape = torch.Size((len(scores), 2)) if single else scores.shape
+        if self.criterion.costs is not None:
+            check_classes(self.criterion.costs, shape)
         of_rows = Options(reduction="none", sample_weight=weight)
         problem = read(self.criterion.bound, scores.new_empty(()).expand(shape), target, of_rows)
         gradient, bound = torch.empty_like(scores), torch.empty_like(scores)
@@ -307,8 +309,13 @@ def _told(
     if hasattr(second, "get_label"):
         first, second, sample_weight = second.get_label(), first, second.get_weight()
     scores, weight = _tensor(second), None
-    if sample_weight is not None and len(numpy.asarray(sample_weight)):
+    if sample_weight is not None and numpy.size(sample_weight):
         weight = _tensor(sample_weight).to(scores.dtype)
+        if weight.shape != scores.shape[:1]:
+            raise ValueError(
+                f"sample_weight must be a number for each of {len(scores)} rows of scores, got "
+                f"shape {tuple(weight.shape)}."
+            )
     return scores, _target(first), weight
 
 
@@ -322,8 +329,12 @@ def _as_logits(scores: Tensor) -> Tensor:
 def _tensor(numbers: ArrayLike) -> Tensor:
     """The numbers themselves, copied where they must not be changed: PyTorch cannot know that."""
     array = numpy.asarray(numbers)
-    writeable = array.flags.writeable
-    return torch.as_tensor(array) if writeable else torch.tensor(array)
+    if array.dtype.kind == "f":  # half and extended precision become what kernels have
+        kind = {2: "f4", 16: "f8"}.get(array.dtype.itemsize, array.dtype.newbyteorder("="))
+        array = array.astype(kind, copy=False)
+    if not array.flags.writeable or min(array.strides, default=0) < 0:
+        array = array.copy()
+    return torch.as_tensor(array)
 
 
 def _target(labels: ArrayLike) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from lossmatrix.engines import choose
 from lossmatrix.nn import Criterion
 from lossmatrix.problem import Options, read
+from lossmatrix.tensors import check_tensor
 
 RULES = {
     "argmax": "argmax of the logits",
@@ -24,12 +25,20 @@ def explain(criterion: Criterion, logits: Tensor) -> str:
         criterion: the criterion to be asked about.
         logits: an example, (C), (N, C) or (N, C, d1 … dk); its values do not matter.
 
+    Raises TypeError for what is no ``Criterion``, and what ``Criterion`` does for such logits.
+
     >>> print(lm.explain(lm.Criterion(lm.CrossEntropy()), torch.zeros(4, 3)))  # doctest: +ELLIPSIS
     loss: CrossEntropy()
     decision: argmax of the logits
     costs: none
     engine: ...
     """
+    if not isinstance(criterion, Criterion):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"explain takes a Criterion, but got a {type(criterion).__name__}: give the Criterion "
+            "that it is made of, such as Criterion(loss, costs)."
+        )
+    check_tensor("logits", logits)
     class_dim = 0 if logits.dim() <= 1 else 1
     rows = logits.shape[:class_dim] + logits.shape[class_dim + 1 :]
     options = Options(

@@ -188,9 +188,10 @@ class LinearCriterion(Criterion):
         rule: DecisionRule | None = None,
     ) -> Tensor:
         """The decision that the loss is made for, (N, *out_features) int64, in blocks of rows."""
+        layer = self._layer(input)
+        layer.check()
         if input.dim() == 1:
             return self.decide(input.unsqueeze(0), rule=rule).squeeze(0)
-        layer = self._layer(input)
         if len(input) == 0:
             return super().decide(layer.whole(), rule=rule)
         with torch.no_grad():

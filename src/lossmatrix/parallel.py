@@ -308,9 +308,10 @@ class ShardedLinearCriterion(ShardedCriterion):
         rule: DecisionRule | None = None,
     ) -> Tensor:
         """The class with the largest logit of all ranks, (N,) int64, in blocks of rows."""
+        layer = self._layer(input)
+        layer.check()
         if input.dim() == 1:
             return self.decide(input.unsqueeze(0), rule=rule).squeeze(0)
-        layer = self._layer(input)
         parts = [input.new_zeros(0, dtype=torch.int64)]
         with torch.no_grad():
             for rows in layer.blocks(self.budget, width=max(self._shards(layer.blank).sizes)):

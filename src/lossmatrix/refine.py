@@ -348,9 +348,22 @@ def _check(model: nn.Module, rows: LabelledRows, costs: CostMatrix, ridge: float
         )
     if not 0 <= ridge < math.inf:
         raise ValueError(f"ridge must be a finite number of at least 0, got {ridge}")
+    if not costs.is_finite:
+        raise ValueError(
+            f"{costs!r} forbids decisions at an infinite cost, of which no gradient follows: give "
+            "what is forbidden a finite price"
+        )
+    outside = (rows.target < 0) | (rows.target >= costs.num_classes)
+    if bool(outside.any()):
+        raise IndexError(
+            f"target {int(rows.target[outside][0])} is no class of 0 … {costs.num_classes - 1}: "
+            "leave rows out that shall not count, or give them a sample_weight of 0"
+        )
     logits = logits_of(model, rows.inputs[:1])
     if logits.dim() != 2 or logits.shape[1] != costs.num_classes:
         raise ValueError(
             f"the model gives {tuple(logits.shape)} for one row, but the costs have "
             f"{costs.num_classes} classes: expected logits (1, {costs.num_classes})"
         )
+    if not bool(logits_of(model, rows.inputs).isfinite().all()):
+        raise ValueError("the model gives logits that are not finite: look for NaN in the inputs")

@@ -14,7 +14,14 @@ from lossmatrix.costs.base import CostMatrix
 from lossmatrix.costs.frames import Frame, is_frame, read_columns, read_frame
 from lossmatrix.costs.io import CsvTable, RowMeaning, meaning_of_rows, read_table, write_table
 from lossmatrix.costs.labels import Names, Numbered, abbreviate, find_label, make_labels
-from lossmatrix.costs.tables import Table, TableCosts, name_table, read_costs, weigh_rows
+from lossmatrix.costs.tables import (
+    Table,
+    TableCosts,
+    check_meaning,
+    name_table,
+    read_costs,
+    weigh_rows,
+)
 
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingTypeStubs]
@@ -83,7 +90,7 @@ class Dense(TableCosts):
         >>> lm.Dense.from_predicted_rows([[0, 5], [1, 0]]).entry(0, 1)
         1.0
         """
-        table, decisions, classes = name_table(table, decisions, classes)
+        table, decisions, classes = name_table(table, decisions, classes, "predicted")
         return cls(read_costs(table).mT, classes, decisions)
 
     @classmethod
@@ -194,13 +201,7 @@ class Dense(TableCosts):
         rows or columns hold no names, or are named the other way round.
         """
         given = read_frame(frame)
-        said = meaning_of_rows(given.row_meaning), meaning_of_rows(given.column_meaning)
-        if said[0] == "predicted" or said[1] == "truth":
-            raise ValueError(
-                f"the rows are named {given.row_meaning!r} and the columns "
-                f"{given.column_meaning!r}: rows must be truths; pass frame.T, or use "
-                f"Dense.from_predicted_rows."
-            )
+        check_meaning(given)
         costs = cls(given.numbers, given.rows, given.columns)
         return costs if classes is None else costs.reorder(classes)
 

@@ -13,7 +13,8 @@ from typing_extensions import Self
 
 from lossmatrix.costs.base import CostMatrix, RowMap, widened
 from lossmatrix.costs.facts import misfit
-from lossmatrix.costs.frames import Frame, is_frame, read_frame
+from lossmatrix.costs.frames import Frame, Named, is_frame, read_frame
+from lossmatrix.costs.io import RowMeaning, meaning_of_rows
 from lossmatrix.costs.labels import Names, abbreviate, pair_labels
 from lossmatrix.costs.transformed import adjusted, softmax_of
 from lossmatrix.tensors import exporting, traced
@@ -27,11 +28,17 @@ LEAST_SPREAD = 2.0**-40  # of costs that differ by more than float64 has rounded
 Table: TypeAlias = "Tensor | Sequence[Sequence[float]] | NDArray[np.floating | np.integer] | Frame"
 
 
-def name_table(table: Table, rows: Names, columns: Names) -> tuple[Table, Names, Names]:
-    """A table, and the names of its rows and columns: those given, or those of a frame."""
+def name_table(
+    table: Table, rows: Names, columns: Names, meaning: RowMeaning = "truth"
+) -> tuple[Table, Names, Names]:
+    """A table, and the names of its rows and columns: those given, or those of a frame.
+
+    Raises ValueError where a frame calls its rows something else than what they mean here.
+    """
     if not is_frame(table):
         return table, rows, columns
     found = read_frame(table)
+    check_meaning(found, meaning)
     for mine, its in ((rows, found.rows), (columns, found.columns)):
         if mine is not None and its is not None and list(mine) != its:
             raise ValueError(
@@ -39,6 +46,19 @@ def name_table(table: Table, rows: Names, columns: Names) -> tuple[Table, Names,
                 f"given, or pass frame.to_numpy(); from_dataframe takes the order wanted."
             )
     return found.numbers, rows or found.rows, columns or found.columns
+
+
+def check_meaning(frame: Named, meaning: RowMeaning = "truth") -> None:
+    """Refuse a frame that says its rows are decisions where they are truths, or vice versa."""
+    rows, columns = map(meaning_of_rows, (frame.row_meaning, frame.column_meaning))
+    other = "predicted" if meaning == "truth" else "truth"
+    if rows == other or columns == meaning:
+        call = "Dense.from_predicted_rows" if meaning == "truth" else "Dense"
+        raise ValueError(
+            f"the rows are named {frame.row_meaning!r} and the columns {frame.column_meaning!r}: "
+            f"rows must be {'truths' if meaning == 'truth' else 'decisions'}; pass frame.T, or use "
+            f"{call}."
+        )
 
 
 def read_costs(table: Table) -> Tensor:

@@ -40,6 +40,8 @@ def kept_library(name: str, key: bytes, symbol: str, build: Callable[[Path], Non
         with tempfile.TemporaryDirectory(dir=folder) as draft:
             out = Path(draft) / "kernel.so"
             build(out)
+            if out.is_symlink() or not out.is_file():  # what it points to is somebody's
+                raise CannotCompileError("the compiler wrote no file of its own")
             out.chmod(0o700)
             path = folder / f"{name}-{_digest(out)}.so"
             os.replace(out, path)
