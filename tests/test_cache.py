@@ -255,3 +255,15 @@ def test_where_no_kernel_can_be_kept_the_reference_runs_and_one_sentence_says_so
     assert first.startswith("0.25 engine: reference; not native: ")
     assert done.stderr.startswith("lossmatrix: Cubic has no kernel of its own: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_compiler_links_to_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = tmp_path / "others"
+    others.write_text("of somebody else")
+    others.chmod(0o644)
+    monkeypatch.setenv("LOSSMATRIX_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(CannotCompileError, match="no file of its own"):
+        cache.kept_library("name", b"key", "symbol", lambda out: out.symlink_to(others))
+    assert others.stat().st_mode & 0o777 == 0o644

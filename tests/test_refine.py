@@ -4,6 +4,7 @@
 import copy
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
