@@ -328,12 +328,12 @@ def _as_logits(scores: Tensor) -> Tensor:
 
 def _tensor(numbers: ArrayLike) -> Tensor:
     """The numbers themselves, copied where they must not be changed: PyTorch cannot know that."""
-    array = numpy.asarray(numbers)
+    array: Array = numpy.asarray(numbers)
     if array.dtype.kind == "f":  # half and extended precision become what kernels have
-        kind = {2: "f4", 16: "f8"}.get(array.dtype.itemsize, array.dtype.newbyteorder("="))
-        array = array.astype(kind, copy=False)
+        narrow = array.dtype.itemsize <= 4
+        array = array.astype(numpy.float32 if narrow else numpy.float64, copy=False)
     if not array.flags.writeable or min(array.strides, default=0) < 0:
-        array = array.copy()
+        array = numpy.array(array)
     return torch.as_tensor(array)
 
 
