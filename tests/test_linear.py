@@ -430,3 +430,17 @@ def test_decide_takes_the_inputs_that_forward_takes() -> None:
         criterion.decide(torch.zeros(2, 4, H))
     with pytest.raises(TypeError, match="input must be a tensor"):
         criterion.decide(torch.zeros(2, H).numpy())  # pyright: ignore
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+def test_a_mean_of_no_rows_leaves_the_weights_alone(soft: bool) -> None:
+    (x, weight, _), _ = problem(3)
+    cases = [(x[:0], torch.zeros(0, 3, dtype=torch.float64) if soft else torch.zeros(0).long())]
+    if not soft:
+        cases.append((x, torch.full((len(x),), -100)))
+    for rows, target in cases:
+        rows = rows.detach().requires_grad_()
+        loss = lm.linear_loss(rows, weight, target, SUM, table(3))
+        assert loss.isnan()
+        for gradient in torch.autograd.grad(loss, (rows, weight)):
+            assert gradient.count_nonzero() == 0

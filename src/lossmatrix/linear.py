@@ -568,7 +568,7 @@ class Blockwise(torch.autograd.Function):
         problem: Problem = call.problem
         if torch.is_grad_enabled():  # a second derivative is wanted: autograd can take it
             return *call.whole_gradients(tensors, wanted, upstream), None
-        scale = upstream.to(problem.compute_dtype) / call.denominator
+        scale = _over(upstream.to(problem.compute_dtype), call.denominator)
         if gradients is None:
             check_versions(problem, ctx.versions)
             of_rows = problem.options.reduction == "none"
@@ -581,6 +581,12 @@ class Blockwise(torch.autograd.Function):
                 gradient = gradient.to(tensor.dtype)
             found.append(gradient)
         return *found, None
+
+
+def _over(upstream: Tensor, denominator: float | Tensor) -> Tensor:
+    """upstream ÷ denominator; 0 where no row counts, whose gradients are 0 and no number ÷ 0."""
+    scale = upstream / denominator
+    return torch.where(torch.as_tensor(denominator == 0, device=scale.device), 0.0, scale)
 
 
 def _whole_gradients(
