@@ -5,7 +5,7 @@
 run in one process, in turns, and a row gives the median of the rounds. `peak_mb` is memory beside
 inputs and gradients; `error` is the larger of those of both gradients, ‖found − truth‖ / ‖truth‖,
 over that of `F.linear` + `F.cross_entropy`, with the truth in float64, on 64 rows in small blocks.
-On a GPU where there is one, with Liger's fused cross-entropy where that is installed.
+On a GPU where there is one, with Liger's and quack's where they are installed.
 
     python benchmarks/linear.py [--shape 4096 512 64000]
 """
@@ -55,6 +55,14 @@ def contenders(num_classes: int, room: int = 2**27) -> dict[str, Loss]:
 
         calls["Liger fused linear cross entropy"] = lambda x, w, y: (
             liger_fused_linear_cross_entropy(x, w, y)
+        )
+    except ImportError:
+        pass
+    try:
+        from quack.linear_cross_entropy import chunked_linear_cross_entropy
+
+        calls["quack chunked linear cross entropy"] = lambda x, w, y: (
+            chunked_linear_cross_entropy(x, w, y)
         )
     except ImportError:
         pass
