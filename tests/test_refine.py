@@ -278,3 +278,5 @@ def test_rows_and_costs_that_cannot_be_refined_on_are_refused() -> None:
     for error, message, batch, costs in cases:
         with pytest.raises(error, match=message):
             lm.refine(model, [batch], costs)
+    with pytest.raises(IndexError, match="target -100 is no class"):
+        lm.refine(model, [(x, y)], D, validation=[(x, torch.full_like(y, -100))])

@@ -131,6 +131,7 @@ def refine(
         held_out = rows
     else:
         held_out = _read(validation, "validation", final)
+        _check_target(held_out, costs)
         everything = torch.arange(len(held_out.target), device=held_out.target.device)
         folds_of_rows = [TrainedFold(final, rows, everything)]
     start = StartingPoint.of(folds_of_rows, held_out, costs)
@@ -353,12 +354,7 @@ def _check(model: nn.Module, rows: LabelledRows, costs: CostMatrix, ridge: float
             f"{costs!r} forbids decisions at an infinite cost, of which no gradient follows: give "
             "what is forbidden a finite price"
         )
-    outside = (rows.target < 0) | (rows.target >= costs.num_classes)
-    if bool(outside.any()):
-        raise IndexError(
-            f"target {int(rows.target[outside][0])} is no class of 0 … {costs.num_classes - 1}: "
-            "leave rows out that shall not count, or give them a sample_weight of 0"
-        )
+    _check_target(rows, costs)
     logits = logits_of(model, rows.inputs[:1])
     if logits.dim() != 2 or logits.shape[1] != costs.num_classes:
         raise ValueError(
@@ -367,3 +363,13 @@ def _check(model: nn.Module, rows: LabelledRows, costs: CostMatrix, ridge: float
         )
     if not bool(logits_of(model, rows.inputs).isfinite().all()):
         raise ValueError("the model gives logits that are not finite: look for NaN in the inputs")
+
+
+def _check_target(rows: LabelledRows, costs: CostMatrix) -> None:
+    """Refuse class indices that are no class of the costs."""
+    outside = (rows.target < 0) | (rows.target >= costs.num_classes)
+    if bool(outside.any()):
+        raise IndexError(
+            f"target {int(rows.target[outside][0])} is no class of 0 … {costs.num_classes - 1}: "
+            "leave rows out that shall not count"
+        )
