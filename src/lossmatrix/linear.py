@@ -481,10 +481,9 @@ def _visit(
         slopes = z.float() if any(wanted) and z.dtype == torch.float16 else z
         logits = slopes.view(len(some), -1, *problem.given.shape[2:])
         found = call.losses(call.block(rows, logits, row_weights), logits, any(wanted))
-        if slopes is not z:
-            _multiply_back(z, some, weight, rows, gradients, _rounded(slopes, z))
-        elif any(wanted):
-            _multiply_back(z, some, weight, rows, gradients)
+        if any(wanted):
+            unit = None if slopes is z else _rounded(slopes, z)
+            _multiply_back(z, some, weight, rows, gradients, unit)
         if of_rows:
             value[rows] = found.reshape(-1, shape[1])
         else:
@@ -510,7 +509,7 @@ def _multiply_back(
     weight: Tensor,
     rows: Rows,
     gradients: Gradients,
-    unit: Tensor | None = None,
+    unit: Tensor | None,
 ) -> None:
     """Add what a block's gradient of the logits gives to that of input, weight and bias."""
     of_input, of_weight, of_bias = gradients

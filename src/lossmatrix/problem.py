@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses import Reduction, Term
-from lossmatrix.losses.base import check_costs_of_samples
+from lossmatrix.losses.base import check_costs_of_samples, on_cpu
 from lossmatrix.tensors import check_tensor, unseen
 
 INDICES = (torch.int64, torch.uint8, torch.int32)
@@ -49,10 +49,9 @@ class Bound:
 
     def __init__(self, terms: tuple[Term, ...]) -> None:
         self.terms = terms
-        matrices = (term.costs for term in terms)
-        self.has_costs_of_samples = any(
-            m is not None and m.num_samples is not None for m in matrices
-        )
+        matrices = [term.costs for term in terms if term.costs is not None]
+        self.has_costs_of_samples = any(costs.num_samples is not None for costs in matrices)
+        self.on_cpu = all(map(on_cpu, matrices))
         self.cache: dict[object, Any] = {}
         if not torch.compiler.is_compiling():
             self.number = next(_numbers)
@@ -349,11 +348,10 @@ def _check_devices(bound: Bound, logits: Tensor, target: Tensor, options: Option
             continue
         if tensor.device != logits.device:
             raise _apart(name, tensor, logits)
-    if logits.is_cpu:
-        for term in bound.terms:
-            for table in () if term.costs is None else term.costs.tables.values():
-                if not table.is_cpu:
-                    raise _apart("the costs", table, logits)
+    if logits.is_cpu and not bound.on_cpu:
+        matrices = (term.costs for term in bound.terms if term.costs is not None)
+        tables = (table for costs in matrices for table in costs.tables.values())
+        raise _apart("the costs", next(table for table in tables if not table.is_cpu), logits)
 
 
 def _apart(name: str, tensor: Tensor, logits: Tensor) -> RuntimeError:

@@ -16,8 +16,9 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> Non
     Neither is an output written over an input, by whatever path or link it is named, nor two
     outputs into one file. Raises `UserInputError`.
     """
+    read = [part for each in inputs if each is not None for part in parts_of(each)]
     for number, path in enumerate(outputs):
-        for given in (part for each in inputs if each is not None for part in parts_of(each)):
+        for given in read:
             if is_same(path, given):
                 raise UserInputError(
                     f"Writing {path} would destroy {given}, which is read: name another file with "

@@ -243,7 +243,7 @@ def finite(loss: Loss, costs: CostMatrix) -> CostMatrix:
     Costs of samples come with every batch. Reading them all for this would take as long as the
     loss; where the loss can be looked at, they are checked when it is not finite.
     """
-    if costs.num_samples is None or not _on_cpu(costs):
+    if costs.num_samples is None or not on_cpu(costs):
         _refuse_infinite(loss, costs)
     return costs
 
@@ -264,7 +264,8 @@ def _refuse_infinite(loss: Loss, costs: CostMatrix) -> None:
         )
 
 
-def _on_cpu(costs: CostMatrix) -> bool:
+def on_cpu(costs: CostMatrix) -> bool:
+    """Whether all tables of a matrix are in the memory of the CPU."""
     return all(table.device.type == "cpu" for table in costs.tables.values())
 
 
