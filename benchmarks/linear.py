@@ -61,8 +61,8 @@ def contenders(num_classes: int, room: int = 2**27) -> dict[str, Loss]:
     try:
         from quack.linear_cross_entropy import chunked_linear_cross_entropy
 
-        calls["quack chunked linear cross entropy"] = lambda x, w, y: (
-            chunked_linear_cross_entropy(x, w, y)
+        calls["quack chunked linear cross entropy"] = lambda x, w, y: chunked_linear_cross_entropy(
+            x, w, y
         )
     except ImportError:
         pass
