@@ -34,7 +34,6 @@ from lossmatrix.problem import (
 from lossmatrix.tensors import check_tensor, recorded, transforming
 
 MAX_CHUNK_BYTES = 2**27  # of logits: 512 rows of 64,000 classes in float32
-TILE_BYTES = 2**20  # a thread's share of the cache, for weights and logits of some classes
 Rows = slice | Tensor  # rows of the input: those that follow one another, or chosen ones
 
 
@@ -475,11 +474,10 @@ def _visit(
         if workspace is None:
             workspace = x.new_empty(len(some), len(weight))
         z = workspace[: len(some)]
-        for classes in _tiles(some, weight):
-            if bias is None:
-                torch.mm(some, weight[classes].t(), out=z[:, classes])
-            else:
-                torch.addmm(bias[classes], some, weight[classes].t(), out=z[:, classes])
+        if bias is None:
+            torch.mm(some, weight.t(), out=z)
+        else:
+            torch.addmm(bias, some, weight.t(), out=z)
         slopes = z.float() if any(wanted) and z.dtype == torch.float16 else z
         logits = slopes.view(len(some), -1, *problem.given.shape[2:])
         found = call.losses(call.block(rows, logits, row_weights), logits, any(wanted))
@@ -492,19 +490,6 @@ def _visit(
             value += found
     call.finish(gradients)
     return value, gradients
-
-
-def _tiles(some: Tensor, weight: Tensor) -> Iterator[slice]:
-    """Classes whose logits one matrix product makes: all of them, but on the CPU in float32.
-
-    A product of few rows and many classes waits for memory; tiles that stay in the cache do not.
-    In float64 they were no quicker.
-    """
-    count = step = max(1, len(weight))
-    if some.is_cpu and some.dtype == torch.float32:
-        room = TILE_BYTES * max(2, torch.get_num_threads())
-        step = max(64, room // (4 * max(1, sum(some.shape))))
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def _rounded(slopes: Tensor, to: Tensor) -> Tensor:
