@@ -168,6 +168,8 @@ class BinaryCriterion(nn.Module):
             value = self._loss(bound, z, truth, weight, self.reduction)
         else:
             value = self._by_label(z, truth, weight, target)
+        if z is logits and truth is target:
+            return value
         return value.to(output_dtype(logits, target if target.is_floating_point() else None))
 
     def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
@@ -197,8 +199,8 @@ class BinaryCriterion(nn.Module):
 
     def _truth(self, target: Tensor, sample_weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Classes, shares of class 1, or of both (2, …); and what multiplies each loss."""
-        weights = {"weight": self.weight, "sample_weight": sample_weight}
-        factors = [_broadcast(name, w, target) for name, w in weights.items() if w is not None]
+        weights = (("weight", self.weight), ("sample_weight", sample_weight))
+        factors = [_broadcast(name, w, target) for name, w in weights if w is not None]
         positive = self.pos_weight
         if positive is not None:
             positive = _broadcast("pos_weight", positive, target)

@@ -13,7 +13,7 @@ import itertools
 import math
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -78,6 +78,8 @@ class Problem:
     row_shape: tuple[int, ...]  # shape of the losses when reduction is "none"
     output_dtype: torch.dtype
     one_logit: bool = False  # given is that of class 1, and class 0 has the logit 0
+    # The logits as an engine visits them, once it has asked for them.
+    view: Tensor | None = field(default=None, init=False, repr=False)
 
     @property
     def logits(self) -> Tensor:

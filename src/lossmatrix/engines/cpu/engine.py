@@ -143,9 +143,13 @@ def ready_calls(problem: Problem) -> Calls:
 
 def kernel_view(problem: Problem) -> Tensor:
     """The logits as kernels visit them: (B, C) as they came, or (B, C, P), or one for both."""
-    if problem.one_logit:
-        return problem.given.reshape(1, 1, -1)
-    return problem.given if len(problem.row_shape) == 1 else problem.logits
+    if problem.view is None:
+        given = problem.given
+        if problem.one_logit:
+            problem.view = given.reshape(1, 1, -1)
+        else:
+            problem.view = given if len(problem.row_shape) == 1 else problem.logits
+    return problem.view
 
 
 def compute(problem: Problem, gradient: Tensor | None) -> Tensor:

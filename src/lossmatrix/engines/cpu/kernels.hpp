@@ -451,6 +451,7 @@ template <class T> struct Lanes {
     typename Pack<T>::Mask truth;
     Pack<T> scale;
     const T* a;
+    const T* pairs = nullptr;  // of two classes, each `width` apart: what ``SoftmaxOfTwo`` keeps
 };
 
 template <class T> INLINE typename Pack<T>::Mask is(typename Pack<T>::Mask number, int64_t j) {
@@ -586,6 +587,40 @@ INLINE void lanes_of_rows(const Lanes<T>& rows, const SoftmaxStats<T>& m, typena
     to_each(apart.along_risk(h - m.p * R, a, f) * rows.scale, rows.g, rows.width, top);
 }
 
+// The softmax of W pairs of logits, whichever is ahead. Each number waits for the one before it, so that
+// two packs at a time take hardly longer than one.
+template <class T> struct SoftmaxOfTwo {
+    using P = Pack<T>;
+    P far, inverse, l1p;  // exp(−|u|), 1 / (1 + far) and log(1 + far)
+
+    SoftmaxOfTwo() = default;
+    INLINE explicit SoftmaxOfTwo(P gap) {
+        far = exp_nonpositive(gap);
+        inverse = P(T(1)) / (P(T(1)) + far);
+        l1p = log1p(far, inverse);
+    }
+    INLINE SoftmaxOfTwo(const T* kept, int64_t width)
+        : far(P::load(kept)), inverse(P::load(kept + width)), l1p(P::load(kept + 2 * width)) {}
+    INLINE void keep(T* to, int64_t width) const {
+        far.store(to), inverse.store(to + width), l1p.store(to + 2 * width);
+    }
+    // an infinite top is a logit that has overflowed, and makes NaN of all, as in PyTorch
+    static INLINE P lead(P z, P other) {
+        P top = maximum(other, z);
+        return (z - other) + (top - top);
+    }
+    static INLINE P gap(P u) { return select<T>(u > P(T(0)), -u, u); }
+    static INLINE void keep_all(const T* z, int64_t width, int64_t count, T* to) {
+        constexpr int W = P::lanes;
+        for (int64_t l = 0; l < count; l += 2 * W) {
+            P first = lead(P::load(z + width + l), P::load(z + l));
+            P second = lead(P::load(z + width + l + W), P::load(z + l + W));
+            SoftmaxOfTwo one(gap(first)), other(gap(second));
+            one.keep(to + l, width), other.keep(to + l + W, width);
+        }
+    }
+};
+
 // W rows of two classes, a against b: the truth against the other class, or class 1 against class 0.
 //
 // With u = z_a − z_b, far = exp(−|u|) and l1p = log(1 + far) the one ahead has p = 1 / (1 + far) and
@@ -601,11 +636,11 @@ template <class F, class T> struct TwoClasses {
     INLINE explicit TwoClasses(const Lanes<T>& from) : rows(from), swapped{} {
         if (hard<F>) swapped = is<T>(rows.truth, 0);
         P z0 = P::load(rows.z), z1 = P::load(rows.z + rows.width), top = maximum(z0, z1);
-        // an infinite top is a logit that has overflowed, and makes NaN of all, as in PyTorch
-        P u = select<T>(swapped, z0 - z1, z1 - z0) + (top - top);
+        P u = SoftmaxOfTwo<T>::lead(select<T>(swapped, z0, z1), select<T>(swapped, z1, z0));
         auto ahead = u > P(T(0));
-        P gap = select<T>(ahead, -u, u), far = exp_nonpositive(gap);
-        P inverse = P(T(1)) / (P(T(1)) + far), behind = far * inverse, l1p = log1p(far, inverse);
+        P gap = SoftmaxOfTwo<T>::gap(u);
+        SoftmaxOfTwo<T> m = rows.pairs ? SoftmaxOfTwo<T>(rows.pairs, rows.width) : SoftmaxOfTwo<T>(gap);
+        P inverse = m.inverse, behind = m.far * inverse, l1p = m.l1p;
         a.p = b.q = select<T>(ahead, inverse, behind);
         a.q = b.p = select<T>(ahead, behind, inverse);
         a.lp = b.lq = select<T>(ahead, -l1p, gap - l1p);
@@ -1059,6 +1094,8 @@ template <class F, class G, class T> struct Run {
         T* slopes = !t.gradient ? nullptr : width > W ? wide.data : tiles.e.data;
         Scratch<T> losses(width), weight(width), rows_of(W * n);
         Scratch<Integer> truth(width);
+        bool two_classes = n == 2 && width > W && !F::has_margin;
+        Scratch<T> pairs(two_classes ? 3 * width : 0);
         // Rows of few classes in one block: where each number of the block is among the columns.
         Scratch<Integer> place(n <= W / 2 ? n * W : 0);
         for (int64_t k = 0; n <= W / 2 && k < n * W; ++k) place.data[k] = Integer(k % n * W + k / n);
@@ -1085,10 +1122,12 @@ template <class F, class G, class T> struct Run {
                 read_tile(probs, probs_at(b, p), t.probs_stride[1], t.probs_stride[2], count, width,
                           rows_of.data, wide_target.data);
             }
+            if (two_classes) SoftmaxOfTwo<T>::keep_all(tile.data, width, count, pairs.data);
             for (int64_t l = 0; l < count; l += W)
                 pack_of_rows(tile.data + l, slopes ? slopes + l : nullptr, width, r0 + l,
                              count - l < W ? count - l : W, truth.data + l, weight.data + l,
-                             losses.data + l, wide_target.data + l, tiles);
+                             losses.data + l, wide_target.data + l,
+                             two_classes ? pairs.data + l : nullptr, tiles);
             for (int64_t l0 = 0; l0 < count; l0 += W)
                 for (int64_t l = l0; l < l0 + W; ++l) {  // rows without weight may hold NaN
                     losses.data[l] = weight.data[l] == 0 ? T(0) : losses.data[l] * weight.data[l];
@@ -1212,7 +1251,8 @@ template <class F, class G, class T> struct Run {
 
     // W rows of a tile
     INLINE void pack_of_rows(T* z, T* g, int64_t width, int64_t r, int64_t count, const Integer* y,
-                             T* weight, T* losses, const T* probabilities, Tiles& tiles) const {
+                             T* weight, T* losses, const T* probabilities, const T* pairs,
+                             Tiles& tiles) const {
         using Mask = typename P::Mask;
         int64_t n = t.classes, K = t.decisions;
         Mask truth;
@@ -1243,7 +1283,7 @@ template <class F, class G, class T> struct Run {
         }
         Lanes<T> rows = {n, width, z, tiles.costs.data, tiles.target.data, tiles.excess.data,
                          tiles.risk.data, g, tiles.e.data, losses, truth, P::load(weight) * P(scale),
-                         parameters};
+                         parameters, pairs};
         T of_decisions[W] = {};
         visit_lanes<Plain, T>(rows, [&](Mask from, auto softmax) __attribute__((always_inline)) {
             if constexpr (F::risk) {
