@@ -525,6 +525,40 @@ def test_files_of_one_set_are_written_to_a_folder_of_their_own(
     assert sentence in str(code)
 
 
+@pytest.mark.parametrize("name", ["o.json", "o.csv.zip", "o.csv.zst", "o.xlsx", "o.gz.old"])
+def test_a_name_that_says_another_format_is_refused_for_reading_and_writing(
+    parts: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    sentence = f"{name} is neither CSV nor Parquet by its name, which ends in {Path(name).suffix}"
+    typed = f"decide probs.csv --costs costs.csv --out {name}"
+    assert sentence in str(type_in(monkeypatch, *typed.split()))
+    assert not Path(name).exists()
+    Path(name).write_bytes(Path("probs.csv").read_bytes())
+    assert sentence in str(type_in(monkeypatch, "decide", name, "--costs", "costs.csv"))
+    typed = f"compare --probs {name} --target risk --costs costs.csv"
+    assert sentence in str(type_in(monkeypatch, *typed.split()))
+    code = type_in(monkeypatch, *SHORT.split(), "--out", name)
+    assert "The report is an HTML file" in str(code)
+    code = type_in(monkeypatch, *SHORT.split(), "probs.csv", "--out", f"many/{name}")
+    assert "The report is an HTML file" in str(code)
+
+
+def test_parts_of_an_earlier_run_are_not_left_among_those_of_this_one(
+    parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = ["decide", "probs", "--costs", "costs.csv", "--jobs", "1", "--out", "many"]
+    assert type_in(monkeypatch, *typed) == 0
+    assert type_in(monkeypatch, *typed) == 0  # its own parts are written anew
+    Path("many/notes.txt").touch()
+    Path("probs/2.parquet").unlink()
+    before = Path("many/0.parquet").stat().st_mtime_ns
+    code = str(type_in(monkeypatch, *typed))
+    assert "many holds '2.parquet' besides the parts that would be written" in code
+    assert Path("many/0.parquet").stat().st_mtime_ns == before
+    Path("many/2.parquet").unlink()
+    assert type_in(monkeypatch, *typed) == 0
+
+
 # --- what reaches the terminal --------------------------------------------------------------------
 
 ESCAPE, C1, RIGHT_TO_LEFT = "\x1b]0;owned\x07", "\x9b31m", "\u202e"

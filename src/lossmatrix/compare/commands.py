@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 import typer
 
-from lossmatrix.compare.io import parts_of, read_cost_csv
+from lossmatrix.compare.io import is_parquet, parts_of, read_cost_csv
 from lossmatrix.compare.methods import STEPS, named_methods
-from lossmatrix.compare.outputs import check_outputs, make_folder, places_of, reason
+from lossmatrix.compare.outputs import (
+    check_outputs,
+    check_parts,
+    check_report,
+    make_folder,
+    places_of,
+    reason,
+)
 from lossmatrix.compare.parse import parse_loss, parse_method
 from lossmatrix.compare.task import Backend, Network, Task, UserInputError
 from lossmatrix.compare.visible import say, tell
@@ -136,6 +143,7 @@ def compare_command(
             warnings.warn(hint, stacklevel=1)
         report, kept = out.parent / folder / out.name, None if keep is None else keep / folder
         check_outputs([report, *beside(report)], [source, probs, logits, costs])
+        check_report(out)
         if kept is not None:
             make_folder(kept, "--keep")
         if abstain is not None:
@@ -166,6 +174,7 @@ def compare_command(
         check_outputs(
             [path for each in written for path in (each, *beside(each))], [*sources, costs]
         )
+        check_report(out)
         compare_sets(dict(zip(folders, sources, strict=True)), compare_one)
 
 
@@ -243,7 +252,11 @@ def decide_command(
     outs = [] if out is None else [out]
     if several := files != sources or len(files) > 1:
         outs = [each / place for each in outs for place in places_of(files)]
+    for place in (*files, *outs):
+        is_parquet(place)  # or CSV: what is neither is refused before minutes of work
     check_outputs(outs, [*files, costs, priors])
+    if several:
+        check_parts(outs)
     if not several:
         counts = decide_file(files[0], matrix, frequencies, out, target)
     elif out is None:
