@@ -405,6 +405,7 @@ def test_names_are_numbers_until_given_and_are_not_made_in_advance() -> None:
         (lambda: lm.ZeroOne([]), ValueError, "at least one class"),
         (lambda: lm.ZeroOne("abc"), TypeError, "one string 'abc'"),
         (lambda: lm.ZeroOne(["a", "b", "a"]), ValueError, "class name 'a' is used twice"),
+        (lambda: lm.ZeroOne(["a", "b\nc\ud800"]), ValueError, r"'b\\nc\\ud800' holds half a char"),
         (lambda: lm.ZeroOne(["a", ""]), ValueError, "class 1 has no name"),
         (lambda: lm.ZeroOne([0, 1]), ValueError, "class 0 has no name: got 0"),  # type: ignore
         (lambda: lm.ZeroOne(2).with_abstain(1, "1"), ValueError, "already a decision '1'"),

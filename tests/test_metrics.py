@@ -542,9 +542,10 @@ def test_unfit_arguments_are_refused_with_one_sentence(metric):
             metric(torch.full((5,), unfit), target, COSTS)
     with pytest.raises(IndexError, match=r"target -1 is out of range"):
         metric(decision, torch.full((5,), -1), COSTS)
-    for unfit in (-0.5, INF, math.nan):
-        weight = torch.tensor([1, 1, unfit, 1, 1])
-        with pytest.raises(ValueError, match="sample_weight must be finite and at least 0"):
+    for unfit in (-0.5, INF, math.nan, 1e308):
+        weight = torch.tensor([1, 1, unfit, 1, 1], dtype=torch.float64)
+        weight[0] = max(1, unfit)  # two of 1e308 are finite, and their sum is not
+        with pytest.raises(ValueError, match="sample_weight must be at least 0 and of a fin"):
             metric(decision, target, COSTS, sample_weight=weight)
 
 
