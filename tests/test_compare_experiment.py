@@ -22,7 +22,7 @@ from lossmatrix.compare.methods import Configuration, Method, Rule, default_meth
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import splits
-from lossmatrix.compare.task import Network, Task, UserInputError
+from lossmatrix.compare.task import Network, Task
 from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
 from lossmatrix.held_out import Gain
 
@@ -307,12 +307,6 @@ def test_a_model_predicts_at_rest_and_in_blocks(monkeypatch: pytest.MonkeyPatch)
     features = torch.randn(7, 5)
     monkeypatch.setattr("lossmatrix.compare.training.PREDICTED", 3)
     torch.testing.assert_close(predict(model, features), model[0](features).detach())
-
-
-def test_costs_under_which_one_decision_is_never_wrong_are_refused() -> None:
-    task = blobs(60, lm.Dense([[0, 1, 0], [2, 0, 0], [1, 3, 0]]))
-    with pytest.raises(UserInputError, match="nothing to compare"):
-        compare_task(task, [CROSS_ENTROPY], seeds=1, tune=1)
 
 
 def scores(weight: numpy.ndarray | None = None) -> Task:

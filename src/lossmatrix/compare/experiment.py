@@ -71,7 +71,7 @@ def compare_task(
     the folder `keep`, where a later call finds them. `report` is told how many are done, and of
     how many, `tell` in a sentence what to expect of what comes next.
 
-    Raises `UserInputError` where the rows cannot be split or one decision is never a mistake.
+    Raises `UserInputError` where the rows cannot be split, or every decision is forbidden for some.
     """
     if task.features is None and len(task.target) > MANY_ROWS:
         seeds = 1
