@@ -26,7 +26,7 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> Non
                     f"Writing {path} would destroy {given}, which is read: name another file with "
                     "--out."
                 )
-        if path.resolve() in [other.resolve() for other in outputs[:number]]:
+        if os.path.realpath(path) in map(os.path.realpath, outputs[:number]):
             raise UserInputError(
                 f"{path} would be written twice: name another file with --out, and each input once."
             )

@@ -142,7 +142,7 @@ def write_atomically(path: str | os.PathLike[str]) -> Generator[Path]:
     Its name ends as that of `path` does, so that both mean one format. So nobody ever sees a
     half-written file, and a block that fails leaves what was there before.
     """
-    target = Path(path).resolve()
+    target = Path(os.path.realpath(path))
     draft = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         yield draft
