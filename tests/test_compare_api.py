@@ -63,6 +63,9 @@ def test_a_model_is_compared_on_the_test_rows_and_prints_its_table(tmp_path: Pat
     assert [r.method for r in comparison.results] == ["CrossEntropy"] * 5 + ["ExpectedCost"]
     assert "Small on 61 test rows" in str(comparison)
     assert "temperature + Bayes" in str(comparison)
+    with pytest.raises(UserInputError, match=r"an HTML file: name it \.html, not results\.json"):
+        comparison.write_report(tmp_path / "results.json")  # which it would have overwritten
+    assert not [*tmp_path.iterdir()]
     comparison.write_report(tmp_path / "report.html")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"report.html", "results.json", "results.parquet"}

@@ -38,7 +38,7 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> Non
 def check_report(out: Path) -> None:
     """Refuse a report whose name says another format than HTML."""
     if out.suffix.lower() not in ("", ".htm", ".html"):
-        raise UserInputError(f"The report is an HTML file: name it .html with --out, not {out}.")
+        raise UserInputError(f"The report is an HTML file: name it .html, not {out.name}.")
 
 
 def check_parts(parts: Sequence[Path]) -> None:
