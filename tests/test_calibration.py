@@ -483,6 +483,17 @@ def test_the_unit_of_logits_drops_out_however_large_or_small_it_is(make, unit):
     torch.testing.assert_close(probs, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_temperatures_that_are_none_are_refused():
+    for temperature in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
+            TemperatureScaling(temperature)
+    logits = torch.tensor([[1.0, 2.0]])
+    for temperature in (1e-50, 1e50):
+        with pytest.raises(ValueError, match=r"no logits in torch\.float32 can be divided by 1e"):
+            TemperatureScaling(temperature)(logits)
+        assert TemperatureScaling(temperature)(logits.double()).isfinite().all()
+
+
 def test_features_that_are_no_tensor_are_named_with_the_call_that_makes_them():
     logits, target = overconfident()
     features = logits[:, :2]

@@ -41,6 +41,10 @@ class TemperatureScaling:
 
     temperature: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be a finite number > 0, got {self.temperature}")
+
     def fit(
         self, logits: Tensor, target: Tensor, *, ignore_index: int = -100
     ) -> TemperatureScaling:
@@ -77,10 +81,19 @@ class TemperatureScaling:
         return self
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits / T. Raises RuntimeError before a fit, TypeError for what are no logits."""
+        """Logits / T. Raises RuntimeError before a fit, TypeError for what are no logits.
+
+        Raises ValueError for a T beyond the numbers of float32 and logits that are not in float64.
+        """
         if self.temperature is None:
             raise RuntimeError("this TemperatureScaling has no temperature yet: call fit first")
         check_logits(logits)
+        held = torch.finfo(torch.float32)
+        if logits.dtype != torch.float64 and not held.tiny <= self.temperature <= held.max:
+            raise ValueError(
+                f"no logits in {logits.dtype} can be divided by {self.temperature:.4g}: give those "
+                "in float64 that it was fitted to, or another temperature"
+            )
         return logits / self.temperature
 
 

@@ -202,8 +202,8 @@ class TableCosts(CostMatrix):
     def _diagonal(self) -> Tensor | None:
         return self._table.diagonal(dim1=-2, dim2=-1)
 
-    def soft_targets(self, temperature: float) -> CostMatrix:
-        """softmax(−D / temperature) of the whole table, computed once."""
+    def _soft_targets(self, temperature: float) -> CostMatrix:
+        """Of the whole table, computed once."""
         made = self._made(softmax_of(self._table, temperature), self.decisions)
         made._range_fault = ""  # shares that vanish in float32 are as good as 0
         return made
