@@ -37,6 +37,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     Path("data.csv").write_text("\n".join(["x,[red]word,risk", *rows]))
     Path("costs.csv").write_text(COSTS)
+    Path("ask.csv").write_text("true\\pred,bad,good,abstain\nbad,0,5,1\ngood,1,0,1\n")
     return tmp_path
 
 
@@ -217,6 +218,9 @@ def test_the_engine_of_a_loss_is_explained(
         ("decide data.csv --costs costs.csv", "no column 'bad', 'good'"),
         ("decide nowhere.csv --costs costs.csv", "no file nowhere.csv"),
         ("compare --probs data.csv --target risk --costs costs.csv", "no column 'bad', 'good'"),
+        ("decide data.csv --costs costs.csv --abstain nan", "--abstain nan cannot be offered"),
+        ("decide data.csv --costs ask.csv --abstain 1", "already a decision 'abstain'"),
+        ("compare --digits --abstain 1e400", "--abstain inf cannot be offered"),
         ("compare --digits --backend dask", "where Dask's scheduler is"),
         ("compare", "Say what to compare on"),
         ("compare --digits --target risk", "Say what to compare on"),

@@ -26,6 +26,7 @@ from lossmatrix.compare.outputs import (
 from lossmatrix.compare.parse import parse_loss, parse_method
 from lossmatrix.compare.task import Backend, Network, Task, UserInputError
 from lossmatrix.compare.visible import say, tell
+from lossmatrix.costs import CostMatrix
 from lossmatrix.explain import explain
 from lossmatrix.nn import Criterion
 
@@ -147,7 +148,7 @@ def compare_command(
         if kept is not None:
             make_folder(kept, "--keep")
         if abstain is not None:
-            task = replace(task, costs=task.costs.with_abstain(abstain))
+            task = replace(task, costs=abstaining(task.costs, abstain))
         with progress_bar() as progress:
             comparison = compare_task(
                 replace(task, network=model or task.network),
@@ -176,6 +177,14 @@ def compare_command(
         )
         check_report(out)
         compare_sets(dict(zip(folders, sources, strict=True)), compare_one)
+
+
+def abstaining(costs: CostMatrix, cost: float) -> CostMatrix:
+    """The costs with one more decision, or one sentence on why there is none."""
+    try:
+        return costs.with_abstain(cost)
+    except ValueError as error:
+        raise UserInputError(f"--abstain {cost:g} cannot be offered: {error}") from error
 
 
 def publish(comparison: "Comparison", out: Path) -> None:
@@ -246,7 +255,7 @@ def decide_command(
     from lossmatrix.compare.terminal import print_counts, print_measured
 
     matrix = read_cost_csv(costs)
-    matrix = matrix if abstain is None else matrix.with_abstain(abstain)
+    matrix = matrix if abstain is None else abstaining(matrix, abstain)
     frequencies = None if priors is None else read_priors(priors, matrix)
     files = [part for source in sources for part in parts_of(source)]
     outs = [] if out is None else [out]

@@ -122,9 +122,10 @@ def class_numbers(
     found = pandas.Index(list(costs.classes)).get_indexer(rows[truth].map(str))
     if (found < 0).any():
         row = int(found.argmin())
+        name = str(rows[truth].iloc[row])
         raise UserInputError(
-            f"Row {first_row + row} of {source} has {rows[truth].iloc[row]!r} in column {truth!r}, "
-            f"which is none of the classes {quoted(costs.classes)}."
+            f"Row {first_row + row} of {source} has {name!r} in column {truth!r}, which is none of "
+            f"the classes {quoted(costs.classes)}."
         )
     return found
 
