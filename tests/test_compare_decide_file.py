@@ -295,3 +295,21 @@ def test_priors_need_every_class(tmp_path: Path) -> None:
     (tmp_path / "priors.csv").write_text("class,old,new\ncat,0.4,0.5\n")
     with pytest.raises(UserInputError, match="a row for each of 'cat', 'lynx', 'truck'"):
         read_priors(tmp_path / "priors.csv", COSTS)
+
+
+@pytest.mark.parametrize("old", ["0", "-1", "", "inf", "few"])
+def test_priors_that_are_none_are_one_sentence(tmp_path: Path, old: str) -> None:
+    lines = f"class,old,new\ncat,{old},0.4\nlynx,0.5,0.5\ntruck,0.1,0.1\n"
+    (tmp_path / "priors.csv").write_text(lines)
+    with pytest.raises(UserInputError, match=r"priors.csv cannot be used: old priors must be"):
+        read_priors(tmp_path / "priors.csv", COSTS)
+    (tmp_path / "priors.csv").write_text(lines.replace(f"{old},0.4", "0.4,0.4") + "cat,0.1,0.1\n")
+    with pytest.raises(UserInputError, match="a row for each of 'cat', 'lynx', 'truck'"):
+        read_priors(tmp_path / "priors.csv", COSTS)
+
+
+def test_a_class_that_is_gone_has_a_new_prior_of_0(tmp_path: Path) -> None:
+    lines = "class,old,new\ncat,0.4,0\nlynx,0.5,0.5\ntruck,0.1,0.5\n"
+    (tmp_path / "priors.csv").write_text(lines)
+    old, new = read_priors(tmp_path / "priors.csv", COSTS)
+    assert (old.tolist(), new.tolist()) == ([0.4, 0.5, 0.1], [0, 0.5, 0.5])

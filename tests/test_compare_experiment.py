@@ -18,11 +18,11 @@ from lossmatrix.compare.deciding import can_scale
 from lossmatrix.compare.evaluate import Decisions, baseline_of, evaluate
 from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.export import content
-from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods
+from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods, named_methods
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import splits
-from lossmatrix.compare.task import Network, Task
+from lossmatrix.compare.task import Network, Task, UserInputError
 from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
 from lossmatrix.held_out import Gain
 
@@ -307,6 +307,19 @@ def test_a_model_predicts_at_rest_and_in_blocks(monkeypatch: pytest.MonkeyPatch)
     features = torch.randn(7, 5)
     monkeypatch.setattr("lossmatrix.compare.training.PREDICTED", 3)
     torch.testing.assert_close(predict(model, features), model[0](features).detach())
+
+
+def test_a_loss_that_these_costs_do_not_suit_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    task = blobs(60, lm.Dense([[0, 1, 5], [2, 0, 3], [1, 3, 0]]))
+    for loss, reason in (
+        (lm.EnergyScore(), r"EnergyScore.* cannot take part on .*: .*not symmetric"),
+        (lm.PairWeightedCrossEntropy(), r"PairWeighted.* cannot take part on .*: .*reads gains"),
+    ):
+        with pytest.raises(UserInputError, match=reason):
+            compare_task(task, named_methods([loss]), seeds=1, tune=1, keep=tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 def scores(weight: numpy.ndarray | None = None) -> Task:

@@ -182,15 +182,20 @@ def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
 
 def read_priors(path: Path, costs: CostMatrix) -> tuple[Numbers, Numbers]:
     """Old and new class frequencies from a CSV file with the columns class, old and new."""
-    rows = read_frame(path, text=["class"])
-    if not {"class", "old", "new"} <= set(rows) or set(rows["class"]) != set(costs.classes):
+    rows, classes = read_frame(path, text=["class"]), sorted(costs.classes)
+    if not {"class", "old", "new"} <= set(rows) or sorted(rows["class"].map(str)) != classes:
         raise UserInputError(
             f"{path} needs the columns class, old and new and a row for each of "
             f"{quoted(costs.classes)}: what share each class had, and has now."
         )
     ordered = rows.set_index("class").loc[list(costs.classes), ["old", "new"]]
-    old, new = to_numbers(ordered).T
-    return old.copy(), new.copy()
+    old, new = (numbers.copy() for numbers in to_numbers(ordered).T)
+    try:
+        even = torch.full((1, len(old)), 1 / len(old), dtype=torch.float64)
+        shift_priors(even, torch.from_numpy(old), torch.from_numpy(new))
+    except ValueError as error:
+        raise UserInputError(f"{path} cannot be used: {error}.") from error
+    return old, new
 
 
 def write_csv(blocks: Iterator[pandas.DataFrame], file: Any, delimiter: str = ",") -> None:
