@@ -8,8 +8,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.display import html_text
-from lossmatrix.costs.labels import abbreviate, visible
+from lossmatrix.costs.labels import abbreviate, html_text, visible
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from torch import Tensor
 
-from lossmatrix.costs.labels import visible
+from lossmatrix.costs.labels import html_text, visible
 
 SHOWN = 10  # rows and columns printed; of more, the first nine and the last
 Cells = list[list[float]]
@@ -58,11 +57,6 @@ class View:
         title = f"<p>{html_text(self.title)}</p>" if self.title else ""
         table = html_table([self.corner, *self.columns], lines)
         return f"{title}{table}<p>{html_text(self.sentence)}</p>"
-
-
-def html_text(text: str) -> str:
-    """A text in which nothing is markup and nothing acts."""
-    return visible(escape(text))
 
 
 def html_table(heading: Iterable[str], lines: Iterable[Iterable[str]]) -> str:

@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Sequence
+from html import escape
 from typing import TypeAlias, overload
 
 Names: TypeAlias = Sequence[str] | None
@@ -21,6 +22,11 @@ def visible(text: str) -> str:
     '\\x1b[31mred'
     """
     return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def html_text(text: str) -> str:
+    """A text in which nothing is markup and nothing acts."""
+    return visible(escape(text))
 
 
 class Numbered(Sequence[str]):
