@@ -369,6 +369,7 @@ def test_its_costs_go_where_the_module_goes(costs: Tensor) -> None:
         ),
         (LABELS[:2], torch.zeros(4, 2), {"reduction": "Mean"}, ValueError, "Mean is not a valid"),
         (None, torch.zeros(4, 2), {}, TypeError, "reads costs but none were given"),
+        ([[0, "1"], [1, 0]], torch.zeros(4, 2), {}, ValueError, "costs must be rows of numbers"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_sentence(

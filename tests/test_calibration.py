@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lossmatrix import calibration
+from lossmatrix import DecisionScaling, Ordinal, calibration
 from lossmatrix.calibration import MatrixScaling, TemperatureScaling, VectorScaling
 
 FITS = [TemperatureScaling, VectorScaling]
@@ -448,3 +448,59 @@ def test_a_temperature_of_many_rows_takes_few_looks_at_all_of_them(monkeypatch):
         inverse = torch.tensor(1 / fitted.temperature, dtype=torch.float64, requires_grad=True)
         cross_entropy(logits.double() * inverse, target).backward()
         assert abs(inverse.grad) < 1e-12
+
+
+def decisions():
+    return DecisionScaling(Ordinal(4, power=2))
+
+
+ALL = [TemperatureScaling, VectorScaling, MatrixScaling, decisions]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_what_are_no_logits_is_named_with_the_call_that_makes_them(make):
+    logits, target = overconfident()
+    fitted = make().fit(logits, target)
+    for given, remedy in [
+        (logits.numpy(), r"torch\.from_numpy\(logits\)"),
+        (logits.tolist(), r"torch\.tensor\(logits\)"),
+        (logits.long(), r"got torch\.int64: call \.float\(\)"),
+        (logits > 0, r"got torch\.bool: call \.float\(\)"),
+    ]:
+        with pytest.raises(TypeError, match=f"logits must be .*{remedy}"):
+            fitted(given)
+    with pytest.raises(ValueError, match="but got a scalar"):
+        fitted(logits[0, 0])
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-150, 2.0**150, 2.0**1015])
+def test_the_unit_of_logits_drops_out_however_large_or_small_it_is(make, unit):
+    logits, target = (each[:400] for each in overconfident())
+    logits = logits.double()
+    expected = make().fit(logits, target)(logits).softmax(1)
+    probs = make().fit(logits * unit, target)(logits * unit).softmax(1)
+    torch.testing.assert_close(probs, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_temperatures_that_are_none_are_refused():
+    for temperature in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
+            TemperatureScaling(temperature)
+    logits = torch.tensor([[1.0, 2.0]])
+    for temperature in (1e-50, 1e50):
+        with pytest.raises(ValueError, match=r"no logits in torch\.float32 can be divided by 1e"):
+            TemperatureScaling(temperature)(logits)
+        assert TemperatureScaling(temperature)(logits.double()).isfinite().all()
+
+
+def test_features_that_are_no_tensor_are_named_with_the_call_that_makes_them():
+    logits, target = overconfident()
+    features = logits[:, :2]
+    fitted = decisions().fit(logits, target, features=features)
+    for call in (
+        lambda: fitted(logits, features=features.numpy()),
+        lambda: decisions().fit(logits, target, features=features.numpy()),
+    ):
+        with pytest.raises(TypeError, match=r"features must be a tensor.*from_numpy\(features\)"):
+            call()

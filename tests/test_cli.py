@@ -37,7 +37,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     Path("data.csv").write_text("\n".join(["x,[red]word,risk", *rows]))
     Path("costs.csv").write_text(COSTS)
-    Path("zero.csv").write_text("true\\pred,bad,good\nbad,0,0\ngood,0,0\n")
+    Path("ask.csv").write_text("true\\pred,bad,good,abstain\nbad,0,5,1\ngood,1,0,1\n")
     return tmp_path
 
 
@@ -218,8 +218,10 @@ def test_the_engine_of_a_loss_is_explained(
         ("decide data.csv --costs costs.csv", "no column 'bad', 'good'"),
         ("decide nowhere.csv --costs costs.csv", "no file nowhere.csv"),
         ("compare --probs data.csv --target risk --costs costs.csv", "no column 'bad', 'good'"),
+        ("decide data.csv --costs costs.csv --abstain nan", "--abstain nan cannot be offered"),
+        ("decide data.csv --costs ask.csv --abstain 1", "already a decision 'abstain'"),
+        ("compare --digits --abstain 1e400", "--abstain inf cannot be offered"),
         ("compare --digits --backend dask", "where Dask's scheduler is"),
-        ("compare --data data.csv --target risk --costs zero.csv", "nothing to compare"),
         ("compare", "Say what to compare on"),
         ("compare --digits --target risk", "Say what to compare on"),
         ("compare --data data.csv --target risk", "Say what to compare on"),
@@ -523,6 +525,40 @@ def test_files_of_one_set_are_written_to_a_folder_of_their_own(
     typed = typed.replace(". ", "none ")
     code = type_in(monkeypatch, "decide", *typed.split(), "--costs", "costs.csv")
     assert sentence in str(code)
+
+
+@pytest.mark.parametrize("name", ["o.json", "o.csv.zip", "o.csv.zst", "o.xlsx", "o.gz.old"])
+def test_a_name_that_says_another_format_is_refused_for_reading_and_writing(
+    parts: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    sentence = f"{name} is neither CSV nor Parquet by its name, which ends in {Path(name).suffix}"
+    typed = f"decide probs.csv --costs costs.csv --out {name}"
+    assert sentence in str(type_in(monkeypatch, *typed.split()))
+    assert not Path(name).exists()
+    Path(name).write_bytes(Path("probs.csv").read_bytes())
+    assert sentence in str(type_in(monkeypatch, "decide", name, "--costs", "costs.csv"))
+    typed = f"compare --probs {name} --target risk --costs costs.csv"
+    assert sentence in str(type_in(monkeypatch, *typed.split()))
+    code = type_in(monkeypatch, *SHORT.split(), "--out", name)
+    assert "The report is an HTML file" in str(code)
+    code = type_in(monkeypatch, *SHORT.split(), "probs.csv", "--out", f"many/{name}")
+    assert "The report is an HTML file" in str(code)
+
+
+def test_parts_of_an_earlier_run_are_not_left_among_those_of_this_one(
+    parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = ["decide", "probs", "--costs", "costs.csv", "--jobs", "1", "--out", "many"]
+    assert type_in(monkeypatch, *typed) == 0
+    assert type_in(monkeypatch, *typed) == 0  # its own parts are written anew
+    Path("many/notes.txt").touch()
+    Path("probs/2.parquet").unlink()
+    before = Path("many/0.parquet").stat().st_mtime_ns
+    code = str(type_in(monkeypatch, *typed))
+    assert "many holds '2.parquet' besides the parts that would be written" in code
+    assert Path("many/0.parquet").stat().st_mtime_ns == before
+    Path("many/2.parquet").unlink()
+    assert type_in(monkeypatch, *typed) == 0
 
 
 # --- what reaches the terminal --------------------------------------------------------------------

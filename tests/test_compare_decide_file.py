@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Decisions for files: those of `decide`, at any length, whole or not at all."""
 
+import bz2
+import gzip
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 
 import lossmatrix as lm
 from lossmatrix.compare.decide_file import decide_file, decide_files, measured, read_priors
+from lossmatrix.compare.io import read_frame
 from lossmatrix.compare.task import UserInputError
 
 CLASSES = ["cat", "lynx", "truck"]
@@ -64,6 +67,43 @@ def test_a_file_without_rows_has_the_columns_and_no_decisions(
     written = reader(tmp_path / out)
     assert list(written) == ["id", "note", "decision", "expected_cost"]
     assert len(written) == 0
+
+
+MAGIC = {".csv": b"id,", ".gz": b"\x1f\x8b", ".bz2": b"BZh", ".tsv": b"id\t", ".PARQUET": b"PAR1"}
+
+
+@pytest.mark.parametrize("name", ["o.csv", "o.csv.gz", "o.csv.bz2", "o.tsv", "o.PARQUET"])
+def test_a_file_is_what_its_name_says_and_is_read_again(tmp_path: Path, name: str) -> None:
+    frame = make(tmp_path / "p.csv")
+    decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv")
+    expected = pandas.read_csv(tmp_path / "o.csv", dtype={"id": "str"}, keep_default_na=False)
+    frame.assign(cat=frame.cat, decided="no").to_csv(tmp_path / "q.csv", index=False)
+    decide_file(tmp_path / "q.csv", COSTS, None, tmp_path / name)
+    magic = MAGIC[Path(name).suffix]
+    assert (tmp_path / name).read_bytes()[: len(magic)] == magic
+    made = read_frame(tmp_path / name, text=["id", "note"])
+    assert made["id"].tolist() == expected["id"].tolist()
+    assert made.decision.tolist() == expected.decision.tolist()
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [(".gz", gzip.open), (".bz2", bz2.open)])
+def test_compressed_probabilities_are_decided_as_plain_ones(
+    tmp_path: Path, suffix: str, opener: Any
+) -> None:
+    make(tmp_path / "p.csv")
+    plain = (tmp_path / "p.csv").read_bytes()
+    source = tmp_path / f"p.csv{suffix}"
+    with opener(source, "wb") as file:
+        file.write(plain)
+    counts = decide_file(tmp_path / "p.csv", COSTS, None, tmp_path / "o.csv")
+    assert (decide_file(source, COSTS, None, tmp_path / "u.csv") == counts).all()
+    assert (tmp_path / "u.csv").read_bytes() == (tmp_path / "o.csv").read_bytes()
+    whole = source.read_bytes()
+    for damaged in (whole[: len(whole) // 2], plain, whole[:200] + b"?" * 50 + whole[250:]):
+        source.write_bytes(damaged)
+        with pytest.raises(UserInputError, match=f"p.csv{suffix} cannot be read"):
+            decide_file(source, COSTS, None, tmp_path / "damaged.csv")
+    assert not (tmp_path / "damaged.csv").exists()
 
 
 def test_abstaining_and_other_priors_change_decisions(tmp_path: Path) -> None:
@@ -255,3 +295,21 @@ def test_priors_need_every_class(tmp_path: Path) -> None:
     (tmp_path / "priors.csv").write_text("class,old,new\ncat,0.4,0.5\n")
     with pytest.raises(UserInputError, match="a row for each of 'cat', 'lynx', 'truck'"):
         read_priors(tmp_path / "priors.csv", COSTS)
+
+
+@pytest.mark.parametrize("old", ["0", "-1", "", "inf", "few"])
+def test_priors_that_are_none_are_one_sentence(tmp_path: Path, old: str) -> None:
+    lines = f"class,old,new\ncat,{old},0.4\nlynx,0.5,0.5\ntruck,0.1,0.1\n"
+    (tmp_path / "priors.csv").write_text(lines)
+    with pytest.raises(UserInputError, match=r"priors.csv cannot be used: old priors must be"):
+        read_priors(tmp_path / "priors.csv", COSTS)
+    (tmp_path / "priors.csv").write_text(lines.replace(f"{old},0.4", "0.4,0.4") + "cat,0.1,0.1\n")
+    with pytest.raises(UserInputError, match="a row for each of 'cat', 'lynx', 'truck'"):
+        read_priors(tmp_path / "priors.csv", COSTS)
+
+
+def test_a_class_that_is_gone_has_a_new_prior_of_0(tmp_path: Path) -> None:
+    lines = "class,old,new\ncat,0.4,0\nlynx,0.5,0.5\ntruck,0.1,0.5\n"
+    (tmp_path / "priors.csv").write_text(lines)
+    old, new = read_priors(tmp_path / "priors.csv", COSTS)
+    assert (old.tolist(), new.tolist()) == ([0.4, 0.5, 0.1], [0, 0.5, 0.5])

@@ -4,6 +4,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -31,6 +32,10 @@ TABLES = {
     "right decisions cost": [[4, 5, 13], [-6, -8, -4], [1, 3, 0]],
     "forbidden": [[0, INF, 9], [2, 0, INF], [1, 3, 0]],
     "one more decision": [[0, 1, 9, 0.5], [INF, 0, 4, 0.5], [1, 3, 0, 0.5]],
+    "no costs": [[0, 0, 0], [0, 0, 0], [0, 0, 0]],
+    "alike": [[3, 3, 3], [-2, -2, -2], [0, 0, 0]],
+    "a free decision": [[0, 0, 9], [2, 0, 4], [1, 0, 0]],
+    "a free decision that is no class": [[0, 1, 9, 0], [2, 5, 4, 2], [1, INF, 0, 0]],
 }
 KINDS = ("right", "wrong", "constant", "forbidden", "random", "failed")
 RULES: tuple[Rule, ...] = ("argmax", "Bayes", "temperature + Bayes")
@@ -119,6 +124,26 @@ def test_whatever_was_decided_ends_in_a_table_numbers_and_a_report(
         chosen = costs[comparison.target, row.decisions[0]]
         assert row.average_cost == pytest.approx(chosen.mean())
     assert json.loads(text)["results"]
+
+
+@pytest.mark.parametrize("table", ["no costs", "a free decision"])
+@pytest.mark.parametrize("given", ["features", "scores"])
+def test_costs_by_which_nothing_can_be_lost_end_in_a_report_that_says_so(
+    tmp_path: Path, table: str, given: str
+) -> None:
+    target = numpy.arange(60) % 3
+    features = numpy.eye(3)[target] + numpy.arange(180).reshape(60, 3) % 7
+    task = Task("n", "n", lm.Dense(TABLES[table]), target, network="linear")
+    scores = {"m": numpy.eye(3)[target]}
+    task = replace(task, **({"features": features} if given == "features" else {"scores": scores}))
+    comparison = compare_task(task, seeds=1, tune=1)
+    constant = "0" if table == "no costs" else "1"
+    sentence = f"Deciding {constant} for every row is never a mistake, so nothing can be gained"
+    assert recommendation(comparison)[0].startswith(sentence)
+    assert sentence in page(comparison)
+    assert comparison.constant_regret == 0
+    assert {row.normalized_cost for row in comparison.results} <= {0, INF}
+    write_results(comparison, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from lossmatrix.compare.deciding import can_scale
 from lossmatrix.compare.evaluate import Decisions, baseline_of, evaluate
 from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.export import content
-from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods
+from lossmatrix.compare.methods import Configuration, Method, Rule, default_methods, named_methods
 from lossmatrix.compare.recommendation import recommendation
 from lossmatrix.compare.results import Comparison, Fit, Row
 from lossmatrix.compare.splits import splits
@@ -309,10 +309,17 @@ def test_a_model_predicts_at_rest_and_in_blocks(monkeypatch: pytest.MonkeyPatch)
     torch.testing.assert_close(predict(model, features), model[0](features).detach())
 
 
-def test_costs_under_which_one_decision_is_never_wrong_are_refused() -> None:
-    task = blobs(60, lm.Dense([[0, 1, 0], [2, 0, 0], [1, 3, 0]]))
-    with pytest.raises(UserInputError, match="nothing to compare"):
-        compare_task(task, [CROSS_ENTROPY], seeds=1, tune=1)
+def test_a_loss_that_these_costs_do_not_suit_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    task = blobs(60, lm.Dense([[0, 1, 5], [2, 0, 3], [1, 3, 0]]))
+    for loss, reason in (
+        (lm.EnergyScore(), r"EnergyScore.* cannot take part on .*: .*not symmetric"),
+        (lm.PairWeightedCrossEntropy(), r"PairWeighted.* cannot take part on .*: .*reads gains"),
+    ):
+        with pytest.raises(UserInputError, match=reason):
+            compare_task(task, named_methods([loss]), seeds=1, tune=1, keep=tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 def scores(weight: numpy.ndarray | None = None) -> Task:

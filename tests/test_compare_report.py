@@ -44,6 +44,7 @@ from lossmatrix.compare.report.charts import abstaining, calibration_bins, chart
 from lossmatrix.compare.report.svg import Curve, image, plot
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Task
+from lossmatrix.costs.labels import ACTING
 
 COSTS = [[0.0, 1, 9], [2, 0, 4], [1, 3, 0]]
 NAMES = ["cat", "lynx", "truck"]
@@ -424,6 +425,23 @@ def test_a_notebook_shows_every_result_and_escapes_names(comparison: Comparison)
     assert "<b>" not in page
     for row in comparison.results:
         assert f"<td>{row.accuracy:.1%}</td><td>{row.average_cost:.4g}</td>" in page
+
+
+HOSTILE = ["cat\x1b]0;owned\x07", "lynx\x9b31m", "truck\u202e\u2028"]
+
+
+def test_nothing_in_a_name_acts_on_what_shows_the_report_or_a_notebook() -> None:
+    costs = lm.Dense(COSTS, classes=HOSTILE)
+    found = scored(costs, 60, name=HOSTILE[0], title=HOSTILE[1])
+    found = replace(found, results=(*found.results, replace(found.results[0], method=HOSTILE[2])))
+    for text in (page(found), found._repr_html_(), costs._repr_html_(), str(costs)):
+        assert not ACTING.search(text)
+        assert r"truck\u202e\u2028" in text
+    data = explorer.explorer_data(found, [control_of(found)])
+    assert data["classes"][0] == data["decisions"][0] == r"cat\x1b]0;owned\x07"
+    shown = lm.Dense([[0, -1.0], [4, 0]], ["a\x1b[2J", "b"]).check()
+    assert shown
+    assert not any(map(ACTING.search, map(str, shown)))
 
 
 @pytest.fixture(scope="module")

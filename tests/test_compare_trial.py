@@ -266,12 +266,23 @@ def test_a_damaged_outcome_is_trained_again_with_a_word(
     compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=1, keep=tmp_path)
 
 
-def test_a_folder_in_the_place_of_an_outcome_is_one_sentence(tmp_path: Path) -> None:
+PLACES: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a pipe that nobody writes to": os.mkfifo,
+    "a link to itself": lambda place: place.symlink_to(place.name),
+    "a link to nowhere": lambda place: place.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("make", PLACES.values(), ids=PLACES)
+def test_what_is_no_file_in_the_place_of_an_outcome_is_one_sentence(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
     compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=1, keep=tmp_path)
     place = next(tmp_path.iterdir())
     place.unlink()
-    place.mkdir()
-    with pytest.raises(UserInputError, match="is a folder in the place of a training"):
+    make(place)
+    with pytest.raises(UserInputError, match=f"{place.name} is no file, .* move it away"):
         compare_task(blobs(), [CROSS_ENTROPY], seeds=1, tune=1, keep=tmp_path)
 
 

@@ -324,8 +324,11 @@ def test_savings_of_infinite_costs_and_temperatures_that_are_none_are_refused() 
         with pytest.raises(ValueError, match="savings need finite costs"):
             costs.savings()
     for temperature in (0.0, -1.0, INF, float("nan")):
-        with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
-            lm.ZeroOne(3).soft_targets(temperature)
+        for kind in (lm.ZeroOne(3), lm.Dense([[0, 1], [2, 0]]), lm.PerExample([[0, 1]])):
+            with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
+                kind.soft_targets(temperature)
+    for kind in (lm.Dense([[4, 5], [7, 6]]), lm.Sparse(2, [(0, 0, 4)], default=5)):
+        assert kind.soft_targets(1e-320).to_dense().isfinite().all()
 
 
 @every_case
@@ -405,6 +408,7 @@ def test_names_are_numbers_until_given_and_are_not_made_in_advance() -> None:
         (lambda: lm.ZeroOne([]), ValueError, "at least one class"),
         (lambda: lm.ZeroOne("abc"), TypeError, "one string 'abc'"),
         (lambda: lm.ZeroOne(["a", "b", "a"]), ValueError, "class name 'a' is used twice"),
+        (lambda: lm.ZeroOne(["a", "b\nc\ud800"]), ValueError, r"'b\\nc\\ud800' holds half a char"),
         (lambda: lm.ZeroOne(["a", ""]), ValueError, "class 1 has no name"),
         (lambda: lm.ZeroOne([0, 1]), ValueError, "class 0 has no name: got 0"),  # type: ignore
         (lambda: lm.ZeroOne(2).with_abstain(1, "1"), ValueError, "already a decision '1'"),

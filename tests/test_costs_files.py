@@ -171,6 +171,13 @@ def test_writing_replaces_the_file_whole_or_not_at_all(
     assert path.read_text() == "true\\pred,0\n0,7\n"
 
 
+def test_a_link_to_itself_is_replaced_by_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "costs.csv"
+    path.symlink_to("costs.csv")
+    lm.Dense([[7]]).to_csv(path)
+    assert lm.Dense.from_csv(path).to_dense().tolist() == [[7]]
+
+
 def current_umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

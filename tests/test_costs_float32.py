@@ -221,3 +221,57 @@ def test_a_transformation_of_float32_keeps_what_float32_cannot_hold(of_samples: 
     assert costs.scaled(2.0).tables["table"].dtype == torch.float32
     far = lm.Dense(torch.tensor([[-3e38, 3e38], [1.0, 0.0]])).regret()
     assert far.entry(0, 1) == pytest.approx(6e38)
+
+
+# --- numbers beside the costs --------------------------------------------------------------------
+
+STATED = {
+    "scale": lambda value: value * lm.ExpectedCost(),
+    "scale of a part": lambda value: lm.CrossEntropy() + value * lm.Unlikelihood(),
+    "temperature": lm.SoftTargetCrossEntropy,
+    "gamma": lm.CostFocal,
+    "tau of decisions": lm.DecisionScore,
+    "lam": lm.EntropicRisk,
+    "-lam": lambda value: lm.EntropicRisk(-value),
+    "tau": lm.SimilarityLikelihood,
+}
+
+
+@pytest.mark.parametrize("stated", STATED)
+@pytest.mark.parametrize("value", [1e-320, 1e-50, 1e-25, 1e-10, 1e10, 1e25, 1e40, 1e305])
+@pytest.mark.parametrize("unit", [1e-44, 1e-20, 1.0, 1e20, 1e37])
+def test_numbers_of_a_loss_give_numbers_or_a_sentence(
+    stated: str, value: float, unit: float
+) -> None:
+    costs = lm.Dense(unit * torch.tensor([[0, 1.0, 4], [2, 0, 3], [7, 5, 0]]).double())
+    logits = torch.tensor([[0.3, -1.0, 2.0], [1.5, 0.2, -0.4]], requires_grad=True)
+    for engine in ("native", "reference"):
+        try:
+            loss = STATED[stated](value)(logits, torch.tensor([1, 0]), costs, engine=engine)
+        except ValueError as error:
+            needless = unit == 1 and 1e-10 <= value <= 1e10
+            if needless or "1e-30 to 1e+30 are safe: choose" not in str(error):
+                raise
+        else:
+            (slope,) = torch.autograd.grad(loss, logits)
+            assert loss.isfinite()
+            assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("which", ["weight", "sample_weight"])
+def test_weights_that_float32_has_no_room_for_are_refused_beside_its_logits(which: str) -> None:
+    logits, target = torch.tensor([[1.0, 2, 0], [0, 1, 3]]), torch.tensor([1, 0])
+    weights = torch.tensor([1.0, 1e40, 2], dtype=torch.float64)
+    large = {which: weights[: 2 if which == "sample_weight" else 3]}
+    for engine in ("native", "reference"):
+        with pytest.raises(ValueError, match=rf"{which} in float64 sums to 1e\+40, for which"):
+            lm.CrossEntropy()(logits, target, engine=engine, **large)
+        assert lm.CrossEntropy()(logits.double(), target, engine=engine, **large).isfinite()
+
+
+def test_costs_that_a_factor_brings_into_range_are_scaled_in_float64() -> None:
+    costs = lm.Dense(torch.tensor([[0, 1e-40], [2e-40, 0]]))  # and float32 holds no 1e40
+    assert costs.scaled(1e40).to_dense().tolist() == [
+        [0, pytest.approx(1, rel=1e-5)],
+        [pytest.approx(2, rel=1e-5), 0],
+    ]

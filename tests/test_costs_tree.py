@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -55,6 +57,21 @@ def test_edges_in_a_circle_are_refused_wherever_it_lies(circle: list[tuple[str, 
         with pytest.raises(ValueError, match="run in a cycle") as error:
             lm.Tree.from_edges(edges)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("edges", "sentence"),
+    [
+        ([], r"found none: there are no edges\.$"),
+        ({"cat": "animal", "dog": "animal"}, r"a pair \(child, parent\), got 'cat': .* items\(\)"),
+        ([("cat", "animal"), ("dog", "animal", 2)], r"a pair .* got \('dog', 'animal', 2\)"),
+        ("ab", r"a pair \(child, parent\), got 'a'"),
+    ],
+)
+def test_what_are_no_edges_is_one_sentence(edges: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as error:
+        lm.Tree.from_edges(edges)
+    assert "\n" not in str(error.value)
 
 
 def test_paths_that_would_fill_the_memory_are_refused() -> None:

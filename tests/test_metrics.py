@@ -382,6 +382,23 @@ def test_no_row_is_read_where_an_entry_will_do(monkeypatch):
         monkeypatch.undo()
 
 
+def test_what_every_point_is_nearest_to_is_known_without_a_row(monkeypatch):
+    generator = torch.Generator().manual_seed(5)
+    points, others = torch.randn(40, 3, generator=generator), torch.randn(2, 3, generator=generator)
+    decision, target = (torch.randint(40, (90,), generator=generator) for _ in range(2))
+    for more in (None, torch.cat([points, others])):
+        costs = LowRank.squared_distances(points, more)
+        D = costs.to_dense().double()[target]
+        expected = (D.gather(1, decision[:, None]).squeeze(1) - D.amin(1)).mean()
+        monkeypatch.setattr(type(costs), "_row", None)
+        torch.testing.assert_close(cost_regret(decision, target, costs), expected)
+        monkeypatch.undo()
+    apart = LowRank.squared_distances(points, points.flip(0) + 1)  # no class is at its decision
+    D = apart.to_dense().double()[target]
+    expected = (D.gather(1, decision[:, None]).squeeze(1) - D.amin(1)).mean()
+    torch.testing.assert_close(cost_regret(decision, target, apart), expected)
+
+
 def test_many_classes_take_no_table():
     decision, target = happened(1000, C=2_000_000, K=2_000_000)
     for costs in (Ordinal(2_000_000), ZeroOne(2_000_000), Ordinal(2_000_000, power=2).scaled(0.5)):
@@ -542,9 +559,10 @@ def test_unfit_arguments_are_refused_with_one_sentence(metric):
             metric(torch.full((5,), unfit), target, COSTS)
     with pytest.raises(IndexError, match=r"target -1 is out of range"):
         metric(decision, torch.full((5,), -1), COSTS)
-    for unfit in (-0.5, INF, math.nan):
-        weight = torch.tensor([1, 1, unfit, 1, 1])
-        with pytest.raises(ValueError, match="sample_weight must be finite and at least 0"):
+    for unfit in (-0.5, INF, math.nan, 1e308):
+        weight = torch.tensor([1, 1, unfit, 1, 1], dtype=torch.float64)
+        weight[0] = max(1, unfit)  # two of 1e308 are finite, and their sum is not
+        with pytest.raises(ValueError, match="sample_weight must be at least 0 and of a fin"):
             metric(decision, target, COSTS, sample_weight=weight)
 
 

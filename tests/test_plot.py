@@ -106,6 +106,20 @@ def test_cells_of_many_classes_are_left_without_numbers() -> None:
     assert display.paid[20, 0].item() == 10.0
 
 
+def test_names_are_neither_formulas_nor_do_they_act() -> None:
+    costs = lm.Dense([[0.0, 3], [11, 0]], classes=["$10-$2_{", "b\x1b[2J"])
+    decision = torch.tensor([0, 1, 1])
+    display = CostConfusionDisplay.from_predictions(decision, decision.flip(0), costs)
+    reliability = DecisionReliabilityDisplay.from_predictions(PROBS, TARGET, costs)
+    for each in (display, reliability):
+        each.figure_.draw_without_rendering()  # where formulas are parsed, and glyphs are missed
+    for labels in (display.ax_.get_xticklabels(), display.ax_.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["$10-$2_{", r"b\x1b[2J"]
+    names = {text.get_text() for text in reliability.ax_.texts}
+    assert names <= {"$10-$2_{", r"b\x1b[2J"}
+    assert names
+
+
 # --- the risk curve ------------------------------------------------------------------------------
 
 
@@ -142,6 +156,24 @@ def test_the_abstention_curve_goes_from_deciding_all_to_asking_always() -> None:
     assert curve.get_xdata() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
     assert curve.get_ydata() == pytest.approx([2 / 4, 1.25 / 4, 0.5 / 4, 0.75 / 4, 1 / 4])
     assert [*chosen.get_xdata(), *chosen.get_ydata()] == pytest.approx([0.5, 0.125])
+
+
+def test_what_costs_infinitely_much_costs_the_price_where_it_abstains() -> None:
+    forbidden = [[0, math.inf], [math.inf, 0]]
+    target = torch.tensor([0, 1, 0])
+    display = AbstentionCurveDisplay.from_predictions(
+        torch.full((3, 2), 0.5), target, forbidden, 0.25
+    )
+    assert display.cost.tolist() == [math.inf, math.inf, pytest.approx(0.5 / 3), 0.25]
+
+
+def test_probabilities_of_a_model_in_training_are_drawn() -> None:
+    probs = PROBS.clone().requires_grad_()
+    costs = lm.Dense(torch.tensor([[0.0, 1], [3, 0]], requires_grad=True))
+    for display in (RiskCurveDisplay, DecisionReliabilityDisplay):
+        display.from_predictions(probs, TARGET, costs)
+    AbstentionCurveDisplay.from_predictions(probs, TARGET, costs, 0.25)
+    CostConfusionDisplay.from_predictions(TARGET, TARGET, costs)
 
 
 @pytest.mark.parametrize("price", [0.0, 1.5, [0.5, 3.0, 1.0], 100.0], ids=str)

@@ -353,7 +353,7 @@ def _dims(costs: object) -> int:
     """2 for one matrix, 3 for one per label."""
     if isinstance(costs, CostMatrix):
         return 2
-    if isinstance(costs, Sequence):
+    if isinstance(costs, Sequence) and not isinstance(costs, str):  # whose items are strings
         return 1 + max(map(_dims, cast(Sequence[object], costs)), default=0)
     return getattr(costs, "ndim", 0)
 

@@ -41,6 +41,10 @@ class TemperatureScaling:
 
     temperature: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be a finite number > 0, got {self.temperature}")
+
     def fit(
         self, logits: Tensor, target: Tensor, *, ignore_index: int = -100
     ) -> TemperatureScaling:
@@ -51,6 +55,7 @@ class TemperatureScaling:
         misclassified (T → 0), or the logits tell nothing about the target (T → ∞).
         """
         z, y = counted_rows(logits, target, ignore_index)
+        z, unit = in_unit(z)
         below = z - z.amax(1, keepdim=True)  # of each class under the top
         truth = below.gather(1, y)
         mean = below.mean()
@@ -72,13 +77,23 @@ class TemperatureScaling:
                 f"no temperature is best for these {len(z)} rows: on average the truth has no "
                 "larger logit than the other classes; check that logits and target belong together"
             )
-        self.temperature = 1 / inverse
+        self.temperature = unit / inverse
         return self
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits / T. Raises RuntimeError before a fit."""
+        """Logits / T. Raises RuntimeError before a fit, TypeError for what are no logits.
+
+        Raises ValueError for a T beyond the numbers of float32 and logits that are not in float64.
+        """
         if self.temperature is None:
             raise RuntimeError("this TemperatureScaling has no temperature yet: call fit first")
+        check_logits(logits)
+        held = torch.finfo(torch.float32)
+        if logits.dtype != torch.float64 and not held.tiny <= self.temperature <= held.max:
+            raise ValueError(
+                f"no logits in {logits.dtype} can be divided by {self.temperature:.4g}: give those "
+                "in float64 that it was fitted to, or another temperature"
+            )
         return logits / self.temperature
 
 
@@ -148,6 +163,7 @@ class VectorScaling:
         absent (its bias → −∞), or the scaled logits tell some class from the others without error.
         """
         z, y = counted_rows(logits, target, ignore_index)
+        z, unit = in_unit(z)
         N, C = z.shape
         absent = [j for j, count in enumerate(y.flatten().bincount(minlength=C)) if count == 0]
         if absent:
@@ -175,7 +191,7 @@ class VectorScaling:
         full = _stepwise(x, y) if C > DENSE_CLASSES else _at_once(in_full, 2 * C, N)
         scale = full[:C] / spread
         bias = full[C:] - scale * center
-        self.scale, self.bias = scale, bias - bias.mean()
+        self.scale, self.bias = scale / unit, bias - bias.mean()
         return self
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -339,8 +355,27 @@ def floored(logits: Tensor) -> Tensor:
     return logits.log_softmax(-1).clamp(min=LEAST_LOG)
 
 
+def check_logits(logits: Tensor) -> None:
+    """Refuse what are no logits: what is no tensor, a scalar, and whole numbers."""
+    check_tensor("logits", logits)
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must be floating-point, got {logits.dtype}: call .float()")
+    if logits.dim() == 0:
+        raise ValueError("expected logits of shape (C,), (N, C) or (N, C, d1 …), but got a scalar")
+
+
+def in_unit(z: Tensor) -> tuple[Tensor, float]:
+    """Logits as multiples of a power of two near the largest, for their squares to be numbers."""
+    largest = max(map(abs, (edge.item() for edge in z.aminmax())))
+    if 2.0**-200 < largest < 2.0**200 or largest == 0:
+        return z, 1.0
+    unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
+    return z / unit, unit
+
+
 def classes_last(logits: Tensor, count: int, name: str) -> Tensor:
     """Logits (…, C), of as many classes as a map was fitted to."""
+    check_logits(logits)
     class_dim = min(1, logits.dim() - 1)
     if logits.shape[class_dim] != count:
         raise ValueError(

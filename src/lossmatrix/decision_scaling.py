@@ -18,6 +18,7 @@ from lossmatrix.costs import CostMatrix, as_costs
 from lossmatrix.costs.tables import Table
 from lossmatrix.held_out import Gain, deal, paid, pooled
 from lossmatrix.losses import CrossEntropy
+from lossmatrix.tensors import check_tensor
 
 LAM = 30.0
 TAUS = (1.0, 0.3, 0.1)  # a smaller one overfits classes that are rare and dear
@@ -105,6 +106,8 @@ class DecisionScaling:
         if self.temperature is None:
             raise RuntimeError("this DecisionScaling has no parameters yet: call fit first")
         z = classes_last(logits, self._num_classes, "DecisionScaling")
+        if features is not None:
+            check_tensor("features", features)
         given = None if features is None else features.shape[min(1, features.dim() - 1)]
         if given != self._num_features:
             raise ValueError(
@@ -185,6 +188,7 @@ def _gain(z: Tensor, y: Tensor, x: Tensor | None, costs: CostMatrix) -> Gain:
 
 def _flat(features: Tensor, logits: Tensor) -> Tensor:
     """Features (N, F) of all rows, in float64, where they come with the shape of the logits."""
+    check_tensor("features", features)
     class_dim = min(1, logits.dim() - 1)
     if features.dim() != logits.dim() or (
         features.select(class_dim, 0).shape != logits.select(class_dim, 0).shape

@@ -188,9 +188,9 @@ def counted(
     kept, weight = target != ignore_index, torch.ones_like(target, dtype=torch.float64)
     if sample_weight is not None:
         weight = sample_weight.flatten().double()
-        if not ((weight >= 0) & weight.isfinite()).all():
+        if not ((weight >= 0).all() and weight.sum().isfinite()):
             raise ValueError(
-                "sample_weight must be finite and at least 0, got values from "
+                "sample_weight must be at least 0 and of a finite sum, got values from "
                 f"{weight.min().item():.4g} to {weight.max().item():.4g}"
             )
         kept &= weight > 0

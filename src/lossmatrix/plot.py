@@ -21,13 +21,16 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lossmatrix.costs import CostMatrix, as_costs
+from lossmatrix.costs.labels import visible
 from lossmatrix.costs.tables import Table
 from lossmatrix.decide import conditional_risk
 from lossmatrix.metrics import Counted, costs_of, counted
 
 if TYPE_CHECKING:
+    import numpy
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 __all__ = [
     "AbstentionCurveDisplay",
@@ -107,10 +110,11 @@ class CostConfusionDisplay(_Picture):
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw, into new axes unless some are given."""
         ax = self._begin(ax)
-        image = ax.imshow(self.paid.cpu().numpy(), cmap="Reds", vmin=0)
+        image = ax.imshow(_array(self.paid), cmap="Reds", vmin=0)
         self.figure_.colorbar(image, ax=ax, label="average cost")
-        ax.set_xticks(range(len(self.decisions)), self.decisions, rotation="vertical")
-        ax.set_yticks(range(len(self.classes)), self.classes)
+        names = [[*map(visible, each)] for each in (self.decisions, self.classes)]
+        ax.set_xticks(range(len(names[0])), names[0], rotation="vertical", parse_math=False)
+        ax.set_yticks(range(len(names[1])), names[1], parse_math=False)
         ax.set(xlabel="decided", ylabel="true")
         if max(self.paid.shape) <= LEGIBLE:
             self._write(ax)
@@ -185,9 +189,9 @@ class RiskCurveDisplay(_Picture):
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw, into new axes unless some are given."""
         ax = self._begin(ax)
-        coverage = self.coverage.cpu().numpy()
-        ax.plot(coverage, self.paid.cpu().numpy(), label=f"paid, area {self.area:.4g}")
-        ax.plot(coverage, self.expected.cpu().numpy(), "--", label="expected")
+        coverage = _array(self.coverage)
+        ax.plot(coverage, _array(self.paid), label=f"paid, area {self.area:.4g}")
+        ax.plot(coverage, _array(self.expected), "--", label="expected")
         ax.set(xlabel="share of rows decided, surest first", ylabel="average cost of these")
         ax.legend()
         return self
@@ -239,15 +243,16 @@ class AbstentionCurveDisplay(_Picture):
         abstained = costs_of(rows._replace(decision=last), costs)
         weight, total = rows.weight[order], rows.weight.sum()
         begin = weight.new_zeros(1)
-        change = (weight * (abstained - decided)[order]).cumsum(0)
-        cost = (rows.weight * decided).sum() + torch.cat([begin, change])
+        prices = (weight * abstained[order]).cumsum(0)
+        others = (weight * decided[order]).flip(0).cumsum(0).flip(0)
+        cost = torch.cat([begin, prices]) + torch.cat([others, begin])
         share = torch.cat([begin, weight.cumsum(0)])
         return cls(share / total, cost / total, int((price < least).sum())).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw, into new axes unless some are given."""
         ax = self._begin(ax)
-        share, cost = self.share.cpu().numpy(), self.cost.cpu().numpy()
+        share, cost = _array(self.share), _array(self.cost)
         ax.plot(share, cost)
         ax.plot(share[self.chosen], cost[self.chosen], "o", label="decide_or_abstain")
         ax.set(xlabel="share of rows that abstain", ylabel="average cost, abstaining included")
@@ -315,14 +320,20 @@ class DecisionReliabilityDisplay(_Picture):
         ax = self._begin(ax)
         made = [k for k in range(len(self.decisions)) if not self.paid[k].isnan()]
         known = (self.expected[made], self.paid[made], self.error[made].nan_to_num())
-        expected, paid, error = (each.cpu().numpy() for each in known)
+        expected, paid, error = map(_array, known)
         ax.errorbar(expected, paid, error, fmt="o")
         for k in made if len(made) <= LEGIBLE else []:
             place = (self.expected[k].item(), self.paid[k].item())
-            ax.annotate(self.decisions[k], place, (4, 4), textcoords="offset points")
+            name = visible(self.decisions[k])
+            ax.annotate(name, place, (4, 4), textcoords="offset points", parse_math=False)
         ax.axline((0, 0), slope=1, linestyle=":", color="grey")
         ax.set(xlabel="expected cost of the decision", ylabel="cost paid, ± its standard error")
         return self
+
+
+def _array(tensor: Tensor) -> NDArray[numpy.float64]:
+    """Numbers to draw."""
+    return tensor.detach().cpu().numpy()
 
 
 def _decided(

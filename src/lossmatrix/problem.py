@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lossmatrix.costs import CostMatrix
 from lossmatrix.losses import Reduction, Term
-from lossmatrix.losses.base import check_costs_of_samples, on_cpu
+from lossmatrix.losses.base import ROOM, check_costs_of_samples, on_cpu
 from lossmatrix.tensors import check_tensor, unseen
 
 INDICES = (torch.int64, torch.uint8, torch.int32)
@@ -185,7 +185,7 @@ def read(
         _check_indices(logits, target, row_shape)
         target = wide_indices(target, options.ignore_index, num_classes)
     if options.weight is not None or options.sample_weight is not None:
-        _check_weights(options.weight, options.sample_weight, num_classes, row_shape)
+        _check_weights(options.weight, options.sample_weight, num_classes, row_shape, dtype)
     _check_devices(bound, logits, target, options)
     for term in bound.terms:
         if term.costs is not None and term.costs.num_samples not in (None, batch * positions):
@@ -404,10 +404,20 @@ def _check_weights(
     sample_weight: Tensor | None,
     num_classes: int,
     row_shape: tuple[int, ...],
+    dtype: torch.dtype,
 ) -> None:
     for name, given in (("weight", weight), ("sample_weight", sample_weight)):
-        if given is not None:
-            check_tensor(name, given)
+        if given is None:
+            continue
+        check_tensor(name, given)
+        if given.dtype == torch.float64 != dtype and given.is_cpu and not unseen(given):
+            sizes = given.detach().abs()
+            largest = sizes.where(sizes.isfinite(), 0).sum().item()
+            if largest > ROOM:
+                raise ValueError(
+                    f"{name} in float64 sums to {largest:.4g}, for which float32 has no room, and "
+                    f"logits are in {dtype}: divide it by its mean, or give logits in float64."
+                )
     if weight is not None and weight.shape != (num_classes,):
         raise RuntimeError(
             f"weight tensor should be defined either for all {num_classes} classes or no classes "

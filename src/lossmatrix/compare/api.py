@@ -20,6 +20,7 @@ from lossmatrix.compare.backend import Progress, silent
 from lossmatrix.compare.experiment import compare_task
 from lossmatrix.compare.export import write_results
 from lossmatrix.compare.methods import named_methods
+from lossmatrix.compare.outputs import check_report
 from lossmatrix.compare.report import write_report
 from lossmatrix.compare.results import Comparison
 from lossmatrix.compare.task import Backend, Indices, ModelFactory, Task, UserInputError
@@ -40,7 +41,11 @@ class PrintedComparison(Comparison):
         return comparison_text(self)
 
     def write_report(self, path: Path | str) -> None:
-        """Write the report, one HTML file, and results.json and results.parquet beside it."""
+        """Write the report, one HTML file, and results.json and results.parquet beside it.
+
+        Raises `UserInputError` for a name of another format.
+        """
+        check_report(Path(path))
         folder = Path(path).parent
         folder.mkdir(parents=True, exist_ok=True)
         write_results(self, folder)  # first, so that no fault of the report can lose them

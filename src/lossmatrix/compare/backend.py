@@ -5,6 +5,7 @@
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUntypedBaseClass=false
 
+import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,9 +70,12 @@ def unfinished(trials: Sequence[Trial]) -> list[Trial]:
 
 def warn_of_damage(trials: Sequence[Trial]) -> None:
     """Say which files hold no outcome of their trial, and are written anew."""
-    damaged = [trial.path for trial in trials if trial.path.exists()]
-    if folder := next((path for path in damaged if path.is_dir()), None):
-        raise UserInputError(f"{folder} is a folder in the place of a training: move it away.")
+    damaged = [trial.path for trial in trials if os.path.lexists(trial.path)]
+    if other := next((path for path in damaged if not os.path.isfile(path)), None):
+        raise UserInputError(
+            f"{other} is no file, but a folder, a pipe or a link to nowhere in the place of a "
+            "training: move it away."
+        )
     if damaged:
         others = f" and {len(damaged) - 1} more" if damaged[1:] else ""
         warnings.warn(

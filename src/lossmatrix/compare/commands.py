@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import torch
 import typer
 
-from lossmatrix.compare.io import parts_of, read_cost_csv
+from lossmatrix.compare.io import is_parquet, parts_of, read_cost_csv
 from lossmatrix.compare.methods import STEPS, named_methods
-from lossmatrix.compare.outputs import check_outputs, make_folder, places_of, reason
+from lossmatrix.compare.outputs import (
+    check_outputs,
+    check_parts,
+    check_report,
+    make_folder,
+    places_of,
+    reason,
+)
 from lossmatrix.compare.parse import parse_loss, parse_method
 from lossmatrix.compare.task import Backend, Network, Task, UserInputError
 from lossmatrix.compare.visible import say, tell
+from lossmatrix.costs import CostMatrix
 from lossmatrix.explain import explain
 from lossmatrix.nn import Criterion
 
@@ -136,10 +144,11 @@ def compare_command(
             warnings.warn(hint, stacklevel=1)
         report, kept = out.parent / folder / out.name, None if keep is None else keep / folder
         check_outputs([report, *beside(report)], [source, probs, logits, costs])
+        check_report(out)
         if kept is not None:
             make_folder(kept, "--keep")
         if abstain is not None:
-            task = replace(task, costs=task.costs.with_abstain(abstain))
+            task = replace(task, costs=abstaining(task.costs, abstain))
         with progress_bar() as progress:
             comparison = compare_task(
                 replace(task, network=model or task.network),
@@ -166,7 +175,16 @@ def compare_command(
         check_outputs(
             [path for each in written for path in (each, *beside(each))], [*sources, costs]
         )
+        check_report(out)
         compare_sets(dict(zip(folders, sources, strict=True)), compare_one)
+
+
+def abstaining(costs: CostMatrix, cost: float) -> CostMatrix:
+    """The costs with one more decision, or one sentence on why there is none."""
+    try:
+        return costs.with_abstain(cost)
+    except ValueError as error:
+        raise UserInputError(f"--abstain {cost:g} cannot be offered: {error}") from error
 
 
 def publish(comparison: "Comparison", out: Path) -> None:
@@ -237,13 +255,17 @@ def decide_command(
     from lossmatrix.compare.terminal import print_counts, print_measured
 
     matrix = read_cost_csv(costs)
-    matrix = matrix if abstain is None else matrix.with_abstain(abstain)
+    matrix = matrix if abstain is None else abstaining(matrix, abstain)
     frequencies = None if priors is None else read_priors(priors, matrix)
     files = [part for source in sources for part in parts_of(source)]
     outs = [] if out is None else [out]
     if several := files != sources or len(files) > 1:
         outs = [each / place for each in outs for place in places_of(files)]
+    for place in (*files, *outs):
+        is_parquet(place)  # or CSV: what is neither is refused before minutes of work
     check_outputs(outs, [*files, costs, priors])
+    if several:
+        check_parts(outs)
     if not several:
         counts = decide_file(files[0], matrix, frequencies, out, target)
     elif out is None:

@@ -21,6 +21,7 @@ from lossmatrix.compare.io import (
     to_numbers,
 )
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, quoted
+from lossmatrix.compare.visible import visible
 from lossmatrix.costs import Dense, PerExample
 
 MANY, FEW, SHARED = 10, 20, 0.5  # values of an identifier, rows of one, what part is shared
@@ -77,8 +78,8 @@ def table(
     positions = class_positions(rows, target, shared, data, costs)
     check_finite(features.select_dtypes("number").fillna(0).to_numpy(float), data)
     return Task(
-        name=data.stem,
-        title=f"{data.stem}: {target}",
+        name=visible(data.stem),
+        title=visible(f"{data.stem}: {target}"),
         costs=with_row_costs(shared, {pair: own_costs(rows, own[pair], data) for pair in own}),
         target=positions,
         features=features,
@@ -162,12 +163,13 @@ def scores_table(
         )
     positions = class_positions(rows, target, shared, path, costs)
     values = to_numbers(rows[list(shared.classes)])
+    name = visible(path.stem)
     return Task(
-        name=path.stem,
-        title=f"{path.stem}: decisions on given {'probabilities' if kind == 'probs' else kind}",
+        name=name,
+        title=f"{name}: decisions on given {'probabilities' if kind == 'probs' else kind}",
         costs=shared,
         target=positions,
-        scores={path.stem: log_probs(values, path) if kind == "probs" else values},
+        scores={name: log_probs(values, path) if kind == "probs" else values},
         weight=None if weight is None else weight_column(rows, weight, path),
         groups=None if group is None else group_column(rows, group, target, path),
     )

@@ -15,12 +15,19 @@ from joblib import Parallel, delayed
 from pyarrow import Table
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
-from lossmatrix.compare.io import normalized_probs, read, read_frame, separator, to_numbers
+from lossmatrix.compare.io import (
+    is_parquet,
+    normalized_probs,
+    read,
+    read_frame,
+    separator,
+    to_numbers,
+)
 from lossmatrix.compare.outputs import writing
 from lossmatrix.compare.task import Indices, Numbers, UserInputError, quoted
 from lossmatrix.compare.visible import data_stream
 from lossmatrix.costs import CostMatrix
-from lossmatrix.costs.io import write_atomically
+from lossmatrix.costs.io import delimiter_of, open_text, write_atomically
 from lossmatrix.decide import conditional_risk, shift_priors
 from lossmatrix.metrics import average_cost, normalized_cost
 
@@ -58,9 +65,9 @@ def decide_file(
     """Write the least expensive decision of every row, and count (2, T, K) how often each is taken.
 
     `source` has a column of probabilities for each class; the other columns are passed on, with
-    `decision` and `expected_cost` behind them, to the CSV or Parquet file `out`, or as CSV to the
-    terminal. `priors` are the old and the new class frequencies (C,). Memory does not grow with the
-    file, and `out` appears when it is complete.
+    `decision` and `expected_cost` behind them, to the CSV or Parquet file `out`, compressed where
+    its name says so, or as CSV to the terminal. `priors` are the old and the new class frequencies
+    (C,). Memory does not grow with the file, and `out` appears when it is complete.
 
     The second count is of the likeliest class. T is the number of classes where a column names the
     `truth` of each row, else 1.
@@ -74,11 +81,11 @@ def decide_file(
         write_csv(rows, data_stream())
         return counts
     with writing(out), write_atomically(out) as draft:
-        if out.suffix == ".parquet":
+        if is_parquet(out):
             write_parquet(rows, draft)
         else:
-            with draft.open("w", newline="", encoding="utf-8") as file:
-                write_csv(rows, file)
+            with open_text(draft, "xt") as file:
+                write_csv(rows, file, delimiter_of(out))
     return counts
 
 
@@ -115,9 +122,10 @@ def class_numbers(
     found = pandas.Index(list(costs.classes)).get_indexer(rows[truth].map(str))
     if (found < 0).any():
         row = int(found.argmin())
+        name = str(rows[truth].iloc[row])
         raise UserInputError(
-            f"Row {first_row + row} of {source} has {rows[truth].iloc[row]!r} in column {truth!r}, "
-            f"which is none of the classes {quoted(costs.classes)}."
+            f"Row {first_row + row} of {source} has {name!r} in column {truth!r}, which is none of "
+            f"the classes {quoted(costs.classes)}."
         )
     return found
 
@@ -139,7 +147,7 @@ def measured(counts: Indices, costs: CostMatrix) -> list[tuple[float, float, flo
 
 def blocks(path: Path, costs: CostMatrix) -> Iterator[pandas.DataFrame]:
     """The rows of a CSV or Parquet file, some at a time; columns that are no class stay as text."""
-    if path.suffix == ".parquet":
+    if is_parquet(path):
         file = read(path, ParquetFile)
         check_columns(file.schema_arrow.names, path, costs)
         size = max(1, BLOCK // len(file.schema_arrow.names))
@@ -174,21 +182,26 @@ def check_columns(names: list[str], path: Path, costs: CostMatrix) -> None:
 
 def read_priors(path: Path, costs: CostMatrix) -> tuple[Numbers, Numbers]:
     """Old and new class frequencies from a CSV file with the columns class, old and new."""
-    rows = read_frame(path, text=["class"])
-    if not {"class", "old", "new"} <= set(rows) or set(rows["class"]) != set(costs.classes):
+    rows, classes = read_frame(path, text=["class"]), sorted(costs.classes)
+    if not {"class", "old", "new"} <= set(rows) or sorted(rows["class"].map(str)) != classes:
         raise UserInputError(
             f"{path} needs the columns class, old and new and a row for each of "
             f"{quoted(costs.classes)}: what share each class had, and has now."
         )
     ordered = rows.set_index("class").loc[list(costs.classes), ["old", "new"]]
-    old, new = to_numbers(ordered).T
-    return old.copy(), new.copy()
+    old, new = (numbers.copy() for numbers in to_numbers(ordered).T)
+    try:
+        even = torch.full((1, len(old)), 1 / len(old), dtype=torch.float64)
+        shift_priors(even, torch.from_numpy(old), torch.from_numpy(new))
+    except ValueError as error:
+        raise UserInputError(f"{path} cannot be used: {error}.") from error
+    return old, new
 
 
-def write_csv(blocks: Iterator[pandas.DataFrame], file: Any) -> None:
+def write_csv(blocks: Iterator[pandas.DataFrame], file: Any, delimiter: str = ",") -> None:
     """Write all blocks; the first brings the header."""
     for number, rows in enumerate(blocks):
-        rows.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+        rows.to_csv(file, sep=delimiter, index=False, header=number == 0, lineterminator="\n")
 
 
 def write_parquet(blocks: Iterator[pandas.DataFrame], path: Path) -> None:

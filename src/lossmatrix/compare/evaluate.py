@@ -16,7 +16,7 @@ from lossmatrix.compare.intervals import (
     verdict,
 )
 from lossmatrix.compare.methods import CONTROL, MATRIX, SCALING, Method, Rule
-from lossmatrix.compare.results import Comparison, Fit, Row
+from lossmatrix.compare.results import Comparison, Fit, Row, in_units
 from lossmatrix.compare.splits import split_kind
 from lossmatrix.compare.task import Indices, Numbers, Task, UserInputError, of_rows
 from lossmatrix.compare.training import Schedule
@@ -86,19 +86,13 @@ class Baseline:
 
 
 def baseline_of(task: Task, rows: Indices) -> Baseline:
-    """The baseline of some rows. Raises `UserInputError` where one decision is never a mistake."""
+    """The baseline of some rows. Raises `UserInputError` where all constants may cost infinity."""
     weight = task.row_weight[rows]
     weight = weight / weight.sum()
     costs = task.decision_costs(rows)
     regret = costs - costs.min(1, keepdims=True)
     constants = numpy.einsum("n,nk->k", weight, regret)  # which has no trouble with infinity
     constant = int(constants.argmin())
-    if constants[constant] == 0:
-        name = task.costs.decisions[constant]
-        raise UserInputError(
-            f"Deciding {name!r} for every row of {task.name} is never a mistake, so there is "
-            "nothing to compare: give that decision a cost where it is wrong."
-        )
     if numpy.isinf(constants[constant]):
         raise UserInputError(
             f"Every decision is forbidden for some row of {task.name}, so no constant answer has a "
@@ -127,7 +121,7 @@ def evaluate(
         return numpy.where(decisions == FAILED, baseline.constant, decisions)
 
     tuned = made(numpy.stack([each.tuned for each in methods]))  # (methods, seeds, rows)
-    normalized = baseline.regret[everyone, tuned] / baseline.unit
+    normalized = in_units(baseline.regret[everyone, tuned], baseline.unit)
     controls = {each.method: i for i, each in enumerate(methods) if each.is_control}
     differences = excess(normalized, normalized[[controls[each.control] for each in methods]])
     both = numpy.concatenate([normalized, differences])  # of which one draw of rows serves all
@@ -153,7 +147,7 @@ def evaluate(
             interval=tuple(intervals[i].tolist()),
             untuned_cost=numpy.nan
             if each.untuned is None
-            else mean(baseline.regret[everyone, made(each.untuned)]) / baseline.unit,
+            else mean(in_units(baseline.regret[everyone, made(each.untuned)], baseline.unit)),
             difference=mean(differences[i]),
             low=low,
             high=high,

@@ -71,7 +71,7 @@ def compare_task(
     the folder `keep`, where a later call finds them. `report` is told how many are done, and of
     how many, `tell` in a sentence what to expect of what comes next.
 
-    Raises `UserInputError` where the rows cannot be split or one decision is never a mistake.
+    Raises `UserInputError` where the rows cannot be split, or every decision is forbidden for some.
     """
     if task.features is None and len(task.target) > MANY_ROWS:
         seeds = 1
@@ -177,6 +177,17 @@ def check_methods(task: Task, methods: Sequence[Method]) -> None:
     """Refuse what the task cannot be compared by."""
     if task.features is not None and task.network == "boosted":
         check_trees()
+    if task.features is not None:  # what is trained reads these regrets
+        regret = task.costs.regret()
+        costs = regret.scaled(1 / regret.unit)
+        for method in methods:
+            for loss in (method.loss, *method.others):
+                try:
+                    loss.bind(loss.matrix(costs))
+                except (TypeError, ValueError) as error:
+                    raise UserInputError(
+                        f"{method.name} cannot take part on {task.name}: {error}"
+                    ) from error
     reason = why_not_refined(task.costs, task.network)
     if reason is not None and any(method.refines for method in methods):
         raise UserInputError(f"{REFINED.name} cannot take part on {task.name}: {reason}.")

@@ -20,7 +20,7 @@ from pyarrow.parquet import ParquetWriter
 from lossmatrix.compare.intervals import LEAST_MARGIN, MARGIN, RESAMPLES
 from lossmatrix.compare.prices import prices
 from lossmatrix.compare.recommendation import recommendation, recommended
-from lossmatrix.compare.results import LONGER, Comparison, Row
+from lossmatrix.compare.results import LONGER, Comparison, Row, in_units
 from lossmatrix.compare.task import Indices, Numbers
 from lossmatrix.costs.io import write_atomically
 
@@ -203,7 +203,7 @@ def trainings(comparison: Comparison, row: Row, costs: Numbers) -> list[dict[str
     lines: list[dict[str, Any]] = []
     weight = comparison.weight
     everyone = numpy.arange(len(comparison.target))
-    regret = (costs - costs.min(1, keepdims=True)) / comparison.constant_regret
+    regret = in_units(costs - costs.min(1, keepdims=True), comparison.constant_regret)
     for number, fit in enumerate(row.fits):
         chosen = row.decisions[fit.seed]
         each = costs[everyone, chosen], regret[everyone, chosen], chosen == comparison.target

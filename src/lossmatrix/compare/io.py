@@ -9,7 +9,6 @@ pandas is imported where a table of rows is read: a table of costs needs none.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Sequence
 from glob import glob
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy
 
 from lossmatrix.compare.task import Numbers, UserInputError, quoted
 from lossmatrix.costs import Dense
+from lossmatrix.costs.io import DAMAGED, delimiter_of, open_text
 from lossmatrix.decide import remedies, sum_tolerance
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def read_frame(path: Path, text: Sequence[str]) -> pandas.DataFrame:
     What has several parts is read as the rows of all of them, one after the other.
 
     A Parquet file, or a CSV file in UTF-8 with commas, semicolons or tabs between its cells and
-    points in its decimals.
+    points in its decimals, compressed where its name says so.
     """
     import pandas
 
@@ -96,7 +96,7 @@ def read_frame(path: Path, text: Sequence[str]) -> pandas.DataFrame:
     if parts != [path]:
         return pandas.concat([read_frame(part, text) for part in parts], ignore_index=True)
     kinds = dict.fromkeys(text, "str")
-    if path.suffix == ".parquet":
+    if is_parquet(path):
         rows = read(path, pandas.read_parquet)
         for name in set(text) & set(rows):
             rows[name] = rows[name].where(rows[name].isna(), rows[name].map(str))
@@ -129,10 +129,23 @@ def parts_of(path: Path) -> list[Path]:
     return sorted(found) or [path]
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet by its name, else it is CSV; `UserInputError` for other formats."""
+    if path.suffix.lower() == ".parquet":
+        return True
+    try:
+        delimiter_of(path)
+    except ValueError as error:
+        raise UserInputError(
+            f"{path} is neither CSV nor Parquet by its name, which ends in {path.suffix}: name it "
+            ".csv, .csv.gz, .csv.bz2 or .parquet."
+        ) from error
+    return False
+
+
 def separator(path: Path) -> str:
     """What stands between the cells of a CSV file: the sign its first line has most of."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig") as file:
+    with open_text(path, "rt") as file:
         header = file.readline()
     return max(",;\t", key=header.count)
 
@@ -147,6 +160,6 @@ def read(path: Path, reader: Callable[[Path], Content]) -> Content:
         raise UserInputError(
             f"{path} is not in UTF-8, as byte {error.start + 1} shows: save it in that encoding."
         ) from error
-    except (ValueError, OSError) as error:  # what pandas and costs raise for bad files
+    except (ValueError, OSError, *DAMAGED) as error:  # what pandas and costs raise for bad files
         reason = " ".join(str(error).split())
         raise UserInputError(f"{path} cannot be read: {reason}") from error

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lossmatrix.compare.io import parts_of
-from lossmatrix.compare.task import UserInputError
+from lossmatrix.compare.task import UserInputError, quoted
+
+TABLES = {".csv", ".parquet"}  # what those read who are given a folder
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> None:
@@ -24,13 +26,31 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path | None]) -> Non
                     f"Writing {path} would destroy {given}, which is read: name another file with "
                     "--out."
                 )
-        if path.resolve() in [other.resolve() for other in outputs[:number]]:
+        if os.path.realpath(path) in map(os.path.realpath, outputs[:number]):
             raise UserInputError(
                 f"{path} would be written twice: name another file with --out, and each input once."
             )
         make_folder(path.parent, "--out", path.name)
         if path.exists() and not path.is_file():
             raise UserInputError(f"Nothing can be written to {path}: name another file with --out.")
+
+
+def check_report(out: Path) -> None:
+    """Refuse a report whose name says another format than HTML."""
+    if out.suffix.lower() not in ("", ".htm", ".html"):
+        raise UserInputError(f"The report is an HTML file: name it .html, not {out.name}.")
+
+
+def check_parts(parts: Sequence[Path]) -> None:
+    """Refuse a folder in which other tables than these parts would be read along with them."""
+    for folder in dict.fromkeys(part.parent for part in parts):
+        names = {part.name for part in parts if part.parent == folder}
+        others = (path for path in folder.glob("[!._]*") if path.name not in names)
+        if foreign := sorted(path.name for path in others if TABLES & set(path.suffixes)):
+            raise UserInputError(
+                f"{folder} holds {quoted(foreign)} besides the parts that would be written, and "
+                "would be read with them: move that away, or name another folder with --out."
+            )
 
 
 def make_folder(folder: Path, option: str, name: str = "") -> None:
@@ -41,7 +61,7 @@ def make_folder(folder: Path, option: str, name: str = "") -> None:
         raise UserInputError(
             f"No folder {folder} can be made: {reason(error)}; name another with {option}."
         ) from error
-    draft = folder / f".{name}.{os.getpid()}"
+    draft = folder / f".{os.getpid()}.{name}"
     try:
         draft.touch()
         draft.unlink()

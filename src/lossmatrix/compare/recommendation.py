@@ -20,6 +20,12 @@ def recommendation(comparison: Comparison) -> list[str]:
         decision(comparison, control, comparison.likeliest_class(control))
         for control in comparison.controls
     ]
+    if comparison.constant_regret == 0:
+        sentences = [
+            f"Deciding {comparison.constant} for every row is never a mistake, so nothing can be "
+            "gained on these rows: if that is not meant, give that decision a cost where it is "
+            "wrong."
+        ]
     if comparison.rivals:
         sentences.append(training(comparison))
     sentences += map(refinement, comparison.refinements)

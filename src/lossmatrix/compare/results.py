@@ -18,6 +18,11 @@ from lossmatrix.held_out import Gain
 LONGER = 2  # times as many epochs tell whether the control is undertrained
 
 
+def in_units(regret: Numbers, unit: float) -> Numbers:
+    """Regret in units of the best constant decision's; infinite units of 0, where there is any."""
+    return regret / unit if unit else numpy.where(regret > 0, numpy.inf, 0.0)
+
+
 @dataclass(frozen=True)
 class Attempt:
     """What the refinement of one split found on held-out rows, in units of the mean regret.

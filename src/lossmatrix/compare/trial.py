@@ -8,6 +8,7 @@ goes on where it stopped, and one with one loss more trains that loss only.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -136,6 +137,8 @@ def read_outcome(trial: Trial) -> Outcome | None:
 
     Disks fill up, machines stop and people copy files, so nothing in it is taken on trust.
     """
+    if not os.path.isfile(trial.path):  # from a pipe nothing would ever come
+        return None
     try:
         with trial.path.open("rb") as opened, numpy.load(opened, allow_pickle=False) as file:
             outcome = {name: numpy.asarray(file[name]) for name in file}

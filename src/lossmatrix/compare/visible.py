@@ -6,26 +6,15 @@ direction. A `Visible` stream writes these as escapes; what this package draws i
 it, made of texts that `visible` has been over.
 """
 
-import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOBase
 from typing import TextIO
 
-# C0 but tab and line feed, DEL, C1, what turns the reading direction, and halves of characters.
-ACTING = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+from lossmatrix.costs.labels import visible
 
-
-def visible(text: str) -> str:
-    r"""The text with escapes in the place of characters that would act on a terminal.
-
-    >>> visible("\x1b[31mred")
-    '\\x1b[31mred'
-    """
-    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+__all__ = ["data_stream", "plain", "say", "tell", "visible", "visible_streams"]
 
 
 class Visible(TextIOBase):

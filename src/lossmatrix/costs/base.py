@@ -434,6 +434,9 @@ class CostMatrix:
         """
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature must be a finite number > 0, got {temperature}.")
+        return self._soft_targets(temperature)
+
+    def _soft_targets(self, temperature: float) -> CostMatrix:
         return self._transformations["soft_targets"](self, temperature)
 
     def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Any:

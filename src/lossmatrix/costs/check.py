@@ -3,13 +3,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import takewhile
 
 import torch
 from torch import Tensor
 
-from lossmatrix.costs.labels import abbreviate
+from lossmatrix.costs.labels import abbreviate, html_text, visible
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.message}: {self.remedy}."
+        return visible(f"{self.message}: {self.remedy}.")
 
 
 class Findings(list[Finding]):
@@ -29,7 +28,7 @@ class Findings(list[Finding]):
 
     def _repr_html_(self) -> str:
         """A list of the sentences."""
-        return f"<ul>{''.join(f'<li>{escape(str(each))}</li>' for each in self)}</ul>"
+        return f"<ul>{''.join(f'<li>{html_text(str(each))}</li>' for each in self)}</ul>"
 
 
 REMEDIES = {

@@ -3,9 +3,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from torch import Tensor
+
+from lossmatrix.costs.labels import html_text, visible
 
 SHOWN = 10  # rows and columns printed; of more, the first nine and the last
 Cells = list[list[float]]
@@ -45,25 +46,26 @@ class View:
 
     def text(self) -> str:
         """The table and the sentence."""
-        table = tabulate(self.corner, self.rows, self.columns, self.costs)
-        return "\n".join([*([self.title] if self.title else ()), table, self.sentence])
+        rows, columns = ([*map(visible, names)] for names in (self.rows, self.columns))
+        table = tabulate(self.corner, rows, columns, self.costs)
+        return "\n".join([*([self.title] if self.title else ()), table, visible(self.sentence)])
 
     def html(self) -> str:
         """The same for a notebook."""
         named = zip(self.rows, self.costs, strict=True)
         lines = ([name, *(f"{cost:g}" for cost in line)] for name, line in named)
-        title = f"<p>{escape(self.title)}</p>" if self.title else ""
+        title = f"<p>{html_text(self.title)}</p>" if self.title else ""
         table = html_table([self.corner, *self.columns], lines)
-        return f"{title}{table}<p>{escape(self.sentence)}</p>"
+        return f"{title}{table}<p>{html_text(self.sentence)}</p>"
 
 
 def html_table(heading: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     """A table whose first column names its rows; every text is escaped."""
-    head = "".join(f"<th>{escape(text)}</th>" for text in heading)
+    head = "".join(f"<th>{html_text(text)}</th>" for text in heading)
     body = ""
     for name, *texts in lines:
-        cells = "".join(f"<td>{escape(text)}</td>" for text in texts)
-        body += f"<tr><th>{escape(name)}</th>{cells}</tr>"
+        cells = "".join(f"<td>{html_text(text)}</td>" for text in texts)
+        body += f"<tr><th>{html_text(name)}</th>{cells}</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

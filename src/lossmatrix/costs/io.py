@@ -5,10 +5,12 @@ import csv
 import math
 import os
 import re
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TextIO, cast
 
 RowMeaning = Literal["truth", "predicted"]
 WORDS: dict[RowMeaning, set[str]] = {
@@ -28,6 +30,9 @@ class CsvTable(NamedTuple):
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|\+?inf(inity)?", re.ASCII | re.IGNORECASE)
 SIGNS = b"0123456789.+-eEinftyINFTY"  # of these Python reads the numbers above, and -inf
+DAMAGED = EOFError, zlib.error  # what compressed files raise beside OSError
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2"}  # and the modules that open it
+TEXT = {"": ",", ".csv": ",", ".txt": ",", ".dat": ",", ".data": ",", ".tsv": "\t", ".tab": "\t"}
 SEPARATORS = {";": "semicolons between its cells", "\t": "tabs between its cells"}
 
 
@@ -37,13 +42,38 @@ def meaning_of_rows(corner: str) -> RowMeaning | None:
     return next((rows for word in words for rows in WORDS if word in WORDS[rows]), None)
 
 
+def delimiter_of(path: str | os.PathLike[str]) -> str:
+    """What stands between the cells of a text file of this name; ValueError for other formats.
+
+    >>> delimiter_of("probs.csv.gz")
+    ','
+    """
+    place = Path(path)
+    plain = place.with_suffix("") if place.suffix.lower() in COMPRESSED else place
+    if (kind := plain.suffix.lower()) not in TEXT:
+        raise ValueError(
+            f"{path} is no CSV file by its name, which ends in {kind}: name it .csv, or .csv.gz or "
+            ".csv.bz2 to have it compressed."
+        )
+    return TEXT[kind]
+
+
+def open_text(path: str | os.PathLike[str], mode: Literal["rt", "xt"]) -> TextIO:
+    """A text file in UTF-8, compressed where its name says so; a mark of the encoding is read."""
+    encoding = "utf-8-sig" if mode == "rt" else "utf-8"
+    module = COMPRESSED.get(Path(path).suffix.lower())
+    if module is None:
+        return open(path, mode, newline="", encoding=encoding)
+    return cast(TextIO, import_module(module).open(path, mode, newline="", encoding=encoding))
+
+
 def read_table(path: str | os.PathLike[str]) -> CsvTable:
     """The table in a comma-separated file; ValueError says where it is not one."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with open_text(path, "rt") as file:
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, [c.strip() for c in line]) for line in reader if any(line)]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, *DAMAGED) as error:
         raise ValueError(f"{path} is not a UTF-8 CSV file: {error}.") from error
     if len(lines) < 2:
         raise ValueError(f"{path} holds no table: expected a header and a line for each class.")
@@ -92,10 +122,12 @@ def _fault(cell: str) -> str:
 
 def write_table(path: str | os.PathLike[str], table: CsvTable) -> None:
     """Write a comma-separated file, whole or not at all."""
+    if delimiter_of(path) != ",":
+        raise ValueError(f"costs are written with commas, and {path} says tabs: name it .csv.")
     for name in (*table.rows, *table.columns):
         if name != name.strip() or "\r" in name:
             raise ValueError(f"a CSV file cannot keep {name!r}: outer spaces, or a line end in it.")
-    with write_atomically(path) as draft, open(draft, "x", newline="", encoding="utf-8") as file:
+    with write_atomically(path) as draft, open_text(draft, "xt") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([table.corner, *table.columns])
         for name, numbers in zip(table.rows, table.numbers, strict=True):
@@ -107,10 +139,11 @@ def write_table(path: str | os.PathLike[str], table: CsvTable) -> None:
 def write_atomically(path: str | os.PathLike[str]) -> Generator[Path]:
     """A draft beside `path` to write to, which takes its place when the block ends without error.
 
-    So nobody ever sees a half-written file, and a block that fails leaves what was there before.
+    Its name ends as that of `path` does, so that both mean one format. So nobody ever sees a
+    half-written file, and a block that fails leaves what was there before.
     """
-    target = Path(path).resolve()
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    target = Path(os.path.realpath(path))
+    draft = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         yield draft
         draft.replace(target)

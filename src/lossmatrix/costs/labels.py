@@ -1,10 +1,32 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Names of classes and decisions: numbers until somebody names them."""
+"""Names of classes and decisions: numbers until somebody names them, and how they are shown."""
 
+import re
 from collections.abc import Sequence
+from html import escape
 from typing import TypeAlias, overload
 
 Names: TypeAlias = Sequence[str] | None
+
+# C0 but tab and line feed, DEL, C1, what turns the reading direction, and halves of characters.
+ACTING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+HALF = re.compile(r"[\ud800-\udfff]")  # of a surrogate pair, whose other half is missing
+
+
+def visible(text: str) -> str:
+    r"""The text with escapes in the place of characters that act on what shows them.
+
+    >>> visible("\x1b[31mred")
+    '\\x1b[31mred'
+    """
+    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def html_text(text: str) -> str:
+    """A text in which nothing is markup and nothing acts."""
+    return visible(escape(text))
 
 
 class Numbered(Sequence[str]):
@@ -47,6 +69,12 @@ def make_labels(names: int | Sequence[str], what: str) -> Sequence[str]:
         if name in seen:
             raise ValueError(f"the {what} name {name!r} is used twice: give each its own.")
         seen.add(name)
+    if HALF.search("".join(seen)):
+        broken = next(filter(HALF.search, seen))
+        raise ValueError(
+            f"the {what} name {broken!r} holds half a character, which no file and no screen can "
+            "show: decode it from its bytes in their own encoding, or replace it."
+        )
     return tuple(names) if seen else make_labels(0, what)
 
 
@@ -119,5 +147,5 @@ def check_same(names: Sequence[str], others: Sequence[str], what: str) -> None:
 
 
 def abbreviate(names: Sequence[str], limit: int = 6) -> str:
-    """The first names, and an ellipsis where there are more."""
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
+    """The first names as they are seen, and an ellipsis where there are more."""
+    return visible(", ".join(names[:limit])) + (", …" if len(names) > limit else "")

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lossmatrix.costs.base import CostMatrix, RowMap, widened
-from lossmatrix.costs.facts import misfit
+from lossmatrix.costs.facts import magnitudes, misfit
 from lossmatrix.costs.frames import Frame, Named, is_frame, read_frame
 from lossmatrix.costs.io import RowMeaning, meaning_of_rows
 from lossmatrix.costs.labels import Names, abbreviate, pair_labels
@@ -156,7 +156,7 @@ class TableCosts(CostMatrix):
             return False
         sizes = self._magnitudes() if self.num_samples is None else (1.0, 1.0)
         seen = {n: v for n, v in own.items() if v.is_cpu or self.num_samples is None}
-        return bool(misfit(*adjusted(*sizes, seen)))
+        return any(misfit(*each) for each in (magnitudes(*seen.values()), adjusted(*sizes, seen)))
 
     @cached_property
     def _range_fault(self) -> str:
@@ -202,8 +202,8 @@ class TableCosts(CostMatrix):
     def _diagonal(self) -> Tensor | None:
         return self._table.diagonal(dim1=-2, dim2=-1)
 
-    def soft_targets(self, temperature: float) -> CostMatrix:
-        """softmax(−D / temperature) of the whole table, computed once."""
+    def _soft_targets(self, temperature: float) -> CostMatrix:
+        """Of the whole table, computed once."""
         made = self._made(softmax_of(self._table, temperature), self.decisions)
         made._range_fault = ""  # shares that vanish in float32 are as good as 0
         return made

@@ -349,8 +349,8 @@ class SoftTargets(Wrapper, transformation="soft_targets"):
 
 
 def softmax_of(rows: Tensor, temperature: float) -> Tensor:
-    """softmax(−rows / temperature)."""
-    return (-rows / temperature).softmax(-1)
+    """softmax(−rows / temperature), of the least of each row on, which no division overflows."""
+    return ((rows.amin(-1, keepdim=True) - rows) / temperature).softmax(-1)
 
 
 class MappedRows(Wrapper, transformation="map_rows"):

@@ -122,12 +122,19 @@ class Tree(CostMatrix):
         Tree(2, height=2)
         """
         parent: dict[str, str] = {}
-        for child, above in edges:
+        for edge in edges:
+            if isinstance(edge, str) or len(edge) != 2:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ValueError(
+                    f"every edge must be a pair (child, parent), got {edge!r}: of a mapping pass "
+                    "its items()."
+                )
+            child, above = edge
             if parent.setdefault(child, above) != above:
                 raise ValueError(f"{child!r} has two parents, {parent[child]!r} and {above!r}.")
         roots = [name for name in dict.fromkeys(parent.values()) if name not in parent]
         if len(roots) != 1:
-            found = f"{len(roots)} ({abbreviate(roots)})" if roots else "none: there is a cycle"
+            why = "there is a cycle" if parent else "there are no edges"
+            found = f"{len(roots)} ({abbreviate(roots)})" if roots else f"none: {why}"
             raise ValueError(f"the edges must lead to one root, found {found}.")
         inner = set(parent.values())
         leaves = [name for name in parent if name not in inner]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -164,6 +165,8 @@ class Sum(Loss):
                     f"a loss can be scaled by a finite number ≥ 0 only, but {loss!r} was scaled by "
                     f"{scale}: a negative factor would reward mistakes."
                 )
+            if scale > 0:
+                check_room(loss, f"its factor {scale:g}", scale, 1 / scale)
         if len({loss.reads for _, loss in self.parts} - {None}) > 1:
             raise TypeError(
                 f"{self!r} adds a loss that reads gains to one that reads costs, but a criterion "
@@ -207,12 +210,18 @@ class Sum(Loss):
         return next((loss.reads for _, loss in self.parts if loss.reads is not None), None)
 
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
-        """Bind every part to the same matrix."""
-        return tuple(
+        """Bind every part to the same matrix, where float32 has room for what they are together."""
+        terms = [
             Term(scale * term.scale, term.loss, term.costs)
             for scale, loss in self.parts
             for term in loss.bind(costs)
-        )
+        ]
+        for term in terms:
+            if term.scale > 1 and term.costs is not None and term.costs.num_samples is None:
+                largest = max(-term.costs.minimum, term.costs.maximum)
+                name = f"its factor {term.scale:g} on costs of up to {largest:g}"
+                check_room(term.loss, name, term.scale * largest)
+        return tuple(terms)
 
     def __repr__(self) -> str:
         return " + ".join(
@@ -290,6 +299,26 @@ def costs_of(loss: Loss, costs: CostMatrix | None) -> CostMatrix:
 def square_costs(loss: Loss, costs: CostMatrix | None) -> CostMatrix:
     """The finite costs of deciding for a class."""
     return finite(loss, costs_of(loss, costs).square())
+
+
+ROOM = 1e30  # float32 holds 3e38, and sums over a batch are made of what a user states
+
+
+def check_room(loss: Loss, what: str, *sizes: float) -> None:
+    """Refuse numbers, stated or derived, of which float32 would make 0, infinity or NaN."""
+    if max(map(abs, sizes)) > ROOM:
+        raise ValueError(
+            f"{loss!r} has no room for {what} in float32, where numbers from {1 / ROOM:g} to "
+            f"{ROOM:g} are safe: choose one nearer to 1, or give the costs in another unit, "
+            "costs.scaled(1 / costs.unit)."
+        )
+
+
+def check_tau(loss: Loss, stated: str, tau: float, costs: CostMatrix) -> None:
+    """Refuse a τ, in the unit of the costs, for which float32 does not hold τ, 1/τ or d/τ."""
+    spread = costs.maximum - costs.minimum
+    rates = (1 / tau, spread / tau) if tau > 0 else (math.inf,)
+    check_room(loss, f"{stated} with costs that differ by up to {spread:g}", tau, *rates)
 
 
 def positive(loss: Loss, name: Literal["tau", "temperature"], value: float) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix
-from lossmatrix.losses.base import Loss, Term, positive, square_costs
+from lossmatrix.losses.base import Loss, Term, check_tau, positive, square_costs
 from lossmatrix.losses.language import Cells, weigh
 
 
@@ -136,5 +136,6 @@ class SoftTargetCrossEntropy(Loss):
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """Pair-weighted cross-entropy whose gains are the soft targets."""
         costs = square_costs(self, costs)
-        soft = costs.soft_targets(self.temperature * costs.unit)
-        return (Term(1.0, PairWeightedCrossEntropy(), soft),)
+        tau = self.temperature * costs.unit
+        check_tau(self, f"temperature={self.temperature:g}", tau, costs)
+        return (Term(1.0, PairWeightedCrossEntropy(), costs.soft_targets(tau)),)

@@ -16,6 +16,8 @@ from lossmatrix.losses.base import (
     DecisionRule,
     Loss,
     Term,
+    check_room,
+    check_tau,
     non_negative,
     positive,
     square_costs,
@@ -108,6 +110,8 @@ class CostFocal(Loss):
     def __post_init__(self) -> None:
         if not 0 <= self.gamma < float("inf"):
             raise ValueError(f"gamma must be a finite number ≥ 0, but is {self.gamma}.")
+        if self.gamma > 0:
+            check_room(self, f"gamma={self.gamma:g}", self.gamma, 1 / self.gamma)
 
     def term(self, cell: Cells) -> tuple[Tensor, Tensor]:
         """Expected cost and cross-entropy."""
@@ -177,6 +181,7 @@ class EntropicRisk(Loss):
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """``lam`` is turned into the unit of D."""
         costs = square_costs(self, costs)
+        check_tau(self, f"lam={self.lam:g}", costs.unit / abs(self.lam), costs)
         return _entropic(1.0, self.lam / costs.unit, costs)
 
 
@@ -212,6 +217,7 @@ class SimilarityLikelihood(Loss):
         """−log Σ K p is the entropic risk at λ = −1/τ, divided by τ."""
         costs = square_costs(self, costs)
         tau = self.tau * costs.unit
+        check_tau(self, f"tau={self.tau:g}", tau, costs)
         return _entropic(1.0 / tau, -1.0 / tau, costs)
 
 

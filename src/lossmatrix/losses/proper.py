@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from lossmatrix.costs import CostMatrix
-from lossmatrix.losses.base import Loss, Term, costs_of, finite, positive, square_costs
+from lossmatrix.losses.base import Loss, Term, check_tau, costs_of, finite, positive, square_costs
 from lossmatrix.losses.language import Cells, weigh
 
 
@@ -99,4 +99,6 @@ class DecisionScore(Loss):
     def bind(self, costs: CostMatrix | None) -> tuple[Term, ...]:
         """All columns are used; tau is turned into the unit of D."""
         costs = finite(self, costs_of(self, costs))
-        return (Term(1.0, replace(self, tau=self.tau * costs.unit), costs),)
+        tau = self.tau * costs.unit
+        check_tau(self, f"tau={self.tau:g}", tau, costs)
+        return (Term(1.0, replace(self, tau=tau), costs),)

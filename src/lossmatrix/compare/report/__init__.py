@@ -34,6 +34,7 @@ from lossmatrix.compare.report.charts import charts
 from lossmatrix.compare.report.explorer import explorer_data
 from lossmatrix.compare.report.svg import image
 from lossmatrix.compare.results import Comparison, Row
+from lossmatrix.compare.visible import visible
 from lossmatrix.costs.io import write_atomically
 
 HERE = Path(__file__).parent
@@ -50,7 +51,10 @@ def write_report(comparison: Comparison, path: Path) -> None:
 
 
 def page(comparison: Comparison) -> str:
-    """The document that page.html makes of a comparison; every text from data is escaped."""
+    """The document that page.html makes of a comparison.
+
+    Every text from data is escaped, and what would act on a screen is seen, the charts included.
+    """
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -70,7 +74,7 @@ def page(comparison: Comparison) -> str:
     environment.filters.update(formats)
     script = packaged("explorer.js")
     models = models_with_probs(comparison)
-    return environment.get_template("page.html").render(
+    document = environment.get_template("page.html").render(
         comparison=comparison,
         task=comparison.task,
         sentences=recommendation(comparison),
@@ -88,6 +92,7 @@ def page(comparison: Comparison) -> str:
         **interval_scale(comparison.results),
         **cost_tables(comparison),
     )
+    return visible(document)
 
 
 def interval_scale(results: Sequence[Row]) -> dict[str, float]:

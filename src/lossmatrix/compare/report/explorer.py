@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lossmatrix.compare.report.breakdown import risk_of_rows
 from lossmatrix.compare.results import Comparison, Row
 from lossmatrix.compare.task import Indices, Numbers
+from lossmatrix.compare.visible import visible
 
 ABSTAIN = ("abstain", "abstain, as offered here")  # the name of the decision that is offered
 MOST_BYTES = 480_000  # of numbers stored in the page; of more rows there is a sample
@@ -37,8 +38,8 @@ def explorer_data(comparison: Comparison, models: Sequence[Row]) -> dict[str, An
     row_costs = comparison.task.decision_costs(comparison.test_rows[rows])
     return {
         "rows": len(rows),
-        "classes": list(costs.classes),
-        "decisions": list(costs.decisions),
+        "classes": [*map(visible, costs.classes)],
+        "decisions": [*map(visible, costs.decisions)],
         "abstain": next(name for name in ABSTAIN if name not in costs.decisions),
         "own": own,
         "costs": table,
@@ -47,7 +48,7 @@ def explorer_data(comparison: Comparison, models: Sequence[Row]) -> dict[str, An
         "row_costs": None if table is not None else base64(row_costs, "<f4"),
         "models": [
             {
-                "name": model.method,
+                "name": visible(model.method),
                 "numbers": base64(
                     model.probs[rows] if table is not None else risks(comparison, model, rows),
                     "<f4",
