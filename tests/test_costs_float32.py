@@ -205,8 +205,20 @@ def test_rows_whose_costs_differ_by_less_than_float32_tells_apart_are_refused() 
 
 
 def test_rows_that_differ_by_a_rounding_of_float64_are_taken() -> None:
-    costs = lm.Dense([[0.1 + 0.2, 0.3], [1e9, 1e9], [0.0, 1.0]], decisions=["a", "b"])
+    costs = lm.Dense([[0.1 + 0.2, 0.3], [1e9, 1e9 + 1e-7], [0.0, 1.0]], decisions=["a", "b"])
+    assert costs.entry(1, "a") < costs.entry(1, "b")
     assert costs.to(dtype=torch.float32).tables["table"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("more", [[], [INF]])
+def test_a_row_may_lose_half_of_what_its_costs_differ_by(more: list[float]) -> None:
+    far = 2.0**24  # from where on float32 holds every other whole number
+    for low, high in ((far - 1, far + 1), (far, far + 1.4)):
+        narrow = lm.Dense([[high, low, *more]]).to(dtype=torch.float32)
+        assert narrow.entry(0, 0) - narrow.entry(0, 1) in (1, 2)
+    for low, high in ((far, far + 1.2), (far, far + 0.9)):
+        with pytest.raises(ValueError, match=f"differ by {high - far:.1f}"):
+            lm.Dense([[high, low, *more]]).to(dtype=torch.float32)
 
 
 @pytest.mark.parametrize("of_samples", [False, True])
