@@ -250,12 +250,13 @@ LONG = {"truth": ["cat", "cat", "dog", "dog"], "decision": ["dog", "cat"] * 2}
 LONG |= {"cost": [1.5, 0, 0, 4], "note": list("abcd")}
 
 
-def frame_of(library: str, columns: dict[str, list[object]], truths: bool = True) -> object:
-    """The table with its truths where the library has them."""
+def frame_of(library: str, columns: dict[str, list[object]], rows: str = "truth") -> object:
+    """The table with the names of its rows where the library has them, and what they are."""
+    names = ["cat", "dog"] if rows else None
     if library == "pandas":
-        return pandas.DataFrame(columns, index=["cat", "dog"] if truths else None)
+        return pandas.DataFrame(columns, index=names and pandas.Index(names, name=rows))
     return pytest.importorskip("polars").DataFrame(
-        ({"truth": ["cat", "dog"]} if truths else {}) | columns, strict=False
+        ({rows: names} if names else {}) | columns, strict=False
     )
 
 
@@ -270,7 +271,9 @@ def test_a_frame_is_a_table_with_its_names(library: str) -> None:
     )
     gains = lm.Dense.from_gains(frame)  # type: ignore[arg-type]
     assert gains.entry("dog", "ask") == -2.5
-    turned = lm.Dense.from_predicted_rows(frame_of(library, {"dog": [1, 0], "cat": [0, 5]}))
+    turned = lm.Dense.from_predicted_rows(
+        frame_of(library, {"dog": [1, 0], "cat": [0, 5]}, rows="decision")
+    )
     assert (turned.classes, turned.entry("cat", "dog")) == (("dog", "cat"), 5)
     counts = lm.Dense.from_confusion(
         frame_of(library, {"dog": [1, 3], "cat": [1, 1]}), frequent="cheap"
@@ -282,12 +285,7 @@ def test_a_frame_is_a_table_with_its_names(library: str) -> None:
         lm.Dense(frame, classes=["dog", "cat"])
     with pytest.raises(ValueError, match=r"pass frame.to_numpy"):
         lm.LowRank(frame, frame)
-    long = (
-        frame_of(library, LONG, truths=False)
-        if library == "pandas"
-        else (pytest.importorskip("polars").DataFrame(LONG, strict=False))
-    )
-    assert lm.Dense.from_long(long) == EXPECTED
+    assert lm.Dense.from_long(frame_of(library, LONG, rows="")) == EXPECTED
     with pytest.raises(ValueError, match="needs the columns truth, decision, cost: this frame has"):
         lm.Dense.from_long(frame)
 
@@ -302,7 +300,7 @@ def test_the_first_column_of_a_frame_without_an_index_says_what_its_names_are() 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_the_columns_of_costs_per_sample_are_decisions(library: str) -> None:
-    costs = lm.PerExample(frame_of(library, WIDE, truths=False))
+    costs = lm.PerExample(frame_of(library, WIDE, rows=""))
     assert costs.decisions == ("cat", "ask", "dog") == costs.classes
     assert costs.row(torch.tensor([0, 0]), torch.tensor([0, 1])).tolist() == [
         [0, 3, 1.5],
