@@ -292,6 +292,15 @@ def test_a_matrix_for_each_of_a_few_samples_stays_one() -> None:
     assert not lm.PerExample([[0, 1], [1, 0]]).is_symmetric  # nobody knows of which truths
 
 
+def test_the_costs_of_some_samples_stand_in_the_order_asked_for_with_their_names() -> None:
+    rows, names = torch.arange(12.0).reshape(4, 3), ["a", "b", "c"]
+    some = lm.PerExample(rows, decisions=names).of_samples(torch.tensor([3, 0]))
+    assert some == lm.PerExample(rows[[3, 0]], decisions=names)
+    cubes = torch.arange(24.0).reshape(4, 2, 3)
+    some = lm.PerExample.matrices(cubes, names[:2], names).of_samples(torch.tensor([2, 2, 1]))
+    assert some == lm.PerExample.matrices(cubes[[2, 2, 1]], names[:2], names)
+
+
 @pytest.mark.parametrize("bad", [[NAN, 1], [-INF, 1], [INF, INF]], ids=str)
 def test_the_least_and_the_greatest_cost_of_samples_are_of_costs(bad: list[float]) -> None:
     for fact in ("minimum", "maximum"):
