@@ -100,9 +100,9 @@ def test_what_is_left_when_one_class_is_nearly_certain_keeps_its_digits(
 
 
 def test_learned_distances_keep_equal_vectors_at_zero() -> None:
-    vectors = 1e3 + torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
+    vectors = 1e3 + torch.randn(30, 40, generator=torch.Generator().manual_seed(0))
     for costs in (lm.LowRank.squared_distances(vectors), lm.LowRank.cosine_distances(vectors)):
-        assert costs.to_dense().diagonal().tolist() == [0] * 6
+        assert costs.to_dense().diagonal().tolist() == [0] * 30
         assert costs.minimum == 0
         assert costs.is_symmetric
         assert costs.is_conditionally_negative_definite

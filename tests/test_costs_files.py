@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import locale
 import os
 import stat
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_the_same_table_is_read_from_every_hand(tmp_path: Path, text: str) -> No
         ("true\\pred,cat,dog\n", "holds no table"),
         (GOOD.replace(",", ";").replace(".", ","), "semicolons between its cells"),
         (GOOD.replace(",", "\t"), "tabs between its cells"),
-        ("true\\pred\ncat\n", "has one column"),
+        ("true\\pred\ncat\n", "has one column: save it with commas"),
         (GOOD.encode("utf-16"), "not a UTF-8 CSV file"),
         ("true\\pred,Kät\nKät,0\n".encode("latin-1"), "not a UTF-8 CSV file"),
         (GOOD.replace("dog,4", '"dog,4'), "not a UTF-8 CSV file"),
@@ -61,7 +62,7 @@ def test_the_same_table_is_read_from_every_hand(tmp_path: Path, text: str) -> No
         (GOOD.replace("4,0", "x,0"), "'cat' when the truth is 'dog' is 'x', which is not a"),
         (GOOD.replace("4,0", ",0"), "is '', which is not a number"),
         (GOOD.replace("4,0", "1_0,0"), "is '1_0', which is not a number"),
-        (GOOD.replace("4,0", "nan,0"), "is 'nan', which is not a number"),
+        (GOOD.replace("4,0", "nan,0"), r"is 'nan', which is not a number\.$"),
         (GOOD.replace("dog,4,0", "cat,4,0"), "class name 'cat' is used twice"),
         (GOOD.replace("pred,cat,dog", "pred,cat,cat"), "decision name 'cat' is used twice"),
         (GOOD.replace("dog,4,0", ",4,0"), "class 1 has no name"),
@@ -72,7 +73,7 @@ def test_the_same_table_is_read_from_every_hand(tmp_path: Path, text: str) -> No
         (GOOD.replace("true\\pred", "class"), "corner cell 'class' does not say"),
         (GOOD.replace("4,0", "-inf,0"), "is '-inf', which is not a number"),
         (GOOD.replace("4,0", "1e400,0"), "line 3: .*'cat' when .* is '1e400', which no float64"),
-        (GOOD.replace("4,0", "-9E999,0"), "is '-9E999', which no float64 holds"),
+        (GOOD.replace("4,0", "-9E999,0"), r"is '-9E999', .* or inf to forbid a decision\.$"),
         (GOOD.replace("4,0", "0.01e-400,0"), "is '0.01e-400', which no float64 holds"),
         (GOOD.replace("4,0", "inf,inf"), "every decision is forbidden"),
     ],
@@ -87,7 +88,27 @@ def test_what_is_no_cost_table_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("text", ["inf", "+Inf", "Infinity", "INFINITY"])
 def test_only_a_written_infinity_forbids_a_decision(tmp_path: Path, text: str) -> None:
-    assert read(tmp_path, GOOD.replace("4,0", f"{text},0e-999")).entry("dog", "cat") == float("inf")
+    for nothing in ("0e-999", "-0.0E-999", "+.0"):
+        costs = read(tmp_path, GOOD.replace("4,0", f"{text},{nothing}"))
+        assert costs.to_dense()[1].tolist() == [float("inf"), 0]
+
+
+def test_a_quoted_name_may_run_over_lines_of_any_kind(tmp_path: Path) -> None:
+    costs = read(tmp_path, 'true\\pred,"a\r\nb","c\nd"\n"a\r\nb",0,1\n"c\nd",2,0\n')
+    assert costs.classes == ("a\r\nb", "c\nd")
+
+
+def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    costs = lm.Dense([[0, 1], [2, 0]], ["Kätzchen", "猫"])
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C")
+        costs.to_csv(tmp_path / "costs.csv")
+        assert lm.Dense.from_csv(tmp_path / "costs.csv") == costs
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    text = "true\\pred,Kätzchen,猫\nKätzchen,0,1\n猫,2,0\n"
+    assert (tmp_path / "costs.csv").read_bytes() == text.encode()
 
 
 def test_rows_can_be_said_where_the_corner_does_not(tmp_path: Path) -> None:
@@ -143,7 +164,8 @@ def test_whole_numbers_are_written_short_and_forbidden_ones_as_inf(tmp_path: Pat
     path = tmp_path / "costs.csv"
     costs = lm.Dense([[0, 1e16, 0.1], [float("inf"), 0, -2]], ["a", 'b"'], ["a", 'b"', "c,d"])
     costs.to_csv(path)
-    assert path.read_text() == 'true\\pred,a,"b""","c,d"\na,0,1e+16,0.1\n"b""",inf,0,-2\n'
+    text = 'true\\pred,a,"b""","c,d"\na,0,1e+16,0.1\n"b""",inf,0,-2\n'
+    assert path.read_bytes() == text.encode()
     assert lm.Dense.from_csv(str(path)) == costs
 
 
@@ -188,6 +210,8 @@ def test_names_that_would_not_survive_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "costs.csv"
     with pytest.raises(ValueError, match="cannot keep ' b': outer spaces"):
         lm.Dense([[0, 1], [1, 0]], ["a", " b"]).to_csv(path)
+    with pytest.raises(ValueError, match=r"cannot keep 'a\\rb': .* a line end in it"):
+        lm.Dense([[0, 1], [1, 0]], ["a\rb", "b"]).to_csv(path)
     assert not path.exists()
 
 
@@ -233,12 +257,13 @@ LONG = {"truth": ["cat", "cat", "dog", "dog"], "decision": ["dog", "cat"] * 2}
 LONG |= {"cost": [1.5, 0, 0, 4], "note": list("abcd")}
 
 
-def frame_of(library: str, columns: dict[str, list[object]], truths: bool = True) -> object:
-    """The table with its truths where the library has them."""
+def frame_of(library: str, columns: dict[str, list[object]], rows: str = "truth") -> object:
+    """The table with the names of its rows where the library has them, and what they are."""
+    names = ["cat", "dog"] if rows else None
     if library == "pandas":
-        return pandas.DataFrame(columns, index=["cat", "dog"] if truths else None)
+        return pandas.DataFrame(columns, index=names and pandas.Index(names, name=rows))
     return pytest.importorskip("polars").DataFrame(
-        ({"truth": ["cat", "dog"]} if truths else {}) | columns, strict=False
+        ({rows: names} if names else {}) | columns, strict=False
     )
 
 
@@ -253,7 +278,9 @@ def test_a_frame_is_a_table_with_its_names(library: str) -> None:
     )
     gains = lm.Dense.from_gains(frame)  # type: ignore[arg-type]
     assert gains.entry("dog", "ask") == -2.5
-    turned = lm.Dense.from_predicted_rows(frame_of(library, {"dog": [1, 0], "cat": [0, 5]}))
+    turned = lm.Dense.from_predicted_rows(
+        frame_of(library, {"dog": [1, 0], "cat": [0, 5]}, rows="decision")
+    )
     assert (turned.classes, turned.entry("cat", "dog")) == (("dog", "cat"), 5)
     counts = lm.Dense.from_confusion(
         frame_of(library, {"dog": [1, 3], "cat": [1, 1]}), frequent="cheap"
@@ -265,19 +292,22 @@ def test_a_frame_is_a_table_with_its_names(library: str) -> None:
         lm.Dense(frame, classes=["dog", "cat"])
     with pytest.raises(ValueError, match=r"pass frame.to_numpy"):
         lm.LowRank(frame, frame)
-    long = (
-        frame_of(library, LONG, truths=False)
-        if library == "pandas"
-        else (pytest.importorskip("polars").DataFrame(LONG, strict=False))
-    )
-    assert lm.Dense.from_long(long) == EXPECTED
+    assert lm.Dense.from_long(frame_of(library, LONG, rows="")) == EXPECTED
     with pytest.raises(ValueError, match="needs the columns truth, decision, cost: this frame has"):
         lm.Dense.from_long(frame)
 
 
+def test_the_first_column_of_a_frame_without_an_index_says_what_its_names_are() -> None:
+    columns = {"predicted": ["cat", "dog"], "cat": [0, 4], "dog": [1.5, 0]}
+    frame = pytest.importorskip("polars").DataFrame(columns, strict=False)
+    with pytest.raises(ValueError, match=r"the rows are named 'predicted' .* must be truths"):
+        lm.Dense(frame)
+    assert lm.Dense.from_predicted_rows(frame).entry("cat", "dog") == 4
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_the_columns_of_costs_per_sample_are_decisions(library: str) -> None:
-    costs = lm.PerExample(frame_of(library, WIDE, truths=False))
+    costs = lm.PerExample(frame_of(library, WIDE, rows=""))
     assert costs.decisions == ("cat", "ask", "dog") == costs.classes
     assert costs.row(torch.tensor([0, 0]), torch.tensor([0, 1])).tolist() == [
         [0, 3, 1.5],
@@ -342,4 +372,8 @@ def test_a_frame_that_calls_its_rows_decisions_is_no_table_of_truths() -> None:
     assert lm.Dense.from_predicted_rows(frame).entry("b", "a") == 1
     with pytest.raises(ValueError, match=r"rows must be decisions; pass frame\.T"):
         lm.Dense.from_predicted_rows(frame.T)
+    with pytest.raises(ValueError, match=r"the columns 'pred': rows must be decisions"):
+        lm.Dense.from_predicted_rows(frame.T.rename_axis(index=None, columns="pred"))
+    with pytest.raises(ValueError, match=r"are not the classes: class 1 is 'b'"):
+        lm.Dense.from_confusion(frame.T.rename(columns={"b": "c"}), frequent="cheap")
     assert lm.Dense(frame.T).entry("b", "a") == 1

@@ -20,10 +20,14 @@ TOO_MUCH = {
     "Sparse, vanishing default": lm.Sparse(2, [], default=1e-46),
     "Tree": lm.Tree([("a",), ("b",)], level_costs=[1e39]),
     "Ordinal, vanishing": lm.Ordinal(2, positions=[0, 1e-46]),
+    "Ordinal, on both sides of 0": lm.Ordinal(2, positions=[-3e38, 3e38]),
     "Ordinal, power 60": lm.Ordinal(2, power=60, positions=[0, 10]),
     "Ordinal, power 60, vanishing": lm.Ordinal(2, power=60, positions=[0, 0.1]),
     "LowRank": lm.LowRank([[1e20], [1]], [[1e20], [1]]),
     "LowRank, side costs": lm.LowRank([[1], [1]], [[1], [1]], row_costs=[1e39, 0]),
+    "LowRank, both side costs": lm.LowRank(
+        [[1], [1]], [[1], [1]], row_costs=[2e38, 0], column_costs=[0, 2e38]
+    ),
     "LowRank, a vanishing side": lm.LowRank([[1e-50], [3e-50]], [[1e30], [2e30]]),
     "distances": lm.LowRank.squared_distances([[1e20], [1]]),
     "distances, vanishing": lm.LowRank.squared_distances([[1e-25], [2e-25]]),
@@ -96,6 +100,7 @@ def test_what_is_0_or_infinite_from_the_start_fits() -> None:
         lm.Ordinal(1, power=60),
         lm.LowRank([[0.0], [0.0]], [[0.0], [0.0]]),
         lm.LowRank.squared_distances([[2.0], [2.0]]),
+        lm.LowRank.squared_distances([[1e15], [-1e15]]),
         lm.Dense([[0, 500.0], [1, 0]]).soft_targets(1.0),  # a share of e^-500 is as good as none
     ):
         costs.to(dtype=torch.float32)
@@ -142,7 +147,7 @@ def test_neighbours_that_float32_does_not_tell_apart_are_refused(positions: list
 
 def test_different_vectors_that_would_be_one_are_refused() -> None:
     costs = lm.LowRank.squared_distances([[0.0], [1e9], [1e9 + 1]])
-    with pytest.raises(ValueError, match="1 of its vectors would be equal to others"):
+    with pytest.raises(ValueError, match=": 1 of its vectors would be equal to others"):
         costs.to(dtype=torch.float32)
     near = lm.LowRank.squared_distances([[1e9, 0.0], [1e9, 1], [1e9, 2], [1e9, 2]])
     assert near.to(dtype=torch.float32).entry(0, 2) == 4  # less their mean
@@ -200,8 +205,20 @@ def test_rows_whose_costs_differ_by_less_than_float32_tells_apart_are_refused() 
 
 
 def test_rows_that_differ_by_a_rounding_of_float64_are_taken() -> None:
-    costs = lm.Dense([[0.1 + 0.2, 0.3], [1e9, 1e9], [0.0, 1.0]], decisions=["a", "b"])
+    costs = lm.Dense([[0.1 + 0.2, 0.3], [1e9, 1e9 + 1e-7], [0.0, 1.0]], decisions=["a", "b"])
+    assert costs.entry(1, "a") < costs.entry(1, "b")
     assert costs.to(dtype=torch.float32).tables["table"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("more", [[], [INF]])
+def test_a_row_may_lose_half_of_what_its_costs_differ_by(more: list[float]) -> None:
+    far = 2.0**24  # from where on float32 holds every other whole number
+    for low, high in ((far - 1, far + 1), (far, far + 1.4)):
+        narrow = lm.Dense([[high, low, *more]]).to(dtype=torch.float32)
+        assert narrow.entry(0, 0) - narrow.entry(0, 1) in (1, 2)
+    for low, high in ((far, far + 1.2), (far, far + 0.9)):
+        with pytest.raises(ValueError, match=f"differ by {high - far:.1f}"):
+            lm.Dense([[high, low, *more]]).to(dtype=torch.float32)
 
 
 @pytest.mark.parametrize("of_samples", [False, True])

@@ -12,6 +12,8 @@ from torch import Tensor
 import lossmatrix as lm
 from lossmatrix.costs import accelerator
 from lossmatrix.costs.facts import facts_of, is_negative_type, magnitudes, misfit
+from lossmatrix.costs.labels import check_same, decisions_of_classes, make_labels
+from lossmatrix.costs.lowrank import pairwise
 
 INF = float("inf")
 
@@ -28,6 +30,35 @@ def test_a_name_that_two_classes_have_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="class name 'a' is used twice"):
         make(["a", "b", "a"])
+
+
+@pytest.mark.parametrize(("count", "names"), [(6, "5"), (7, "5, …")])
+def test_a_sentence_lists_six_names(count: int, names: str) -> None:
+    with pytest.raises(ValueError, match="unknown class") as error:
+        lm.ZeroOne(count).entry("x", 0)
+    assert str(error.value) == f"unknown class 'x': the names are 0, 1, 2, 3, 4, {names}."
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("", "give every one its own."), (1, "for numbers [str(c) for c in …].")]
+)
+def test_a_class_without_a_name_is_told_how_to_name_it(name: str | int, remedy: str) -> None:
+    with pytest.raises(ValueError, match="class 1 has no name") as error:
+        lm.ZeroOne(["a", name])  # type: ignore[list-item]
+    assert str(error.value).endswith(f"; {remedy}")
+
+
+def test_numbers_that_nobody_gave_are_no_names() -> None:
+    numbers, named = make_labels(3, "class"), ("1", "0", "x")
+    assert decisions_of_classes(named, numbers) is None
+    assert decisions_of_classes(named, ("0", "1")) == [1, 0, -1]
+    for fitting in (named, (*named,), [*named], numbers, make_labels(2, "class")):
+        check_same(named, fitting, "classes")
+        check_same(fitting, named, "classes")
+    check_same(numbers, make_labels(2, "class"), "classes")
+    for other in (("0", "1", "x"), ("1", "0"), ("1", "0", "y")):
+        with pytest.raises(ValueError, match="the classes are not 1, 0, x, or in another order"):
+            check_same(named, other, "classes")
 
 
 PRODUCTS = {
@@ -194,6 +225,53 @@ def test_exceptions_are_symmetric_where_each_has_its_mirror_image(
     assert lm.Sparse(3, exceptions).is_symmetric == symmetric
 
 
+# ---- LowRank -------------------------------------------------------------------------------------
+
+VECTORS = [[1.0, 2.0], [0.5, -1.0], [3.0, 0.25]], [[2.0, 1.0], [0.0, -1.5], [1.0, 3.5], [4.0, 0.5]]
+SIDES = {"row_costs": [0.1, 5, 0.3], "column_costs": [0.7, 6, 0.9, 8]}
+
+
+@pytest.mark.parametrize("make", [lm.LowRank, lm.LowRank.squared_distances])
+def test_products_of_many_vectors_are_those_of_the_table(
+    make: Callable[..., lm.CostMatrix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = make(*VECTORS)
+    assert costs.has_product
+    monkeypatch.setattr("lossmatrix.costs.base.FEW_ENTRIES", 0)
+    generator = torch.Generator().manual_seed(6)
+    weights = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    expected = weights @ costs.to_dense()
+    torch.testing.assert_close(costs.expected(weights), expected, rtol=1e-13, atol=1e-13)
+    assert costs.expected(weights.float()).dtype == torch.float32
+
+
+def test_side_costs_keep_the_digits_they_are_given_in() -> None:
+    nothing = torch.zeros(3, 2).double(), torch.zeros(4, 2).double()
+    D = [[a + b for b in SIDES["column_costs"]] for a in SIDES["row_costs"]]
+    exact = {name: torch.tensor(each, dtype=torch.float64) for name, each in SIDES.items()}
+    for sides in (SIDES, exact):
+        assert lm.LowRank(*nothing, **sides).to_dense().tolist() == D  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("entries", "count", "sizes"), [(5, 5, [2, 2, 1]), (1, 3, [1] * 3), (1, 1, [1]), (9, 0, [0])]
+)
+def test_entries_of_vectors_are_made_a_few_pairs_at_a_time(
+    entries: int, count: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossmatrix.costs.lowrank.BLOCK_ENTRIES", entries)
+    U, V = (torch.tensor(each) for each in VECTORS)
+    i, j = torch.tensor([0, 2, 1, 0, 2])[:count], torch.tensor([3, 0, 1, 2, 3])[:count]
+    seen: list[int] = []
+
+    def of(u: Tensor, v: Tensor) -> Tensor:
+        seen.append(len(u))
+        return (u - 2 * v).sum(-1)
+
+    torch.testing.assert_close(pairwise(i, j, U, V, of), (U[i] - 2 * V[j]).sum(-1))
+    assert seen == sizes
+
+
 # ---- magnitudes ----------------------------------------------------------------------------------
 
 
@@ -222,6 +300,8 @@ def test_a_stack_of_tables_is_of_negative_type_where_each_of_them_is() -> None:
     x = torch.tensor([0.0, 1, 2.5, 7, 4], dtype=torch.float64)
     near, squared, cubed = ((x[:, None] - x).abs() ** power for power in (1, 2, 3))
     zero = torch.zeros_like(near)
+    line = torch.arange(60.0).double().sin()
+    assert is_negative_type(1e6 * (line[:, None] - line) ** 2)  # 58 eigenvalues are a rounding of 0
     for tables in ([near, squared], [squared, zero, 1000 * near], [zero]):
         assert is_negative_type(torch.stack(tables))
         assert all(map(is_negative_type, tables))

@@ -149,6 +149,8 @@ def test_confusion_counts_make_frequent_mistakes_costly_or_cheap() -> None:
     cheap = lm.Dense.from_confusion(counts, frequent="cheap", classes=NAMES)
     assert cheap.to_dense().tolist() == [[0, 0.75, 1], [0.875, 0, 0.5], [1, 1, 0]]
     assert cheap.classes == tuple(NAMES)
+    rates = lm.Dense.from_confusion([[0.5, 0.5], [0.25, 0.75]], frequent="costly")
+    assert rates.to_dense().tolist() == [[0, 0.5], [0.25, 0]]
     for bad, message in [
         ([[1, 2, 3]], "square"),
         ([[1, -1], [0, 1]], "not negative"),
@@ -168,6 +170,7 @@ def test_long_tables_name_what_they_mean() -> None:
     assert costs.to_dense().tolist() == [[0, 1.5, 0.5], [4, 0, 0.25]]
     costs = lm.Dense.from_long(pairs[:1], classes=["b", "a"], default=9)
     assert costs.to_dense().tolist() == [[0, 9], [1.5, 0]]
+    assert lm.Dense.from_long(pairs[:1], classes=["b", "a"], default=0).entry("b", "a") == 0
     full = [("a", "a", 1), ("a", "b", 2), ("b", "a", 3), ("b", "b", 0)]
     assert lm.Dense.from_long(full).to_dense().tolist() == [[1, 2], [3, 0]]
     assert lm.Dense.from_long(full, default=7) == lm.Dense.from_long(full)
@@ -204,8 +207,11 @@ def test_reordering_keeps_the_cost_of_every_pair() -> None:
     assert acts.reorder(NAMES[::-1]).decisions == ("wait", "treat")
     with pytest.raises(ValueError, match="differ: dog, truck"):
         costs.reorder(["cat", "lynx", "dog"])
-    with pytest.raises(ValueError, match="used twice"):
+    with pytest.raises(ValueError, match="the class name 'cat' is used twice"):
         costs.reorder(["cat", "lynx", "cat"])
+    kept = UNPAIRED["acts"].reorder(["truck", "cat"])  # type: ignore[attr-defined]
+    assert kept == lm.Dense([[5, 0], [0, 1]], ["truck", "cat"], ["drive on", "brake"])
+    assert lm.Dense([[0, 1], [5, 0]]).reorder(["1", "0"]).to_dense().tolist() == [[0, 5], [1, 0]]
 
 
 # ---- PerExample ----------------------------------------------------------------------------------
@@ -268,6 +274,39 @@ def test_per_example_costs_are_transformed_row_by_row(whole: bool) -> None:
     assert (costs.minimum, costs.maximum) == (flat.min(), flat.max())
     assert not costs.is_symmetric
     assert not costs.is_conditionally_negative_definite
+
+
+def test_a_matrix_for_each_of_a_few_samples_stays_one() -> None:
+    cubes = torch.tensor([[[1.0, 5, 2], [3, 4, 6]]] * 3) + torch.arange(3.0)[:, None, None]
+    costs = lm.PerExample.matrices(cubes)
+    more = costs.with_abstain([0.5, 0.25])
+    rows = more.row(torch.tensor([1, 0]), torch.tensor([2, 1]))
+    assert rows.tolist() == [[5, 6, 8, 0.25], [2, 6, 3, 0.5]]
+    assert str(costs).splitlines()[2].split() == ["0", "1", "5", "2"]
+    right = costs.zero_diagonal()
+    assert type(right) is lm.PerExample
+    cubes[:, 0, 0] = cubes[:, 1, 1] = 0
+    assert torch.equal(right.tables["table"], cubes)
+    assert repr(costs) == "PerExample(2 × 3, samples=3)"
+    assert repr(lm.PerExample([[0, 1], [1, 0]])) == "PerExample(2, samples=2)"
+    assert not lm.PerExample([[0, 1], [1, 0]]).is_symmetric  # nobody knows of which truths
+
+
+def test_the_costs_of_some_samples_stand_in_the_order_asked_for_with_their_names() -> None:
+    rows, names = torch.arange(12.0).reshape(4, 3), ["a", "b", "c"]
+    some = lm.PerExample(rows, decisions=names).of_samples(torch.tensor([3, 0]))
+    assert some == lm.PerExample(rows[[3, 0]], decisions=names)
+    cubes = torch.arange(24.0).reshape(4, 2, 3)
+    some = lm.PerExample.matrices(cubes, names[:2], names).of_samples(torch.tensor([2, 2, 1]))
+    assert some == lm.PerExample.matrices(cubes[[2, 2, 1]], names[:2], names)
+
+
+@pytest.mark.parametrize("bad", [[NAN, 1], [-INF, 1], [INF, INF]], ids=str)
+def test_the_least_and_the_greatest_cost_of_samples_are_of_costs(bad: list[float]) -> None:
+    for fact in ("minimum", "maximum"):
+        assert getattr(lm.PerExample(torch.tensor([[INF, 2], [5, 7]])), fact) in (2, INF)
+        with pytest.raises(ValueError, match=r"got NaN or -inf|every decision is forbidden"):
+            getattr(lm.PerExample(torch.tensor([[5.0, 7], bad])), fact)
 
 
 class Reads(torch.utils._python_dispatch.TorchDispatchMode):
@@ -437,6 +476,8 @@ def test_the_printed_sentence_tells_truth_from_decision() -> None:
     assert str(lm.Dense([[0, 1], [INF, 0]])).endswith("deciding 0 when the truth is 1 costs inf")
     both = str(lm.Dense([[0, INF, 2], [INF, 0, 1], [2, 2, 0]]))
     assert both.endswith("deciding 1 when the truth is 2 costs 2")
+    close = str(lm.Dense([[0, 3, 2], [3, 0, 1.5], [2, 1.75, 0]]))
+    assert close.endswith("deciding 1 when the truth is 2 costs 1.75")
     assert str(lm.ZeroOne(1)) == "true ↓ / decided →  0\n0                   0\n" + (
         "deciding 0 when the truth is 0 costs 0"
     )
@@ -625,6 +666,17 @@ def test_a_notebook_shows_what_print_shows(costs: lm.CostMatrix) -> None:
     assert page.count("<tr>") == len(str(costs).splitlines()) - 1 - (" of " in page)
     assert page.count("<table>") == page.count("</table>") == 1
     assert html.escape(str(costs).splitlines()[-1]) in page
+
+
+def test_a_notebook_shows_one_table_and_its_sentence() -> None:
+    assert lm.Dense([[0, 1.5], [2, 0]], ["<", "b"])._repr_html_() == (
+        "<table><thead><tr><th>true ↓ / decided →</th><th>&lt;</th><th>b</th></tr></thead>"
+        "<tbody><tr><th>&lt;</th><td>0</td><td>1.5</td></tr>"
+        "<tr><th>b</th><td>2</td><td>0</td></tr></tbody></table>"
+        "<p>deciding &lt; when the truth is b costs 2</p>"
+    )
+    first = lm.PerExample.matrices(torch.tensor([[[0, 1.5], [1, 0]]]))._repr_html_()
+    assert first.startswith("<p>sample 0 of 1</p><table>")
 
 
 def test_a_notebook_lists_findings() -> None:
