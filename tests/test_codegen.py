@@ -12,7 +12,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -31,6 +31,7 @@ from lossmatrix.codegen import costs as printing
 from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic, CellKind
 from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
 from lossmatrix.codegen.symbols import Symbol, name, number, python
+from lossmatrix.costs.language import Load, maximum, minimum, where
 from lossmatrix.costs.transformed import Wrapper
 from lossmatrix.engines import curvature as bounds
 from lossmatrix.losses.base import Term
@@ -366,7 +367,7 @@ def test_a_kernel_holds_as_much_as_its_header_says() -> None:
 
 def executed(text: str, language: object) -> dict[str, Any]:
     """What a text in Triton's language defines, with a stand-in for the language."""
-    names: dict[str, Any] = FUNCTIONS | {
+    names: dict[str, Any] = {k: v for k, v in FUNCTIONS.items() if k != "V"} | {
         "triton": SimpleNamespace(jit=lambda function: function),
         "tl": language,
         "constant": lambda value, like: value,
@@ -375,7 +376,9 @@ def executed(text: str, language: object) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize(("loss", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("loss", "kind"), [*CASES, (EveryWord(), HARD), (EveryWord(), SOFT)], ids=str
+)
 def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     terms = bound(loss)
     formula = derived(terms, kind)
@@ -387,20 +390,22 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     random = Random(4)
     c = [random.uniform(0.1, 2) for _ in range(formula.streams + 2)]
     tc = [random.uniform(0.1, 2) for _ in c]
-    k = SimpleNamespace(p=0.3, q=0.7, lp=-1.1, lq=-0.4, t=0.6, lz=0.8, g=1.7, c=c, tc=tc)
+    cell = SimpleNamespace(p=0.3, q=0.7, lp=-1.1, lq=-0.4, t=0.6, lz=0.8, c=c, tc=tc)
+    k = SimpleNamespace(**vars(cell))  # with what a formula calls by names of its own
     k.err = 0.3 if kind is DECISIONS else k.p * (1 - k.t) - k.q * k.t
     k.x = c[formula.streams]
     k.risk = c[0] + k.x
     last = formula.streams + ("k.x" in formula.names)
     k.r = c[last] - tc[last]
-    a, f, t = derive.parameters(terms), [1.3, 0.7, 2.1], [0.9, 1.4, 0.2]
+    a = derive.parameters(terms)
+    f, t = ([random.uniform(0.1, 2) for _ in range(10)] for _ in range(2))
     for suffix in ("", "_truth"):
         for function in ("slope", "grad_term", "terms"):
             said = getattr(formula, f"{function}{suffix}")
             symbols = said if function == "terms" else [said]
             of_row = [] if function == "terms" else [f]
             constants.clear()
-            found = printed[f"{function}{suffix}"](k, a, *of_row)
+            found = printed[f"{function}{suffix}"](cell, a, *of_row)
             exact = [at(each, k=k, a=a, f=f) for each in symbols]
             assert (found if function == "terms" else [found]) == pytest.approx(exact, rel=1e-12)
             assert constants == [k.p for each in symbols if each.constant is not None]
@@ -410,10 +415,10 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     assert printed["loss"](t, a) == pytest.approx(at(formula.loss, t=t, a=a))
     assert printed["partials"](t, a) == pytest.approx([at(e, t=t, a=a) for e in formula.partials])
     if formula.one_visit:
-        product = printed["grad_class"](k, a) * printed["row_factor"](f)
+        product = printed["grad_class"](cell, a) * printed["row_factor"](f)
         assert product == pytest.approx(at(formula.grad_term, k=k, a=a, f=f), rel=1e-12)
     else:
-        assert (printed["grad_class"](k, a), printed["row_factor"](f)) == (0.0, 1.0)
+        assert (printed["grad_class"](cell, a), printed["row_factor"](f)) == (0.0, 1.0)
     assert len(constants) == (not formula.one_visit or formula.grad_class.constant is not None)
     of_row = any(word in each for each in formula.names for word in ("k.tc[", "k.lz", "k.r"))
     flags = {
@@ -425,6 +430,18 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     for flag in ("has_margin", "one_visit", "only_target"):
         flags[flag] = getattr(formula, flag)
     assert {flag: printed[flag] for flag in flags} == flags
+
+
+@pytest.mark.parametrize("word", ["k.tc[0]", "k.lz", "k.r"])
+def test_in_triton_what_reads_numbers_of_the_row_is_not_linear_in_p(word: str) -> None:
+    formula = derived(bound(lm.ExpectedCost()), HARD)
+    scaled = replace(formula, terms=[each * name(word) for each in formula.terms])
+    linear = [
+        executed(triton.print_triton(each).structs[""], None)["linear_in_p"]
+        for each in (formula, scaled)
+    ]
+    assert linear == [True, False]
+    assert scaled.linear_in_p
 
 
 # --- printed in C++, read as Python --------------------------------------------------------------
@@ -659,6 +676,9 @@ class Pointer:
     def __add__(self, index: Tensor | int) -> Pointer:
         return Pointer(self.table, index)
 
+    def __getitem__(self, index: int) -> float:
+        return self.table[index].item()
+
 
 def rows_in_tritons_language(costs: lm.CostMatrix) -> Tensor:
     """The whole matrix by the printed formula, its decisions padded to a tile's width."""
@@ -683,21 +703,128 @@ def rows_in_tritons_language(costs: lm.CostMatrix) -> Tensor:
     return found.expand(C, K + 3)[:, :K].double()
 
 
+LANES = 4  # of a pack, so that the last one of seven decisions is not full
+MATRIX = (
+    r"struct (costs_[0-9a-f]{12}) \{\n    template <class T>\n    static void make\("
+    r"const CostProgram& program, int64_t truth, int64_t n, T\* row\) \{\n"
+    r"        using V = Pack<T>;\n((?:        .*\n)*)        \}\);\n    \}\n\};\n"
+)
+AS_PYTHON = {
+    r"\[&\]\(int64_t first, int64_t count\) ALWAYS_INLINE \{": "",
+    r"each_pack<T>\(n, ": "for first, count in packs(n):",
+    r"static_cast<const (\w+)\*>": r"\1_table",
+    r"const (?:auto|V|T\*|int64_t\*) (\w+) = (.*);": r"\1 = \2",
+    r"(\w+|V\(.*\))\.store\((.*)\);": r"store(\1, \2)",
+    r"<T>": "",
+    r"::": ".",
+}
+
+
+class V:
+    """What C++ calls a pack: of numbers, here tensors."""
+
+    lanes = LANES
+
+    def __new__(cls, number: float) -> Tensor:  # type: ignore[misc]
+        return torch.full((LANES,), number, dtype=torch.float64)
+
+    @staticmethod
+    def load(place: Pointer, count: int, other: float) -> Tensor:
+        found = V(other)
+        found[:count] = place.table[place.index : place.index + count]
+        return found
+
+
+def stored(pack: Tensor, place: Pointer, count: int) -> None:
+    place.table[place.index : place.index + count] = pack[:count]
+
+
+def gathered(place: Pointer, index: Tensor, count: int) -> Tensor:
+    found = V(0.0)
+    for lane in range(count):
+        assert index[lane] == int(index[lane]) >= 0  # which is no place beyond a table, either
+        found[lane] = place.table[int(index[lane])]
+    return found
+
+
+def pointer_to(table: Tensor, floating: bool) -> Pointer:
+    assert table.is_floating_point() == floating
+    return Pointer(table)
+
+
+WORDS = {
+    "V": V,
+    "T": float,
+    "T_table": functools.partial(pointer_to, floating=True),
+    "int64_t_table": functools.partial(pointer_to, floating=False),
+    "packs": lambda n: [(first, min(LANES, n - first)) for first in range(0, n, LANES)],
+    "numbers_of_lanes": lambda: torch.arange(LANES).double(),
+    "entries": lambda place, count: V.load(place, count, 0.0),
+    "gathered": gathered,
+    "store": stored,
+    "power": lambda base, exponent: base**exponent,
+} | {word: getattr(torch, word) for word in ("exp", "log", "where", "minimum", "maximum")}
+
+
+def rows_in_cpp(costs: lm.CostMatrix) -> Tensor:
+    """The whole matrix by the printed formula, read as Python; of a transformed one from its base.
+
+    Decisions that are no multiple of the lanes leave what is beyond a row as it was.
+    """
+    C, K = costs.shape
+    formula = printing.print_cpp(costs)
+    printed = re.fullmatch(MATRIX, formula.text)
+    assert printed
+    assert printed[1] == formula.name
+    code = "if True:\n" + printed[2]
+    for cpp_words, python_words in AS_PYTHON.items():
+        code = re.sub(cpp_words, python_words, code)
+    tables = [costs.tables[name] for name in formula.tables]
+    program = SimpleNamespace(table=tables, number=[*formula.numbers, *formula.exponents])
+    rows = torch.full((C, K + 1), torch.nan, dtype=torch.float64)
+    if isinstance(costs, Wrapper):
+        rows[:, :K] = costs.base.to_dense()
+    for truth in range(C):
+        exec(
+            code, WORDS | {"program": program, "truth": truth, "n": K, "row": Pointer(rows[truth])}
+        )
+    assert rows[:, K].isnan().all()
+    return rows[:, :K]
+
+
+class EveryOperator(lm.CostMatrix):
+    """Numbers on either side of every operator, and entries of tables at places computed."""
+
+    def __init__(self, count: int) -> None:
+        labels = [str(each) for each in range(count)]
+        height = (torch.arange(count, dtype=torch.float64) * 0.37).cos()
+        super().__init__(labels, labels, {"height": height, "order": torch.arange(count) * 3 % 5})
+
+    def formula(self, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        last = self.num_classes - 1
+        of_truth = 2.0 / (1.5 + load("height", i)) - load("height", last - i)
+        of_decision = (j + 0.5) / 1.25 * load("height", last - j) - load("order", last - j) ** 3
+        either = minimum(of_truth, 0.75) + maximum(of_decision, -1.0) * 2 - load("order", 2)
+        return where(i > j, (3.0 - either) * 0.1, -(either**1)) + load("height")
+
+
 # what takes a whole row to make is no formula, and printed for no engine
+MADE = KINDS | {"every operator": EveryOperator}
 FORMULAS = [
     pytest.param(kind, change, id=f"{kind}, {change}")
-    for kind, make in KINDS.items()
+    for kind, make in MADE.items()
     for change, made in CHANGES.items()
     if (costs := made(make(7))).has_formula or getattr(costs, "has_change", False)
 ]
 
 
+@pytest.mark.parametrize("rows", [rows_in_tritons_language, rows_in_cpp])
 @pytest.mark.parametrize(("kind", "change"), FORMULAS)
-def test_in_tritons_language_the_rows_of_a_kind_are_the_same(kind: str, change: str) -> None:
-    costs = CHANGES[change](KINDS[kind](7))
-    torch.testing.assert_close(
-        rows_in_tritons_language(costs), costs.to_dense().double(), rtol=1e-6, atol=1e-6
-    )
+def test_in_every_language_the_rows_of_a_kind_are_the_same(
+    kind: str, change: str, rows: Callable[[lm.CostMatrix], Tensor]
+) -> None:
+    costs = CHANGES[change](MADE[kind](7))
+    torch.testing.assert_close(rows(costs), costs.to_dense().double(), rtol=1e-6, atol=1e-6)
 
 
 # --- second derivatives, and what formulas run on ------------------------------------------------
