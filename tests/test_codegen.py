@@ -32,6 +32,7 @@ from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic, CellKin
 from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
 from lossmatrix.codegen.symbols import Symbol, name, number, python
 from lossmatrix.costs.language import Load, maximum, minimum, where
+from lossmatrix.costs.language import power as raised
 from lossmatrix.costs.transformed import Wrapper
 from lossmatrix.engines import curvature as bounds
 from lossmatrix.losses.base import Term
@@ -185,10 +186,13 @@ def bound(loss: lm.Loss) -> tuple[Term, ...]:
     )
 
 
-OF_SEVERAL_SUMS = 0.5 * lm.EntropicRisk() + lm.ExpectedCost() + 2.0 * lm.Unlikelihood()
+OF_SEVERAL_SUMS = (
+    0.5 * lm.EntropicRisk() + lm.ExpectedCost() + 2.0 * lm.Unlikelihood(),
+    lm.EntropicRisk(lam=0.7) + 0.25 * lm.CostFocal(gamma=1.5) + lm.ExpectedCost(),
+)
 ONE_FORMULA = {
     name: loss
-    for name, loss in (SINGLE | SUMS | {repr(OF_SEVERAL_SUMS): OF_SEVERAL_SUMS}).items()
+    for name, loss in (SINGLE | SUMS | {repr(loss): loss for loss in OF_SEVERAL_SUMS}).items()
     if not isinstance(loss, lm.losses.Sum)
     or not any(derive.over_decisions(part) or derive.has_margin(part) for _, part in loss.parts)
 }
@@ -237,7 +241,11 @@ def test_what_a_formula_says_of_itself_is_so(loss: lm.Loss, kind: CellKind) -> N
     of_class = [*formula.terms, formula.grad_term]
 
     def contributed(*words: float) -> Vector:
-        names = {"k": cell_of(*words), "a": derive.parameters(terms), "f": [1.3, 0.6, 2.1]}
+        names = {
+            "k": cell_of(*words),
+            "a": derive.parameters(terms),
+            "f": [1.3, 0.6, 2.1, 0.7, 1.9],
+        }
         return [at(each, **names) for each in of_class]
 
     here = contributed(0.3, 0.7, -1.2, -0.4)
@@ -481,7 +489,7 @@ def test_in_cpp_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     assert text.startswith(f"struct {printed.name} : Defaults<{printed.name}> {{\n")
     struct = Struct(text)
     names = {"k": cell_of(0.3, 0.7, -1.2, -0.4), "a": derive.parameters(terms)}
-    sums, factors = {"t": [0.9, 1.4, 0.2, 0.6]}, {"f": [1.3, 0.7, 2.1, 0.4]}
+    sums, factors = {"t": [0.9, 1.4, 0.2, 0.6, 1.1]}, {"f": [1.3, 0.7, 2.1, 0.4, 1.8]}
     one = {
         "margin": (formula.margin, formula.margin_truth),
         "grad_term": (formula.grad_class, formula.grad_term_truth),
@@ -532,9 +540,22 @@ def test_equal_arithmetic_is_one_kernel_and_two_are_joined_by_their_names() -> N
     assert cpp.joined(untitled, margin).title == "margins"
 
 
+@dataclass(frozen=True)
+class Quadratic(lm.Loss):
+    """The quadratic score Σ (p − t)²."""
+
+    decides, convex, proper, linear_in_costs = None, False, True, False
+    reads = None
+
+    def term(self, cell: Cells) -> Tensor:
+        """The error, squared."""
+        return cell.error * cell.error
+
+
+MIXED = 2.0 * lm.CostSensitiveCrossEntropy() + lm.SoftmaxMargin()
 SECOND = {
     repr(loss): loss
-    for loss in (*ONE_FORMULA.values(), 2.0 * lm.CostSensitiveCrossEntropy() + lm.SoftmaxMargin())
+    for loss in (*ONE_FORMULA.values(), MIXED, Quadratic())
     if not holds_weight_constant(loss)
     and not any(derive.reads_risk(term.loss) for term in bound(loss))
 }
@@ -568,7 +589,7 @@ def printed_hessian(part: curvature.Part, z: Vector, y: int) -> list[Vector]:
     T = [sum(column) for column in zip(*each("terms"), strict=True)]
     assert struct.flags["totals"] == len(T)
     f = struct.values("partials", t=T, a=row.a)
-    elsewhere = struct.values("partials", t=[0.9, 1.4, 0.2, 0.6], a=row.a)
+    elsewhere = struct.values("partials", t=[0.9, 1.4, 0.2, 0.6, 1.1], a=row.a)
     assert struct.flags["linear"] == (elsewhere == [1.0] * len(T))
     assert struct.flags["top_costs"] == ("k.tc[" in printed.text)
     (slope, second, pull, bend) = (
@@ -577,7 +598,7 @@ def printed_hessian(part: curvature.Part, z: Vector, y: int) -> list[Vector]:
     for k, h, h2, u, v in zip(row.cells, slope, second, pull, bend, strict=True):
         assert u == pytest.approx(h / k.q)
         assert v == pytest.approx((h2 + h * k.p) / k.q**2)
-    unlike = each("bend", f=[1.3, 0.7, 2.1, 0.4])
+    unlike = each("bend", f=[1.3, 0.7, 2.1, 0.4, 1.8])
     assert struct.flags["flat"] == (not any(abs(v) > 1e-14 for (v,) in unlike))
     B = sum(pull) + sum(bend)
     bent = struct.flags["bent"]
@@ -700,7 +721,8 @@ def rows_in_tritons_language(costs: lm.CostMatrix) -> Tensor:
         tables.insert(0, SimpleNamespace(tables=None, at=entries))
     truth, decision = torch.arange(C)[:, None], torch.arange(K + 3)[None, :]
     found = function[formula.name](tables, truth, None, decision, decision < K)
-    return found.expand(C, K + 3)[:, :K].double()
+    assert found.shape == (C, K + 3)
+    return found[:, :K].double()
 
 
 LANES = 4  # of a pack, so that the last one of seven decisions is not full
@@ -805,6 +827,7 @@ class EveryOperator(lm.CostMatrix):
         of_truth = 2.0 / (1.5 + load("height", i)) - load("height", last - i)
         of_decision = (j + 0.5) / 1.25 * load("height", last - j) - load("order", last - j) ** 3
         either = minimum(of_truth, 0.75) + maximum(of_decision, -1.0) * 2 - load("order", 2)
+        either = either + raised(j, 1.3) - raised(i, 0.6)
         return where(i > j, (3.0 - either) * 0.1, -(either**1)) + load("height")
 
 
@@ -825,6 +848,15 @@ def test_in_every_language_the_rows_of_a_kind_are_the_same(
 ) -> None:
     costs = CHANGES[change](MADE[kind](7))
     torch.testing.assert_close(rows(costs), costs.to_dense().double(), rtol=1e-6, atol=1e-6)
+
+
+def test_only_four_numbers_stand_in_the_text_of_a_matrix() -> None:
+    class OfNumbers(EveryOperator):
+        def formula(self, i: Tensor, j: Tensor, load: Load) -> Tensor:
+            return 0.0 * i + 1.0 * j + 2 * i + i / -1 + 3.0 * j + -2.0 * i + 0.5 * j
+
+    for formula in (printing.print_cpp(OfNumbers(3)), printing.print_triton(OfNumbers(3), "float")):
+        assert (formula.numbers, formula.exponents) == ((3.0, -2.0, 0.5), ())
 
 
 # --- second derivatives, and what formulas run on ------------------------------------------------
@@ -986,6 +1018,33 @@ def test_words_change_with_the_logit_of_a_class_against_the_rest() -> None:
     for once, thrice in zip(bends, faster, strict=True):
         torch.testing.assert_close(thrice.slope, 3.0 * once.slope)
         torch.testing.assert_close(thrice.second, 9.0 * once.second)
+
+
+@dataclass(frozen=True)
+class OfRisk(lm.Loss):
+    """Products of what decisions are expected to cost with each other and with p."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def term(self, cell: Cells) -> tuple[Tensor, ...]:
+        """Three of them."""
+        return cell.risk * cell.risk * cell.p, cell.excess * cell.log_q, cell.risk * cell.excess
+
+
+def test_slopes_may_lead_along_the_logit_and_the_risk_at_once() -> None:
+    s = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    a = torch.tensor([-1.3, 0.2, 2.4], dtype=torch.float64) + 0.7 * s
+    risk = torch.tensor([0.7, 1.9, 0.4], dtype=torch.float64) - 1.3 * s
+    p, q = a.sigmoid(), (-a).sigmoid()
+    words = {"p": p, "q": q, "log_p": p.log(), "log_q": q.log(), "error": p}
+    words |= {"risk": risk, "excess": risk - 0.25}
+    cell = Cells(**{word: each.detach() for word, each in words.items()})
+    bends = curvature.terms_with_curvature(OfRisk(), cell, odds=0.7, risk=-1.3)
+    for exact, bend in zip(OfRisk().term(Cells(**words)), bends, strict=True):
+        (slope,) = torch.autograd.grad(exact.sum(), s, create_graph=True)
+        (second,) = torch.autograd.grad(slope.sum(), s, retain_graph=True)
+        found = bend.value, bend.slope, bend.second
+        torch.testing.assert_close(found, (exact, slope, second))
 
 
 @pytest.mark.parametrize("loss", [lm.CostFocal(1.5), lm.EntropicRisk(0.7), lm.Unlikelihood()])
