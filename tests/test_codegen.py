@@ -266,6 +266,109 @@ def test_what_a_formula_says_of_itself_is_so(loss: lm.Loss, kind: CellKind) -> N
     assert found <= formula.names
 
 
+P, Q, LP, LQ, C, T = map(name, ("k.p", "k.q", "k.lp", "k.lq", "k.c[0]", "k.t"))
+F, G, A = map(name, ("f[0]", "f[1]", "V(a[0])"))
+# What a class contributes; whether that is a multiple of p, is 0 at p = 0, is of any degree in the
+# truths' probabilities but the first, and takes a division or a function
+CONTRIBUTED: dict[str, tuple[Symbol, str]] = {
+    "nothing": (number(0.0), "linear vanishes"),
+    "p": (P, "linear vanishes shares"),
+    "p, twice": (P * P, "vanishes shares"),
+    "p q": (P * Q, "vanishes shares"),
+    "p log p": (P * LP, "vanishes shares"),
+    "p log q": (P * LQ, "vanishes shares"),
+    "c": (C, ""),
+    "c p": (C * P, "linear vanishes"),
+    "c p t": (C * P * T, "linear vanishes shares"),
+    "t log q": (T * LQ, "vanishes"),
+    "t and p t": (T + P * T, ""),
+    "t and p": (T + P, "shares"),
+    "t²": (T * T, "shares"),
+    "p / q": (P / Q, "vanishes shares expensive"),
+    "c / p": (C / P, "expensive"),
+    "exp p": (P.exp(), "shares expensive"),
+    "exp t": (T.exp(), "shares expensive"),
+    "p exp t": (P * T.exp(), "linear vanishes shares expensive"),
+    "p, weighed": (weigh(P, LP), "vanishes shares expensive"),
+    "t, weighed": (weigh(T, LP), "expensive"),
+    "t, weighed by p": (weigh(P, T.log()), "vanishes shares expensive"),
+}
+
+
+@pytest.mark.parametrize("case", CONTRIBUTED)
+def test_what_is_known_of_a_formula_beforehand(case: str) -> None:
+    symbol, known = CONTRIBUTED[case]
+    zero = number(0.0)
+    plain = replace(derived(bound(lm.CrossEntropy()), SOFT), terms=[zero], grad_term=zero)
+    assert (plain.linear_in_p, plain.zero_at_p0, plain.shares) == (True, True, False)
+    assert replace(plain, risk=True).shares
+    for formula in (replace(plain, terms=[symbol]), replace(plain, grad_term=symbol)):
+        found = formula.linear_in_p, formula.zero_at_p0, formula.shares
+        assert found == tuple(each in known for each in ("linear", "vanishes", "shares"))
+        hard = replace(formula, kind=HARD)
+        assert (hard.shares, hard.only_target) == (False, case == "nothing")
+        assert not formula.only_target
+    assert replace(plain, grad_term=symbol).expensive_grad == ("expensive" in known)
+    for row_factor in (number(1.0), F, F * G, F * F):
+        formula = replace(plain, grad_term=row_factor * symbol)
+        if case != "nothing":
+            assert (formula.row_factor, formula.grad_class) == (row_factor, symbol)
+        apart = replace(plain, grad_term=row_factor * C + G * P)
+        assert (apart.row_factor, apart.one_visit) == (None, False)
+        assert apart.grad_class == apart.grad_term
+
+
+def test_multiples_of_p_that_are_alike_for_all_classes_are_left_out() -> None:
+    alike = [P, A * P, F * P, name("k.tc[1]") * P, name("k.lz") * P * A]
+    kept = [C * P, P * P, P / Q, A.exp() * P, F, A * Q]
+    both = sum((*alike, *kept), start=number(0.0))
+    found = derive._without_constants(both + 3.0 * F * A * P, both)
+    assert found == (
+        sum(kept, start=3.0 * F * A * P),
+        sum(kept, start=number(0.0)),
+    )
+
+
+@dataclass(frozen=True)
+class OverDecisions(lm.Loss):
+    """The words that a decision has, each summed on its own."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def logits(self, risk: Tensor) -> Tensor:
+        """Decisions that cost much are seldom."""
+        return -3.0 * risk * risk
+
+    def term(self, cell: Cells) -> tuple[Tensor, ...]:
+        """The words."""
+        words = cell.p, cell.q, cell.log_p, cell.log_q, cell.error
+        return *words, cell.cost, cell.excess, cell.risk
+
+    def loss(self, *totals: Tensor) -> Tensor:
+        """Their sum."""
+        return functools.reduce(operator.add, totals)
+
+
+def test_the_words_of_a_decision_are_names_in_a_kernel() -> None:
+    formula = derive.derive([Term(1.0, OverDecisions(), lm.Dense(TABLE))], DECISIONS)
+    x, risk = name("k.x"), name("k.risk")
+    log_p = -3.0 * risk * risk - name("k.lz")
+    assert formula.terms == formula.terms_truth == [P, Q, log_p, LQ, P, risk - x, x, risk]
+    assert formula.margin == formula.margin_truth == -3.0 * (C + x) * (C + x)
+    # excess and risk, and the logit's slope times the gradient along it; costs stay
+    slope = name("f[6]") + name("f[7]") - 6.0 * risk * name("k.g")
+    assert formula.risk_grad == formula.risk_grad_truth == slope
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_float_fields_are_parameters_in_their_order(first: int) -> None:
+    twin = derive.with_symbols(Tilted(), first)
+    assert (twin.strength, twin.weight) == (name(f"V(a[{first}])"), name(f"V(a[{first + 1}])"))
+    D = lm.Dense(TABLE)
+    terms = [Term(2.0, Tilted(0.3, 0.4), D), Term(5.0, lm.CrossEntropy(), None)]
+    assert derive.parameters([*terms, Term(6.0, Tilted(), D)]) == [2, 0.3, 0.4, 5, 6, 0.7, 1.9]
+
+
 @pytest.mark.parametrize("loss", [each.values[0] for each in CASES if each.values[1] is SOFT])
 def test_a_formula_that_asks_for_no_shares_takes_masses_of_any_sum(loss: lm.Loss) -> None:
     terms = bound(loss)
@@ -552,10 +655,41 @@ class Quadratic(lm.Loss):
         return cell.error * cell.error
 
 
+@dataclass(frozen=True)
+class Square(lm.Loss):
+    """p² of the truth alone, or of all other classes."""
+
+    at_truth: bool = True
+    decides, convex, proper, linear_in_costs = None, False, False, False
+    reads = None
+
+    def term(self, cell: Cells) -> Tensor:
+        """The square where it counts."""
+        return cell.p * cell.p * (cell.target if self.at_truth else 1.0 - cell.target)
+
+
+@dataclass(frozen=True)
+class Tilted(lm.Loss):
+    """A cross-entropy with a margin and a sum that each have a parameter."""
+
+    strength: float = 0.7
+    weight: float = 1.9
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def margin(self, cost: Tensor, target: Tensor) -> Tensor:
+        """A part of the cost."""
+        return self.strength * cost * (1.0 - target)
+
+    def term(self, cell: Cells) -> Tensor:
+        """Its cross-entropy."""
+        return -weigh(cell.target * self.weight, cell.log_p)
+
+
 MIXED = 2.0 * lm.CostSensitiveCrossEntropy() + lm.SoftmaxMargin()
+OF_ONES_OWN = (Quadratic(), Square(), Square(at_truth=False), Tilted())
 SECOND = {
     repr(loss): loss
-    for loss in (*ONE_FORMULA.values(), MIXED, Quadratic())
+    for loss in (*ONE_FORMULA.values(), MIXED, *OF_ONES_OWN)
     if not holds_weight_constant(loss)
     and not any(derive.reads_risk(term.loss) for term in bound(loss))
 }
