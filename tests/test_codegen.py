@@ -488,7 +488,9 @@ def executed(text: str, language: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("loss", "kind"), [*CASES, (EveryWord(), HARD), (EveryWord(), SOFT)], ids=str
+    ("loss", "kind"),
+    [*CASES, (EveryWord(), HARD), (EveryWord(), SOFT), (OverDecisions(), DECISIONS)],
+    ids=str,
 )
 def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     terms = bound(loss)
