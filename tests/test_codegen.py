@@ -811,6 +811,7 @@ class TensorsForPointers:
     def load(place: object, mask: object = None, other: float = 0) -> Tensor:
         table, index = place.table, place.index  # type: ignore[attr-defined]
         if mask is None:
+            assert (torch.as_tensor(index) >= 0).all()  # Python would count from the end
             return table[index]
         return torch.where(mask, table[torch.where(mask, index, 0)], other)
 
