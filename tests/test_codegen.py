@@ -12,7 +12,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -31,6 +31,8 @@ from lossmatrix.codegen import costs as printing
 from lossmatrix.codegen.derive import DECISIONS, HARD, SOFT, Arithmetic, CellKind
 from lossmatrix.codegen.dual import Dual, partials, terms_with_slopes
 from lossmatrix.codegen.symbols import Symbol, name, number, python
+from lossmatrix.costs.language import Load, maximum, minimum, where
+from lossmatrix.costs.language import power as raised
 from lossmatrix.costs.transformed import Wrapper
 from lossmatrix.engines import curvature as bounds
 from lossmatrix.losses.base import Term
@@ -184,10 +186,13 @@ def bound(loss: lm.Loss) -> tuple[Term, ...]:
     )
 
 
-OF_SEVERAL_SUMS = 0.5 * lm.EntropicRisk() + lm.ExpectedCost() + 2.0 * lm.Unlikelihood()
+OF_SEVERAL_SUMS = (
+    0.5 * lm.EntropicRisk() + lm.ExpectedCost() + 2.0 * lm.Unlikelihood(),
+    lm.EntropicRisk(lam=0.7) + 0.25 * lm.CostFocal(gamma=1.5) + lm.ExpectedCost(),
+)
 ONE_FORMULA = {
     name: loss
-    for name, loss in (SINGLE | SUMS | {repr(OF_SEVERAL_SUMS): OF_SEVERAL_SUMS}).items()
+    for name, loss in (SINGLE | SUMS | {repr(loss): loss for loss in OF_SEVERAL_SUMS}).items()
     if not isinstance(loss, lm.losses.Sum)
     or not any(derive.over_decisions(part) or derive.has_margin(part) for _, part in loss.parts)
 }
@@ -236,7 +241,11 @@ def test_what_a_formula_says_of_itself_is_so(loss: lm.Loss, kind: CellKind) -> N
     of_class = [*formula.terms, formula.grad_term]
 
     def contributed(*words: float) -> Vector:
-        names = {"k": cell_of(*words), "a": derive.parameters(terms), "f": [1.3, 0.6, 2.1]}
+        names = {
+            "k": cell_of(*words),
+            "a": derive.parameters(terms),
+            "f": [1.3, 0.6, 2.1, 0.7, 1.9],
+        }
         return [at(each, **names) for each in of_class]
 
     here = contributed(0.3, 0.7, -1.2, -0.4)
@@ -255,6 +264,109 @@ def test_what_a_formula_says_of_itself_is_so(loss: lm.Loss, kind: CellKind) -> N
     mentioned = "\n".join(each.text for each in (formula.margin, formula.risk_grad, *of_class))
     found = set(re.findall(r"k\.\w+(?:\[\d\])?|f\[\d\]|V\(a\[\d+\]\)", mentioned))
     assert found <= formula.names
+
+
+P, Q, LP, LQ, C, T = map(name, ("k.p", "k.q", "k.lp", "k.lq", "k.c[0]", "k.t"))
+F, G, A = map(name, ("f[0]", "f[1]", "V(a[0])"))
+# What a class contributes; whether that is a multiple of p, is 0 at p = 0, is of any degree in the
+# truths' probabilities but the first, and takes a division or a function
+CONTRIBUTED: dict[str, tuple[Symbol, str]] = {
+    "nothing": (number(0.0), "linear vanishes"),
+    "p": (P, "linear vanishes shares"),
+    "p, twice": (P * P, "vanishes shares"),
+    "p q": (P * Q, "vanishes shares"),
+    "p log p": (P * LP, "vanishes shares"),
+    "p log q": (P * LQ, "vanishes shares"),
+    "c": (C, ""),
+    "c p": (C * P, "linear vanishes"),
+    "c p t": (C * P * T, "linear vanishes shares"),
+    "t log q": (T * LQ, "vanishes"),
+    "t and p t": (T + P * T, ""),
+    "t and p": (T + P, "shares"),
+    "t²": (T * T, "shares"),
+    "p / q": (P / Q, "vanishes shares expensive"),
+    "c / p": (C / P, "expensive"),
+    "exp p": (P.exp(), "shares expensive"),
+    "exp t": (T.exp(), "shares expensive"),
+    "p exp t": (P * T.exp(), "linear vanishes shares expensive"),
+    "p, weighed": (weigh(P, LP), "vanishes shares expensive"),
+    "t, weighed": (weigh(T, LP), "expensive"),
+    "t, weighed by p": (weigh(P, T.log()), "vanishes shares expensive"),
+}
+
+
+@pytest.mark.parametrize("case", CONTRIBUTED)
+def test_what_is_known_of_a_formula_beforehand(case: str) -> None:
+    symbol, known = CONTRIBUTED[case]
+    zero = number(0.0)
+    plain = replace(derived(bound(lm.CrossEntropy()), SOFT), terms=[zero], grad_term=zero)
+    assert (plain.linear_in_p, plain.zero_at_p0, plain.shares) == (True, True, False)
+    assert replace(plain, risk=True).shares
+    for formula in (replace(plain, terms=[symbol]), replace(plain, grad_term=symbol)):
+        found = formula.linear_in_p, formula.zero_at_p0, formula.shares
+        assert found == tuple(each in known for each in ("linear", "vanishes", "shares"))
+        hard = replace(formula, kind=HARD)
+        assert (hard.shares, hard.only_target) == (False, case == "nothing")
+        assert not formula.only_target
+    assert replace(plain, grad_term=symbol).expensive_grad == ("expensive" in known)
+    for row_factor in (number(1.0), F, F * G, F * F):
+        formula = replace(plain, grad_term=row_factor * symbol)
+        if case != "nothing":
+            assert (formula.row_factor, formula.grad_class) == (row_factor, symbol)
+        apart = replace(plain, grad_term=row_factor * C + G * P)
+        assert (apart.row_factor, apart.one_visit) == (None, False)
+        assert apart.grad_class == apart.grad_term
+
+
+def test_multiples_of_p_that_are_alike_for_all_classes_are_left_out() -> None:
+    alike = [P, A * P, F * P, name("k.tc[1]") * P, name("k.lz") * P * A]
+    kept = [C * P, P * P, P / Q, A.exp() * P, F, A * Q]
+    both = sum((*alike, *kept), start=number(0.0))
+    found = derive._without_constants(both + 3.0 * F * A * P, both)
+    assert found == (
+        sum(kept, start=3.0 * F * A * P),
+        sum(kept, start=number(0.0)),
+    )
+
+
+@dataclass(frozen=True)
+class OverDecisions(lm.Loss):
+    """The words that a decision has, each summed on its own."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def logits(self, risk: Tensor) -> Tensor:
+        """Decisions that cost much are seldom."""
+        return -3.0 * risk * risk
+
+    def term(self, cell: Cells) -> tuple[Tensor, ...]:
+        """The words."""
+        words = cell.p, cell.q, cell.log_p, cell.log_q, cell.error
+        return *words, cell.cost, cell.excess, cell.risk
+
+    def loss(self, *totals: Tensor) -> Tensor:
+        """Their sum."""
+        return functools.reduce(operator.add, totals)
+
+
+def test_the_words_of_a_decision_are_names_in_a_kernel() -> None:
+    formula = derive.derive([Term(1.0, OverDecisions(), lm.Dense(TABLE))], DECISIONS)
+    x, risk = name("k.x"), name("k.risk")
+    log_p = -3.0 * risk * risk - name("k.lz")
+    assert formula.terms == formula.terms_truth == [P, Q, log_p, LQ, P, risk - x, x, risk]
+    assert formula.margin == formula.margin_truth == -3.0 * (C + x) * (C + x)
+    # excess and risk, and the logit's slope times the gradient along it; costs stay
+    slope = name("f[6]") + name("f[7]") - 6.0 * risk * name("k.g")
+    assert formula.risk_grad == formula.risk_grad_truth == slope
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_float_fields_are_parameters_in_their_order(first: int) -> None:
+    twin = derive.with_symbols(Tilted(), first)
+    assert (twin.strength, twin.weight) == (name(f"V(a[{first}])"), name(f"V(a[{first + 1}])"))
+    D = lm.Dense(TABLE)
+    terms = [Term(2.0, Tilted(0.3, 0.4), D), Term(5.0, lm.CrossEntropy(), None)]
+    assert derive.parameters([*terms, Term(6.0, Tilted(), D)]) == [2, 0.3, 0.4, 5, 6, 0.7, 1.9]
 
 
 @pytest.mark.parametrize("loss", [each.values[0] for each in CASES if each.values[1] is SOFT])
@@ -366,7 +478,7 @@ def test_a_kernel_holds_as_much_as_its_header_says() -> None:
 
 def executed(text: str, language: object) -> dict[str, Any]:
     """What a text in Triton's language defines, with a stand-in for the language."""
-    names: dict[str, Any] = FUNCTIONS | {
+    names: dict[str, Any] = {k: v for k, v in FUNCTIONS.items() if k != "V"} | {
         "triton": SimpleNamespace(jit=lambda function: function),
         "tl": language,
         "constant": lambda value, like: value,
@@ -375,7 +487,11 @@ def executed(text: str, language: object) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize(("loss", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("loss", "kind"),
+    [*CASES, (EveryWord(), HARD), (EveryWord(), SOFT), (OverDecisions(), DECISIONS)],
+    ids=str,
+)
 def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     terms = bound(loss)
     formula = derived(terms, kind)
@@ -387,20 +503,22 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     random = Random(4)
     c = [random.uniform(0.1, 2) for _ in range(formula.streams + 2)]
     tc = [random.uniform(0.1, 2) for _ in c]
-    k = SimpleNamespace(p=0.3, q=0.7, lp=-1.1, lq=-0.4, t=0.6, lz=0.8, g=1.7, c=c, tc=tc)
+    cell = SimpleNamespace(p=0.3, q=0.7, lp=-1.1, lq=-0.4, t=0.6, lz=0.8, c=c, tc=tc)
+    k = SimpleNamespace(**vars(cell))  # with what a formula calls by names of its own
     k.err = 0.3 if kind is DECISIONS else k.p * (1 - k.t) - k.q * k.t
     k.x = c[formula.streams]
     k.risk = c[0] + k.x
     last = formula.streams + ("k.x" in formula.names)
     k.r = c[last] - tc[last]
-    a, f, t = derive.parameters(terms), [1.3, 0.7, 2.1], [0.9, 1.4, 0.2]
+    a = derive.parameters(terms)
+    f, t = ([random.uniform(0.1, 2) for _ in range(10)] for _ in range(2))
     for suffix in ("", "_truth"):
         for function in ("slope", "grad_term", "terms"):
             said = getattr(formula, f"{function}{suffix}")
             symbols = said if function == "terms" else [said]
             of_row = [] if function == "terms" else [f]
             constants.clear()
-            found = printed[f"{function}{suffix}"](k, a, *of_row)
+            found = printed[f"{function}{suffix}"](cell, a, *of_row)
             exact = [at(each, k=k, a=a, f=f) for each in symbols]
             assert (found if function == "terms" else [found]) == pytest.approx(exact, rel=1e-12)
             assert constants == [k.p for each in symbols if each.constant is not None]
@@ -410,10 +528,10 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     assert printed["loss"](t, a) == pytest.approx(at(formula.loss, t=t, a=a))
     assert printed["partials"](t, a) == pytest.approx([at(e, t=t, a=a) for e in formula.partials])
     if formula.one_visit:
-        product = printed["grad_class"](k, a) * printed["row_factor"](f)
+        product = printed["grad_class"](cell, a) * printed["row_factor"](f)
         assert product == pytest.approx(at(formula.grad_term, k=k, a=a, f=f), rel=1e-12)
     else:
-        assert (printed["grad_class"](k, a), printed["row_factor"](f)) == (0.0, 1.0)
+        assert (printed["grad_class"](cell, a), printed["row_factor"](f)) == (0.0, 1.0)
     assert len(constants) == (not formula.one_visit or formula.grad_class.constant is not None)
     of_row = any(word in each for each in formula.names for word in ("k.tc[", "k.lz", "k.r"))
     flags = {
@@ -425,6 +543,18 @@ def test_in_tritons_language_a_formula_is_the_same(loss: lm.Loss, kind: CellKind
     for flag in ("has_margin", "one_visit", "only_target"):
         flags[flag] = getattr(formula, flag)
     assert {flag: printed[flag] for flag in flags} == flags
+
+
+@pytest.mark.parametrize("word", ["k.tc[0]", "k.lz", "k.r"])
+def test_in_triton_what_reads_numbers_of_the_row_is_not_linear_in_p(word: str) -> None:
+    formula = derived(bound(lm.ExpectedCost()), HARD)
+    scaled = replace(formula, terms=[each * name(word) for each in formula.terms])
+    linear = [
+        executed(triton.print_triton(each).structs[""], None)["linear_in_p"]
+        for each in (formula, scaled)
+    ]
+    assert linear == [True, False]
+    assert scaled.linear_in_p
 
 
 # --- printed in C++, read as Python --------------------------------------------------------------
@@ -464,7 +594,7 @@ def test_in_cpp_a_formula_is_the_same(loss: lm.Loss, kind: CellKind) -> None:
     assert text.startswith(f"struct {printed.name} : Defaults<{printed.name}> {{\n")
     struct = Struct(text)
     names = {"k": cell_of(0.3, 0.7, -1.2, -0.4), "a": derive.parameters(terms)}
-    sums, factors = {"t": [0.9, 1.4, 0.2, 0.6]}, {"f": [1.3, 0.7, 2.1, 0.4]}
+    sums, factors = {"t": [0.9, 1.4, 0.2, 0.6, 1.1]}, {"f": [1.3, 0.7, 2.1, 0.4, 1.8]}
     one = {
         "margin": (formula.margin, formula.margin_truth),
         "grad_term": (formula.grad_class, formula.grad_term_truth),
@@ -515,9 +645,53 @@ def test_equal_arithmetic_is_one_kernel_and_two_are_joined_by_their_names() -> N
     assert cpp.joined(untitled, margin).title == "margins"
 
 
+@dataclass(frozen=True)
+class Quadratic(lm.Loss):
+    """The quadratic score Σ (p − t)²."""
+
+    decides, convex, proper, linear_in_costs = None, False, True, False
+    reads = None
+
+    def term(self, cell: Cells) -> Tensor:
+        """The error, squared."""
+        return cell.error * cell.error
+
+
+@dataclass(frozen=True)
+class Square(lm.Loss):
+    """p² of the truth alone, or of all other classes."""
+
+    at_truth: bool = True
+    decides, convex, proper, linear_in_costs = None, False, False, False
+    reads = None
+
+    def term(self, cell: Cells) -> Tensor:
+        """The square where it counts."""
+        return cell.p * cell.p * (cell.target if self.at_truth else 1.0 - cell.target)
+
+
+@dataclass(frozen=True)
+class Tilted(lm.Loss):
+    """A cross-entropy with a margin and a sum that each have a parameter."""
+
+    strength: float = 0.7
+    weight: float = 1.9
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def margin(self, cost: Tensor, target: Tensor) -> Tensor:
+        """A part of the cost."""
+        return self.strength * cost * (1.0 - target)
+
+    def term(self, cell: Cells) -> Tensor:
+        """Its cross-entropy."""
+        return -weigh(cell.target * self.weight, cell.log_p)
+
+
+MIXED = 2.0 * lm.CostSensitiveCrossEntropy() + lm.SoftmaxMargin()
+OF_ONES_OWN = (Quadratic(), Square(), Square(at_truth=False), Tilted())
 SECOND = {
     repr(loss): loss
-    for loss in (*ONE_FORMULA.values(), 2.0 * lm.CostSensitiveCrossEntropy() + lm.SoftmaxMargin())
+    for loss in (*ONE_FORMULA.values(), MIXED, *OF_ONES_OWN)
     if not holds_weight_constant(loss)
     and not any(derive.reads_risk(term.loss) for term in bound(loss))
 }
@@ -551,7 +725,7 @@ def printed_hessian(part: curvature.Part, z: Vector, y: int) -> list[Vector]:
     T = [sum(column) for column in zip(*each("terms"), strict=True)]
     assert struct.flags["totals"] == len(T)
     f = struct.values("partials", t=T, a=row.a)
-    elsewhere = struct.values("partials", t=[0.9, 1.4, 0.2, 0.6], a=row.a)
+    elsewhere = struct.values("partials", t=[0.9, 1.4, 0.2, 0.6, 1.1], a=row.a)
     assert struct.flags["linear"] == (elsewhere == [1.0] * len(T))
     assert struct.flags["top_costs"] == ("k.tc[" in printed.text)
     (slope, second, pull, bend) = (
@@ -560,7 +734,7 @@ def printed_hessian(part: curvature.Part, z: Vector, y: int) -> list[Vector]:
     for k, h, h2, u, v in zip(row.cells, slope, second, pull, bend, strict=True):
         assert u == pytest.approx(h / k.q)
         assert v == pytest.approx((h2 + h * k.p) / k.q**2)
-    unlike = each("bend", f=[1.3, 0.7, 2.1, 0.4])
+    unlike = each("bend", f=[1.3, 0.7, 2.1, 0.4, 1.8])
     assert struct.flags["flat"] == (not any(abs(v) > 1e-14 for (v,) in unlike))
     B = sum(pull) + sum(bend)
     bent = struct.flags["bent"]
@@ -637,6 +811,7 @@ class TensorsForPointers:
     def load(place: object, mask: object = None, other: float = 0) -> Tensor:
         table, index = place.table, place.index  # type: ignore[attr-defined]
         if mask is None:
+            assert (torch.as_tensor(index) >= 0).all()  # Python would count from the end
             return table[index]
         return torch.where(mask, table[torch.where(mask, index, 0)], other)
 
@@ -659,6 +834,9 @@ class Pointer:
     def __add__(self, index: Tensor | int) -> Pointer:
         return Pointer(self.table, index)
 
+    def __getitem__(self, index: int) -> float:
+        return self.table[index].item()
+
 
 def rows_in_tritons_language(costs: lm.CostMatrix) -> Tensor:
     """The whole matrix by the printed formula, its decisions padded to a tile's width."""
@@ -680,24 +858,142 @@ def rows_in_tritons_language(costs: lm.CostMatrix) -> Tensor:
         tables.insert(0, SimpleNamespace(tables=None, at=entries))
     truth, decision = torch.arange(C)[:, None], torch.arange(K + 3)[None, :]
     found = function[formula.name](tables, truth, None, decision, decision < K)
-    return found.expand(C, K + 3)[:, :K].double()
+    assert found.shape == (C, K + 3)
+    return found[:, :K].double()
+
+
+LANES = 4  # of a pack, so that the last one of seven decisions is not full
+MATRIX = (
+    r"struct (costs_[0-9a-f]{12}) \{\n    template <class T>\n    static void make\("
+    r"const CostProgram& program, int64_t truth, int64_t n, T\* row\) \{\n"
+    r"        using V = Pack<T>;\n((?:        .*\n)*)        \}\);\n    \}\n\};\n"
+)
+AS_PYTHON = {
+    r"\[&\]\(int64_t first, int64_t count\) ALWAYS_INLINE \{": "",
+    r"each_pack<T>\(n, ": "for first, count in packs(n):",
+    r"static_cast<const (\w+)\*>": r"\1_table",
+    r"const (?:auto|V|T\*|int64_t\*) (\w+) = (.*);": r"\1 = \2",
+    r"(\w+|V\(.*\))\.store\((.*)\);": r"store(\1, \2)",
+    r"<T>": "",
+    r"::": ".",
+}
+
+
+class V:
+    """What C++ calls a pack: of numbers, here tensors."""
+
+    lanes = LANES
+
+    def __new__(cls, number: float) -> Tensor:  # type: ignore[misc]
+        return torch.full((LANES,), number, dtype=torch.float64)
+
+    @staticmethod
+    def load(place: Pointer, count: int, other: float) -> Tensor:
+        found = V(other)
+        found[:count] = place.table[place.index : place.index + count]
+        return found
+
+
+def stored(pack: Tensor, place: Pointer, count: int) -> None:
+    place.table[place.index : place.index + count] = pack[:count]
+
+
+def gathered(place: Pointer, index: Tensor, count: int) -> Tensor:
+    found = V(0.0)
+    for lane in range(count):
+        assert index[lane] == int(index[lane]) >= 0  # which is no place beyond a table, either
+        found[lane] = place.table[int(index[lane])]
+    return found
+
+
+def pointer_to(table: Tensor, floating: bool) -> Pointer:
+    assert table.is_floating_point() == floating
+    return Pointer(table)
+
+
+WORDS = {
+    "V": V,
+    "T": float,
+    "T_table": functools.partial(pointer_to, floating=True),
+    "int64_t_table": functools.partial(pointer_to, floating=False),
+    "packs": lambda n: [(first, min(LANES, n - first)) for first in range(0, n, LANES)],
+    "numbers_of_lanes": lambda: torch.arange(LANES).double(),
+    "entries": lambda place, count: V.load(place, count, 0.0),
+    "gathered": gathered,
+    "store": stored,
+    "power": lambda base, exponent: base**exponent,
+} | {word: getattr(torch, word) for word in ("exp", "log", "where", "minimum", "maximum")}
+
+
+def rows_in_cpp(costs: lm.CostMatrix) -> Tensor:
+    """The whole matrix by the printed formula, read as Python; of a transformed one from its base.
+
+    Decisions that are no multiple of the lanes leave what is beyond a row as it was.
+    """
+    C, K = costs.shape
+    formula = printing.print_cpp(costs)
+    printed = re.fullmatch(MATRIX, formula.text)
+    assert printed
+    assert printed[1] == formula.name
+    code = "if True:\n" + printed[2]
+    for cpp_words, python_words in AS_PYTHON.items():
+        code = re.sub(cpp_words, python_words, code)
+    tables = [costs.tables[name] for name in formula.tables]
+    program = SimpleNamespace(table=tables, number=[*formula.numbers, *formula.exponents])
+    rows = torch.full((C, K + 1), torch.nan, dtype=torch.float64)
+    if isinstance(costs, Wrapper):
+        rows[:, :K] = costs.base.to_dense()
+    for truth in range(C):
+        exec(
+            code, WORDS | {"program": program, "truth": truth, "n": K, "row": Pointer(rows[truth])}
+        )
+    assert rows[:, K].isnan().all()
+    return rows[:, :K]
+
+
+class EveryOperator(lm.CostMatrix):
+    """Numbers on either side of every operator, and entries of tables at places computed."""
+
+    def __init__(self, count: int) -> None:
+        labels = [str(each) for each in range(count)]
+        height = (torch.arange(count, dtype=torch.float64) * 0.37).cos()
+        super().__init__(labels, labels, {"height": height, "order": torch.arange(count) * 3 % 5})
+
+    def formula(self, i: Tensor, j: Tensor, load: Load) -> Tensor:
+        last = self.num_classes - 1
+        of_truth = 2.0 / (1.5 + load("height", i)) - load("height", last - i)
+        of_decision = (j + 0.5) / 1.25 * load("height", last - j) - load("order", last - j) ** 3
+        either = minimum(of_truth, 0.75) + maximum(of_decision, -1.0) * 2 - load("order", 2)
+        either = either + raised(j, 1.3) - raised(i, 0.6)
+        return where(i > j, (3.0 - either) * 0.1, -(either**1)) + load("height")
 
 
 # what takes a whole row to make is no formula, and printed for no engine
+MADE = KINDS | {"every operator": EveryOperator}
 FORMULAS = [
     pytest.param(kind, change, id=f"{kind}, {change}")
-    for kind, make in KINDS.items()
+    for kind, make in MADE.items()
     for change, made in CHANGES.items()
     if (costs := made(make(7))).has_formula or getattr(costs, "has_change", False)
 ]
 
 
+@pytest.mark.parametrize("rows", [rows_in_tritons_language, rows_in_cpp])
 @pytest.mark.parametrize(("kind", "change"), FORMULAS)
-def test_in_tritons_language_the_rows_of_a_kind_are_the_same(kind: str, change: str) -> None:
-    costs = CHANGES[change](KINDS[kind](7))
-    torch.testing.assert_close(
-        rows_in_tritons_language(costs), costs.to_dense().double(), rtol=1e-6, atol=1e-6
-    )
+def test_in_every_language_the_rows_of_a_kind_are_the_same(
+    kind: str, change: str, rows: Callable[[lm.CostMatrix], Tensor]
+) -> None:
+    costs = CHANGES[change](MADE[kind](7))
+    torch.testing.assert_close(rows(costs), costs.to_dense().double(), rtol=1e-6, atol=1e-6)
+
+
+def test_only_four_numbers_stand_in_the_text_of_a_matrix() -> None:
+    class OfNumbers(EveryOperator):
+        def formula(self, i: Tensor, j: Tensor, load: Load) -> Tensor:
+            return 0.0 * i + 1.0 * j + 2 * i + i / -1 + 3.0 * j + -2.0 * i + 0.5 * j
+
+    for formula in (printing.print_cpp(OfNumbers(3)), printing.print_triton(OfNumbers(3), "float")):
+        assert (formula.numbers, formula.exponents) == ((3.0, -2.0, 0.5), ())
 
 
 # --- second derivatives, and what formulas run on ------------------------------------------------
@@ -859,6 +1155,33 @@ def test_words_change_with_the_logit_of_a_class_against_the_rest() -> None:
     for once, thrice in zip(bends, faster, strict=True):
         torch.testing.assert_close(thrice.slope, 3.0 * once.slope)
         torch.testing.assert_close(thrice.second, 9.0 * once.second)
+
+
+@dataclass(frozen=True)
+class OfRisk(lm.Loss):
+    """Products of what decisions are expected to cost with each other and with p."""
+
+    decides, convex, proper, linear_in_costs = None, False, False, False
+
+    def term(self, cell: Cells) -> tuple[Tensor, ...]:
+        """Three of them."""
+        return cell.risk * cell.risk * cell.p, cell.excess * cell.log_q, cell.risk * cell.excess
+
+
+def test_slopes_may_lead_along_the_logit_and_the_risk_at_once() -> None:
+    s = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    a = torch.tensor([-1.3, 0.2, 2.4], dtype=torch.float64) + 0.7 * s
+    risk = torch.tensor([0.7, 1.9, 0.4], dtype=torch.float64) - 1.3 * s
+    p, q = a.sigmoid(), (-a).sigmoid()
+    words = {"p": p, "q": q, "log_p": p.log(), "log_q": q.log(), "error": p}
+    words |= {"risk": risk, "excess": risk - 0.25}
+    cell = Cells(**{word: each.detach() for word, each in words.items()})
+    bends = curvature.terms_with_curvature(OfRisk(), cell, odds=0.7, risk=-1.3)
+    for exact, bend in zip(OfRisk().term(Cells(**words)), bends, strict=True):
+        (slope,) = torch.autograd.grad(exact.sum(), s, create_graph=True)
+        (second,) = torch.autograd.grad(slope.sum(), s, retain_graph=True)
+        found = bend.value, bend.slope, bend.second
+        torch.testing.assert_close(found, (exact, slope, second))
 
 
 @pytest.mark.parametrize("loss", [lm.CostFocal(1.5), lm.EntropicRisk(0.7), lm.Unlikelihood()])
