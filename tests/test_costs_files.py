@@ -117,6 +117,9 @@ def test_rows_can_be_said_where_the_corner_does_not(tmp_path: Path) -> None:
     turned = lm.Dense([[0, 4], [1.5, 0]], classes=["cat", "dog"])
     assert read(tmp_path, bare, rows="predicted") == turned
     assert read(tmp_path, GOOD.replace("true\\pred", "pred\\true"), rows="predicted") == turned
+    text = "pred\\true,cat,dog\ncat,0,4\ndog,1.5,0\nask,0.5,0.75\n"
+    more = read(tmp_path, text, rows="predicted")
+    assert more == lm.Dense([[0, 1.5, 0.5], [4, 0, 0.75]], ["cat", "dog"], ["cat", "dog", "ask"])
     with pytest.raises(ValueError, match="rows are predictions"):
         read(tmp_path, GOOD.replace("true\\pred", "pred\\true"), rows="truth")
     with pytest.raises(ValueError, match="does not say that rows are predicted"):

@@ -86,6 +86,21 @@ def test_products_without_kernels_are_those_of_the_table(
     torch.testing.assert_close(gradient, upstream @ D.mT, rtol=1e-13, atol=1e-13)
 
 
+def test_exceptions_of_few_decisions_and_weights_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "installed", None)
+    costs = lm.Sparse(4, [(0, 1, INF), (3, 0, 2.0), (2, 1, 0.25)], default=1.5)
+    D = costs.to_dense()
+    finite = torch.where(D.isinf(), 0.0, D)
+    weights = torch.tensor([[0.0, 1, 1, 1], [0, 0, 3, 0.5]], dtype=torch.float64).requires_grad_()
+    upstream = torch.tensor([[1.0, 0, 2, 1], [3, 0, 1, 0.5]], dtype=torch.float64)
+    expected = costs.expected(weights)
+    torch.testing.assert_close(expected, weights @ finite)
+    (gradient,) = torch.autograd.grad(expected, weights, upstream)
+    torch.testing.assert_close(gradient, upstream @ finite.mT)
+    certain = costs.expected(torch.tensor([1.0, 0, 0, 0], dtype=torch.float64))
+    torch.testing.assert_close(certain, D[0])
+
+
 # ---- Ordinal -------------------------------------------------------------------------------------
 
 LINES = {
