@@ -14,9 +14,10 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.costs.check import best_somewhere
+from lossmatrix.costs.check import best_somewhere, nowhere_cheaper, on_average, wins
 
 NAMES = ["cat", "lynx", "truck"]
+INF = float("inf")
 
 
 def kinds(costs: lm.CostMatrix) -> list[str]:
@@ -59,6 +60,8 @@ def test_findings_name_what_is_wrong_and_nothing_else(
 def test_a_table_that_makes_sense_only_turned_round_is_noticed() -> None:
     table = [[3, 2, 9], [4, 1, 8], [5, 7, 2]]  # the diagonal leads its columns, not its rows
     assert kinds(lm.Dense(table)) == ["diagonal", "transposed"]
+    message = "the right decision is cheapest in each column, not in each row"
+    assert lm.Dense(table).check()[1].message == message
     assert kinds(lm.Dense.from_predicted_rows(table)) == ["diagonal"]
     neither = [[3, 2, 9], [2, 1, 8], [5, 7, 2]]
     assert "transposed" not in kinds(lm.Dense(neither))
@@ -97,6 +100,7 @@ def test_many_names_are_cut_short() -> None:
 
 def test_structured_matrices_are_checked_like_their_tables() -> None:
     assert kinds(lm.ZeroOne(4)) == ["alike"]
+    assert lm.ZeroOne(4).check()[0].message == "all mistakes cost the same"
     assert kinds(lm.Ordinal(4)) == []
     assert kinds(lm.Tree.from_groups("aabb")) == []
     assert kinds(lm.ZeroOne(3).with_abstain(0.5)) == []
@@ -150,6 +154,52 @@ def test_larger_tables_have_the_answers_they_were_made_for(
     assert [is_best_somewhere(D, j) for j in range(0, D.shape[1], 7)] == [
         j not in beaten for j in range(0, D.shape[1], 7)
     ]
+
+
+def test_a_decision_is_beaten_by_one_that_is_nowhere_dearer() -> None:
+    dear_at_one_truth = 2 * torch.eye(80, dtype=torch.float64)  # each elsewhere cheaper than 1
+    table = torch.cat([dear_at_one_truth, torch.ones(80, 2, dtype=torch.float64)], 1)
+    nobody = torch.zeros(82, dtype=torch.bool)
+    assert nowhere_cheaper(table, nobody).nonzero().flatten().tolist() == [80, 81]
+    pair = torch.tensor([[0.0, 0], [1, 2]], dtype=torch.float64)
+    assert nowhere_cheaper(pair, nobody[:2]).tolist() == [False, True]
+    assert nowhere_cheaper(pair, torch.tensor([False, True])).tolist() == [False, False]
+    alike = pair[:, [0, 0]]
+    assert nowhere_cheaper(alike, torch.tensor([True, False])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1, 1e12])
+def test_what_is_best_on_average_over_two_or_eight_truths_is_found(unit: float) -> None:
+    D = torch.full((12, 8), 4.0, dtype=torch.float64)
+    D[:, :2] = 19
+    D[:2, 0] = 1  # the cheapest on average over truths 0 and 1
+    D[2:10, 1] = torch.tensor([1, 1, 1.1, 1.1, 1.2, 1.2, 1.3, 1.3])  # over truths 2 to 9, no pair
+    D[[0, 1], [2, 3]] = 0
+    for pair in range(4):
+        D[2 + 2 * pair : 4 + 2 * pair, 4 + pair] = 0
+    D += 100 * torch.arange(12, 0, -1).unsqueeze(1)  # what a truth costs in any case
+    nobody = torch.zeros(8, dtype=torch.bool)
+    others = torch.tensor([False] * 2 + [True] * 6)
+    best = on_average(unit * D, nobody, others)
+    assert best.tolist() == [True, True] + [False] * 6
+    twice = torch.tensor([[-5.0, -5], [-3, -3]], dtype=torch.float64)
+    assert not on_average(unit * twice, nobody[:2], nobody[:2]).any()
+
+
+def test_a_decision_that_is_the_mean_of_the_others_is_beaten_without_a_game() -> None:
+    table = torch.tensor([[0.0, 2, 1], [2, 0, 1]], dtype=torch.float64)
+    assert best_somewhere(table, 0) == [True, True, False]
+
+
+def test_games_share_the_entries_that_may_be_read() -> None:
+    generator = torch.Generator().manual_seed(0)
+    D = torch.randint(0, 9, (5, 8), generator=generator).double()
+    undecided = [j for j, answer in enumerate(best_somewhere(D, 0)) if answer is None]
+    assert undecided == [4, 6]
+    _, read = wins(D, 4, INF)
+    some = best_somewhere(D, read + 1)
+    assert (some[4], some[6]) == (True, None)
+    assert None not in best_somewhere(D, 3 * read)
 
 
 def test_what_was_left_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
