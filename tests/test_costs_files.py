@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import builtins
+import bz2
+import gzip
 import locale
 import os
 import stat
 from pathlib import Path
+from types import ModuleType
 
 import pandas
 import pytest
@@ -109,6 +112,23 @@ def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
         locale.setlocale(locale.LC_CTYPE, before)
     text = "true\\pred,Kätzchen,猫\nKätzchen,0,1\n猫,2,0\n"
     assert (tmp_path / "costs.csv").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [(".gz", gzip), (".bz2", bz2)])
+def test_a_compressed_file_holds_what_a_plain_one_does(
+    tmp_path: Path, suffix: str, opener: ModuleType
+) -> None:
+    before = locale.setlocale(locale.LC_CTYPE)
+    costs = lm.Dense([[0, 1], [2, 0]], ["Kätzchen", "猫\nmit Hut"])
+    path = tmp_path / f"costs.csv{suffix}"
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C")
+        costs.to_csv(path)
+        assert lm.Dense.from_csv(path) == costs
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    text = 'true\\pred,Kätzchen,"猫\nmit Hut"\nKätzchen,0,1\n"猫\nmit Hut",2,0\n'
+    assert opener.decompress(path.read_bytes()) == text.encode()
 
 
 def test_rows_can_be_said_where_the_corner_does_not(tmp_path: Path) -> None:
