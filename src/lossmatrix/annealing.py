@@ -39,6 +39,12 @@ class LabelledRows(NamedTuple):
         yield from (self.at(slice(i, i + BLOCK)) for i in range(0, len(self.target), BLOCK))
 
 
+def regret_in_units(costs: CostMatrix) -> CostMatrix:
+    """Costs less that of the row's cheapest decision, in units of their positive mean."""
+    regret = costs.regret()
+    return regret.scaled(1 / regret.unit)
+
+
 def anneal(
     model: nn.Module,
     rows: LabelledRows,
@@ -52,8 +58,7 @@ def anneal(
 
     Costs are taken in units of their mean positive regret, as tau is, so that λ has no unit.
     """
-    regret = costs.regret()
-    scaled = regret.scaled(1 / regret.unit)
+    scaled = regret_in_units(costs)
     for tau, count in zip(taus, steps, strict=True):
         descend(model, rows, CrossEntropy() + lam * DecisionScore(tau), scaled, penalty, count)
         yield tau

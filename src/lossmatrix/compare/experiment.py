@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy
 
+from lossmatrix.annealing import regret_in_units
 from lossmatrix.compare.backend import Progress, run_trials, silent
 from lossmatrix.compare.deciding import (
     Decided,
@@ -177,9 +178,8 @@ def check_methods(task: Task, methods: Sequence[Method]) -> None:
     """Refuse what the task cannot be compared by."""
     if task.features is not None and task.network == "boosted":
         check_trees()
-    if task.features is not None:  # what is trained reads these regrets
-        regret = task.costs.regret()
-        costs = regret.scaled(1 / regret.unit)
+    if task.features is not None:
+        costs = regret_in_units(task.costs)  # which training reads
         for method in methods:
             for loss in (method.loss, *method.others):
                 try:

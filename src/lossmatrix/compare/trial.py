@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lossmatrix.annealing import regret_in_units
 from lossmatrix.compare.encoding import encode
 from lossmatrix.compare.methods import Configuration, Method
 from lossmatrix.compare.outputs import writing
@@ -84,10 +85,9 @@ def prepare(task: Task, split: Split, schedule: Schedule) -> TrialData:
     else:
         dtype = numpy.float64 if task.network == "linear" else numpy.float32
         features = encode(task.features, split.fit).astype(dtype)
-    regret = task.costs.regret()
     kind = features.dtype if features.dtype.kind == "f" else numpy.float32
     weight = (task.row_weight / task.row_weight[split.fit].mean()).astype(kind)
-    costs = regret.scaled(1 / regret.unit)
+    costs = regret_in_units(task.costs)
     return TrialData(task.network, schedule, costs, features, task.target, weight)
 
 

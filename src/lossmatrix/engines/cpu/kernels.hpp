@@ -593,7 +593,6 @@ template <class T> struct SoftmaxOfTwo {
     using P = Pack<T>;
     P far, inverse, l1p;  // exp(−|u|), 1 / (1 + far) and log(1 + far)
 
-    SoftmaxOfTwo() = default;
     INLINE explicit SoftmaxOfTwo(P gap) {
         far = exp_nonpositive(gap);
         inverse = P(T(1)) / (P(T(1)) + far);
