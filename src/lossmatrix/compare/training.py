@@ -138,7 +138,8 @@ def train_by_epochs(
     a quarter of them has gone by without a lower validation loss.
     """
     rate = step * schedule.learning_rate
-    optimizer = AdamW(network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
+    # fused: in a network this small, a third of a step is the calls of one operator after another
+    optimizer = AdamW(network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True)
     steps = schedule.epochs * num_batches(len(fit.target), schedule.batch_size)
     cosine = CosineAnnealingLR(optimizer, steps)
     least, best, best_epoch = math.inf, network.state_dict(), 0
