@@ -177,6 +177,18 @@ def test_each_label_has_its_own_threshold() -> None:
     assert torch.equal(criterion.decide(probs[1].logit()), expected[1])
 
 
+@pytest.mark.parametrize("labels", [False, True], ids=["one matrix", "a matrix for each label"])
+def test_decide_takes_the_costs_of_a_batch(labels: bool) -> None:
+    kept = [[[0, 1], [4, 0]], [[0, 1], [1, 0]], [[0, 3], [2, 0]]]
+    criterion = lm.BinaryCriterion(lm.CrossEntropy(), kept if labels else kept[0])  # type: ignore[arg-type]
+    z, cubes = torch.randn(4, 3), torch.rand(12, 2, 2)
+    p = z.sigmoid().flatten()
+    risk = torch.einsum("ni,nik->nk", torch.stack([1 - p, p], 1), cubes)
+    decided = criterion.decide(z, costs=lm.PerExample.matrices(cubes))
+    assert torch.equal(decided, risk.argmin(1).reshape(4, 3))
+    assert (decided != criterion.decide(z)).any()
+
+
 # --- in the place of nn.BCEWithLogitsLoss --------------------------------------------------------
 
 

@@ -207,6 +207,34 @@ def test_decisions_have_the_shape_of_targets(loss: lm.Loss) -> None:
     assert criterion.decide(image[0, :, 0, 0]) == decision[0, 0, 0]
 
 
+@pytest.mark.parametrize("shape", [(6, 3), (2, 3, 3), (3,)], ids=repr)
+@pytest.mark.parametrize("own_costs", [None, COSTS], ids=["no costs", "costs"])
+def test_decide_takes_the_costs_of_a_batch(shape: tuple[int, ...], own_costs: object) -> None:
+    criterion = lm.Criterion(lm.CrossEntropy(), own_costs)  # pyright: ignore[reportArgumentType]
+    logits = torch.randn(shape, dtype=torch.float64)
+    rows = logits.movedim(0 if len(shape) == 1 else 1, -1).reshape(-1, 3)
+    matrices = torch.rand(len(rows), 3, 4, dtype=torch.float64)  # with one more decision
+    risk = torch.einsum("ni,nik->nk", rows.softmax(1), matrices)
+    decided = criterion.decide(logits, costs=lm.PerExample.matrices(matrices))
+    assert torch.equal(decided.flatten(), risk.argmin(1))
+    assert decided.shape == shape[:1] * (len(shape) > 1) + shape[2:]
+    square = lm.Dense(matrices[0, :, :3])
+    assert torch.equal(
+        criterion.decide(logits, costs=square),
+        lm.Criterion(lm.CrossEntropy(), square).decide(logits),
+    )
+
+
+def test_decide_refuses_costs_of_other_rows_or_classes() -> None:
+    criterion, logits = lm.Criterion(lm.CrossEntropy(), lm.ZeroOne(["a", "b"])), torch.randn(4, 2)
+    with pytest.raises(ValueError, match="got 4 rows, but PerExample costs of 3"):
+        criterion.decide(logits, costs=lm.PerExample.matrices(torch.rand(3, 2, 2)))
+    with pytest.raises(ValueError, match="do not fit logits of shape"):
+        lm.Criterion(lm.CrossEntropy()).decide(logits, costs=lm.Ordinal(3))
+    with pytest.raises(ValueError, match="classes of the costs of this batch"):
+        criterion.decide(logits, costs=lm.ZeroOne(["b", "a"]))
+
+
 def test_without_costs_the_decision_is_the_likeliest_class() -> None:
     logits = torch.randn(9, 3)
     assert torch.equal(lm.Criterion(lm.CrossEntropy()).decide(logits), logits.argmax(1))

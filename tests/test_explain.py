@@ -137,3 +137,19 @@ def test_what_is_no_criterion_is_told_what_one_is() -> None:
     logits: Any = torch.zeros(2, 3).numpy()
     with pytest.raises(TypeError, match="logits must be a tensor"):
         lm.explain(lm.Criterion(lm.CrossEntropy()), logits)
+
+
+def test_it_answers_for_the_costs_of_a_batch() -> None:
+    logits, cubes = torch.zeros(2, 3), lm.PerExample.matrices(torch.rand(2, 3, 3))
+    criterion = lm.Criterion(lm.CrossEntropy())
+    assert "costs: none" in lm.explain(criterion, logits)
+    found = lm.explain(criterion, logits, costs=cubes).splitlines()
+    assert found[1:3] == [
+        "decision: least expected cost under softmax(logits)",
+        "costs: PerExample(3, samples=2)",
+    ]
+    score = lm.Criterion(lm.CrossEntropy() + lm.DecisionScore(), lm.Ordinal(3))
+    assert "of its own" not in lm.explain(score, logits)
+    assert "it reads risks of costs that every sample has of its own" in lm.explain(
+        score, logits, costs=cubes
+    )

@@ -432,6 +432,18 @@ def test_decide_takes_the_inputs_that_forward_takes() -> None:
         criterion.decide(torch.zeros(2, H).numpy())  # pyright: ignore
 
 
+@pytest.mark.parametrize("of_samples", [False, True], ids=["a matrix", "a matrix for each row"])
+def test_decide_takes_the_costs_of_a_batch(of_samples: bool) -> None:
+    criterion = lm.LinearCriterion(
+        H, 3, lm.CrossEntropy(), max_chunk_bytes=24
+    )  # two rows at a time
+    x, tables = torch.randn(7, H), torch.rand(7, 3, 3)
+    D = lm.PerExample.matrices(tables) if of_samples else lm.Dense(tables[0])
+    expected = lm.Criterion(lm.CrossEntropy()).decide(criterion.linear(x), costs=D)
+    assert torch.equal(criterion.decide(x, costs=D), expected)
+    assert (expected != criterion.decide(x)).any()
+
+
 @pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
 def test_a_mean_of_no_rows_leaves_the_weights_alone(soft: bool) -> None:
     (x, weight, _), _ = problem(3)

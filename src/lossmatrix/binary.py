@@ -172,16 +172,25 @@ class BinaryCriterion(nn.Module):
             return value
         return value.to(output_dtype(logits, target if target.is_floating_point() else None))
 
-    def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
+    def decide(
+        self,
+        logits: Tensor,
+        *,
+        rule: DecisionRule | None = None,
+        costs: CostsLike | None = None,
+    ) -> Tensor:
         """The decision that the loss is made for, 0 or 1, int64 in the shape of the logits.
 
         ``rule`` as in ``Criterion.decide``: "argmax" decides 1 where the logit is above 0, "bayes"
-        for the least expected cost. A third decision of the costs, such as abstaining, is 2.
+        for the least expected cost. ``costs`` are those of this batch, such as a matrix for each
+        logit, ``PerExample.matrices``, in place of the criterion's. A third decision of the costs,
+        such as abstaining, is 2.
         """
         check_tensor("logits", logits)
         z = widened(logits.detach())
-        if self.labels is None:
-            return self._criterion(0).decide(_pairs(z), rule=rule).reshape(z.shape)
+        if costs is not None or self.labels is None:
+            decision = self._criterion(0).decide(_pairs(z), rule=rule, costs=costs)
+            return decision.reshape(z.shape)
         self._check_labels(z)
         decision = torch.empty(z.shape, dtype=torch.int64, device=z.device)
         for k, label in enumerate(self.labels):

@@ -243,12 +243,12 @@ class CostMetric:
 
         xgboost.train({"num_class": C, "disable_default_eval_metric": 1, …}, data, obj=objective,
                       evals=[(held_out, "held_out")], custom_metric=metric,
-                      early_stopping_rounds=10)
-        xgboost.XGBClassifier(objective=objective, eval_metric=metric, early_stopping_rounds=10)
+                      early_stopping_rounds=50)
+        xgboost.XGBClassifier(objective=objective, eval_metric=metric, early_stopping_rounds=50)
         lightgbm.train({"num_class": C, "objective": objective, "metric": "None", …}, data,
-                       valid_sets=[held_out], feval=metric, callbacks=[early_stopping(10)])
+                       valid_sets=[held_out], feval=metric, callbacks=[early_stopping(50)])
         lightgbm.LGBMClassifier(objective=objective, metric="None").fit(
-            X, y, eval_set=[held_out], eval_metric=metric, callbacks=[early_stopping(10)])
+            X, y, eval_set=[held_out], eval_metric=metric, callbacks=[early_stopping(50)])
 
     Be patient: the cost stands still until the first decision changes, and then moves in steps.
     Without ``metric="None"`` LightGBM also computes a log loss, of raw scores as if they were

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lossmatrix.engines import choose
+from lossmatrix.losses import CostsLike
 from lossmatrix.nn import Criterion
 from lossmatrix.problem import Options, read
 from lossmatrix.tensors import check_tensor
@@ -18,12 +19,13 @@ RULES = {
 }
 
 
-def explain(criterion: Criterion, logits: Tensor) -> str:
+def explain(criterion: Criterion, logits: Tensor, *, costs: CostsLike | None = None) -> str:
     """What ``criterion`` does with ``logits``: its loss, its decision, its engine and why.
 
     Args:
         criterion: the criterion to be asked about.
         logits: an example, (C), (N, C) or (N, C, d1 … dk); its values do not matter.
+        costs: costs of a batch, as they are passed to ``Criterion`` in a call.
 
     Raises TypeError for what is no ``Criterion``, and what ``Criterion`` does for such logits.
 
@@ -48,16 +50,16 @@ def explain(criterion: Criterion, logits: Tensor) -> str:
         label_smoothing=criterion.label_smoothing,
     )
     target = torch.zeros(rows, dtype=torch.int64, device=logits.device)
-    problem = read(criterion.bound, logits, target, options)
-    costs = "none" if criterion.costs is None else repr(criterion.costs)
+    problem = read(criterion.bound_to(costs), logits, target, options)
+    matrix = criterion.costs_of(costs)
     decides = criterion.loss.decides
-    if criterion.costs is None and decides == "bayes":
+    if matrix is None and decides == "bayes":
         decides = "argmax"  # all mistakes alike
     return "\n".join(
         [
             f"loss: {criterion.loss!r}",
             f"decision: {RULES[decides]}",
-            f"costs: {costs}",
+            f"costs: {'none' if matrix is None else repr(matrix)}",
             str(choose(criterion.engine, problem)),
         ]
     )

@@ -186,17 +186,20 @@ class LinearCriterion(Criterion):
         input: Tensor,  # noqa: A002  # as in forward
         *,
         rule: DecisionRule | None = None,
+        costs: CostsLike | None = None,
     ) -> Tensor:
         """The decision that the loss is made for, (N, *out_features) int64, in blocks of rows."""
         layer = self._layer(input)
         layer.check()
         if input.dim() == 1:
-            return self.decide(input.unsqueeze(0), rule=rule).squeeze(0)
-        if len(input) == 0:
-            return super().decide(layer.whole(), rule=rule)
+            return self.decide(input.unsqueeze(0), rule=rule, costs=costs).squeeze(0)
+        matrix = None if costs is None else self.loss.matrix(costs)
+        of_samples = matrix is not None and matrix.num_samples is not None
+        if len(input) == 0 or of_samples:  # costs of samples are as large as the logits
+            return super().decide(layer.whole(), rule=rule, costs=matrix)
         with torch.no_grad():
             parts = [
-                super(LinearCriterion, self).decide(layer.logits(rows), rule=rule)
+                super(LinearCriterion, self).decide(layer.logits(rows), rule=rule, costs=matrix)
                 for rows in layer.blocks(self.budget)
             ]
         return torch.cat(parts)

@@ -155,20 +155,37 @@ class Criterion(nn.Module):
 
     def bound_to(self, costs: CostsLike | None) -> Bound:
         """The loss on the costs of a batch, if there are any, of the same classes; or its own."""
+        return self.bound if costs is None else Bound(self.loss.bind(self.costs_of(costs)))
+
+    def costs_of(self, costs: CostsLike | None) -> CostMatrix | None:
+        """The costs of a batch, if there are any, of the same classes; or the criterion's."""
         if costs is None:
-            return self.bound
+            return self.costs
         matrix = self.loss.matrix(costs)
         if matrix is not None and self.costs is not None:
             check_same(self.costs.classes, matrix.classes, "classes of the costs of this batch")
-        return Bound(self.loss.bind(matrix))
+        return matrix
 
-    def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
+    def decide(
+        self,
+        logits: Tensor,
+        *,
+        rule: DecisionRule | None = None,
+        costs: CostsLike | None = None,
+    ) -> Tensor:
         """The decision that this loss is made for, (N, d1 … dk) int64.
 
         Args:
             logits: (C), (N, C) or (N, C, d1 … dk).
             rule: "argmax" of the logits, or "bayes": least expected cost under softmax(logits).
                 By default the rule of the loss; a loss without one asks for it.
+            costs: the costs of this batch in place of the criterion's, such as a matrix for each
+                row, ``PerExample.matrices``.
+
+        >>> criterion = lm.Criterion(lm.CrossEntropy())
+        >>> own = lm.PerExample.matrices([[[0, 1], [1, 0]], [[0, 1], [9, 0]]])  # the second is dear
+        >>> criterion.decide(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), costs=own)
+        tensor([0, 1])
         """
         check_tensor("logits", logits)
         rule = rule or self.loss.decides
@@ -179,13 +196,14 @@ class Criterion(nn.Module):
                 "or rule='bayes', whichever costs less on validation data."
             )
         class_dim = 0 if logits.dim() == 1 else 1
-        if self.costs is not None:
-            check_classes(self.costs, logits.shape, self.costs.shape)
-        if rule == "argmax" or self.costs is None:
-            if self.costs is not None:
-                self.costs.check_square()
+        matrix = self.costs_of(costs)
+        if matrix is not None:
+            check_classes(matrix, logits.shape, matrix.shape)
+        if rule == "argmax" or matrix is None:
+            if matrix is not None:
+                matrix.check_square()
             return logits.argmax(class_dim)
-        return decide_from_logits(logits, self.costs)
+        return decide_from_logits(logits, matrix)
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""

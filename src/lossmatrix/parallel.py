@@ -136,7 +136,9 @@ class ShardedCriterion(Criterion):
             total = reduce(replace(problem, output_dtype=problem.compute_dtype), losses, factors)
             return (total / normalizer).to(problem.output_dtype)
 
-    def decide(self, logits: Tensor, *, rule: DecisionRule | None = None) -> Tensor:
+    def decide(  # pyright: ignore[reportIncompatibleMethodOverride]  # it takes no costs of samples
+        self, logits: Tensor, *, rule: DecisionRule | None = None
+    ) -> Tensor:
         """The class with the largest logit of all ranks, (N, d1 … dk) int64, alike on each.
 
         A loss that is decided by the Bayes step needs the probabilities of all classes: gather the

@@ -56,18 +56,19 @@ class PerExample(TableCosts):
         super().__init__(table, (K if classes is None else len(classes), K), classes, decisions)
 
     @classmethod
-    def matrices(cls, cubes: Tensor, classes: Names = None, decisions: Names = None) -> PerExample:
+    def matrices(cls, cubes: Table, classes: Names = None, decisions: Names = None) -> PerExample:
         """A whole cost matrix for each sample: (N, C, K) or (N, C, K, d1, …, dk).
 
-        >>> costs = lm.PerExample.matrices(torch.tensor([[[0.0, 1.0], [5.0, 0.0]]]))
+        >>> costs = lm.PerExample.matrices([[[0, 1], [5, 0]]])
         >>> costs.expected(torch.tensor([[0.5, 0.5]]))
         tensor([[2.5000, 0.5000]])
         """
-        if cubes.dim() < 3:
+        table = read_numbers(cubes)
+        if table.dim() < 3:
             raise ValueError(
-                f"cubes must be (N, C, K) or (N, C, K, d1, …), got {tuple(cubes.shape)}."
+                f"cubes must be (N, C, K) or (N, C, K, d1, …), got {tuple(table.shape)}."
             )
-        table = read_numbers(cubes.movedim((1, 2), (-2, -1)))
+        table = table.movedim((1, 2), (-2, -1))
         made = cls.__new__(cls)
         C, K = map(int, table.shape[-2:])
         TableCosts.__init__(made, table.reshape(-1, C, K), (C, K), classes, decisions)
