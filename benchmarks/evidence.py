@@ -467,7 +467,8 @@ ABOUT = {
     "the training, and has to gain two standard errors there.",
     "boosted": "XGBoost as `lossmatrix compare` uses it: at most 500 rounds, of which those are "
     "kept that decide a fifth of the rows at the least cost. {settings} numbers of leaves, "
-    "{inner} inner folds, at most {most:,} rows. Trees have no weights to `refine`.",
+    "{inner} inner folds, at most {most:,} rows. Trees have no weights to `refine`. "
+    "`DecisionScaling` reads the features too, which puts a linear model beside the trees.",
 }
 SOURCE = "Ayllón-Gavilán et al. 2026, github.com/ayrna/tocuco, final_metrics_report"
 PUBLISHED = {  # mean absolute error in grades, which is what these sets' own costs are
