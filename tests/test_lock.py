@@ -14,7 +14,7 @@ from packaging.version import Version
 tomllib = pytest.importorskip("tomllib")  # Python 3.11
 ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {"bench"}  # an extra that `make` does not install
-NOT_LOCKED = {"evidence"}  # a group of one target, which installs it itself
+NOT_LOCKED = {"evidence", "evidence-data"}  # groups of one target, which installs them itself
 
 
 def pins(name: str) -> dict[str, Version]:
