@@ -373,6 +373,33 @@ def test_facts_of_rows_whose_truth_is_unknown_mark_no_class() -> None:
     assert (costs.minimum, costs.maximum) == (-1, 5)
 
 
+def test_rows_of_samples_are_numbered_by_sample_whatever_is_made_of_them() -> None:
+    rows = torch.tensor([[-1.0, 5, 2], [3, 2, 7], [4, 6, -8], [1, 9, 3]])
+    target, sample = torch.tensor([2, 1, 0]), torch.tensor([3, 0, 2])
+    mistakes = torch.tensor([[1.0, 9, 0], [-1, 0, 2], [0, 6, -8]])  # 0 for the truth
+    price = torch.tensor([0.25, 4, -9, 5])
+    costs = lm.PerExample(rows).zero_diagonal().scaled(2).with_abstain(price.tolist())
+    expected = torch.cat([2 * mistakes, price[sample].unsqueeze(1)], 1)
+    assert torch.equal(costs.row(target, sample).float(), expected)
+    assert torch.equal(costs.least(target, sample).float(), expected.amin(1))
+    assert torch.equal(costs.scaled(3).least(target, sample).float(), 3 * expected.amin(1))
+    j = torch.arange(4).unsqueeze(1)
+    assert torch.equal(costs.entries(target, j, sample).float(), expected.mT)
+    some = costs.of_samples(sample)
+    assert torch.equal(some.row(target, torch.arange(3)).float(), expected)
+    assert costs.num_samples == 4
+    one = costs.of_samples(sample[:1]).of_samples(torch.tensor([0, 0]))
+    assert torch.equal(one.row(target[[0, 0]], torch.arange(2)).float(), expected[[0, 0]])
+
+
+def test_transformations_that_must_know_the_truths_of_samples_come_first() -> None:
+    costs = lm.PerExample([[-1, 5], [3, 2]]).zero_diagonal()
+    for change in ("regret", "savings"):
+        with pytest.raises(ValueError, match="call it before zero_diagonal or map_rows") as error:
+            getattr(costs, change)()
+        assert str(error.value).startswith(f"{change}() must know the truth of every sample, which")
+
+
 def test_matrices_are_symmetric_if_all_are() -> None:
     metric = torch.tensor([[0, 1, 2], [1, 0, 1], [2, 1, 0.0]])
     far = torch.tensor([[0, 1, 9], [1, 0, 1], [9, 1, 0.0]])
