@@ -214,6 +214,30 @@ def test_reordering_keeps_the_cost_of_every_pair() -> None:
     assert lm.Dense([[0, 1], [5, 0]]).reorder(["1", "0"]).to_dense().tolist() == [[0, 5], [1, 0]]
 
 
+FINITE = lm.Dense([[0, 1, 3], [1, 0, 2]])
+FORBIDS = lm.Dense([[0, 1, INF], [INF, 0, 2]])
+WHETHER_FINITE = {
+    "forbidden by a map": (FINITE.map_rows, (lambda rows, own: 1 / (2 - rows).relu(),), False),
+    "allowed by a map": (FORBIDS.map_rows, (lambda rows, own: rows.clamp(max=9),), True),
+    "shares": (FORBIDS.soft_targets, (1.0,), True),
+    "another unit": (FORBIDS.scaled, (2.0,), False),
+    "beyond all numbers": (FINITE.scaled, (1e308,), False),
+    "without abstaining": (lm.Dense([[0, 1, INF], [1, 0, 2]]).square, (), True),
+    "the truth alone": (lm.Dense([[INF, 1], [1, 0]]).zero_diagonal, (), True),
+}
+
+
+@pytest.mark.parametrize(("change", "given", "finite"), WHETHER_FINITE.values(), ids=WHETHER_FINITE)
+def test_whether_a_table_is_finite_is_asked_of_the_table_itself(
+    change: Callable[..., lm.CostMatrix], given: tuple[object, ...], finite: bool
+) -> None:
+    assert change.__self__.is_finite == (change.__self__ is FINITE)  # type: ignore[attr-defined]
+    made = change(*given)
+    assert made.is_finite == finite
+    sure = torch.tensor([0.0, 1], dtype=torch.float64)
+    assert torch.equal(made.expected(sure), made.row(torch.tensor(1)))  # and no NaN
+
+
 # ---- PerExample ----------------------------------------------------------------------------------
 
 
