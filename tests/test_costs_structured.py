@@ -372,11 +372,29 @@ def test_what_a_kind_knows_is_answered_without_rows(monkeypatch: pytest.MonkeyPa
     for kind in (lm.Tree, lm.Ordinal, type(lm.LowRank.squared_distances(VECTORS[0]))):
         monkeypatch.setattr(kind, "_row", walk)
     truth = torch.tensor([2, 0, 2])
-    for costs in (lm.Tree([("a", "x"), ("a", "y"), ("b",)]), lm.Ordinal(3, power=1.5)):
+    assert lm.Ordinal(3, power=1.5).least(truth).tolist() == [0, 0, 0]
+    for costs in (lm.Tree([("a", "x"), ("a", "y"), ("b",)]), lm.Ordinal(3)):
         assert costs.least(truth).tolist() == [0, 0, 0]
+        doubled = costs.scaled(2).with_abstain(1).expected(torch.eye(3))
+        assert torch.equal(doubled[:, :3], 2 * costs.expected(torch.eye(3)))
     line = torch.arange(129.0).unsqueeze(1)  # more entries than are as soon multiplied
-    far = lm.LowRank.squared_distances(line).expected(torch.ones(129))
-    torch.testing.assert_close(far, (line - line.mT).square().sum(0), rtol=1e-6, atol=0)
+    apart, weights = (line - line.mT).abs().double(), torch.arange(129.0).double().cos()
+    for costs, D in (
+        (lm.LowRank.squared_distances(line.double()), apart**2),
+        (lm.Ordinal(129).savings(), apart.amax(1, keepdim=True) - apart),
+        (lm.Ordinal(129).with_abstain(-2).regret().square(), apart + 2),
+    ):
+        torch.testing.assert_close(costs.expected(weights), weights @ D, rtol=1e-12, atol=1e-9)
+
+
+def test_transformations_have_entries_and_products_where_what_they_change_has() -> None:
+    ordinal, vectors = lm.Ordinal(3), lm.LowRank(*VECTORS)
+    entries = [ordinal, ordinal.scaled(2), ordinal.savings(), ordinal.zero_diagonal().scaled(2)]
+    rows = [vectors, vectors.scaled(2), ordinal.with_abstain(1), ordinal.map_rows(torch.add)]
+    assert [costs.has_entries for costs in (*entries, *rows)] == [True] * 4 + [False] * 4
+    known = [ordinal, vectors.scaled(2), vectors.savings(), ordinal.with_abstain(1)]
+    walked = [OnlyRows(), OnlyRows().scaled(2), OnlyRows().savings(), ordinal.map_rows(torch.add)]
+    assert [costs.has_product for costs in (*known, *walked)] == [True] * 4 + [False] * 4
 
 
 def test_tables_of_a_quarter_of_a_billion_costs_are_the_largest(

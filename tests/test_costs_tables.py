@@ -409,9 +409,14 @@ def test_rows_of_samples_are_numbered_by_sample_whatever_is_made_of_them() -> No
     assert torch.equal(costs.scaled(3).least(target, sample).float(), 3 * expected.amin(1))
     j = torch.arange(4).unsqueeze(1)
     assert torch.equal(costs.entries(target, j, sample).float(), expected.mT)
-    some = costs.of_samples(sample)
-    assert torch.equal(some.row(target, torch.arange(3)).float(), expected)
-    assert costs.num_samples == 4
+    assert costs.maximum == 18
+    some = costs.of_samples(sample[:2])
+    assert torch.equal(some.row(target[:2], torch.arange(2)).float(), expected[:2])
+    assert (costs.num_samples, some.num_samples) == (4, 2)
+    assert (costs.maximum, some.maximum) == (18, 18)
+    assert costs.of_samples(sample[1:]).maximum == 12  # asked anew, of these samples alone
+    soft = costs.soft_targets(0.5).row(target, sample)
+    torch.testing.assert_close(soft.float(), (-2 * expected).softmax(1))
     one = costs.of_samples(sample[:1]).of_samples(torch.tensor([0, 0]))
     assert torch.equal(one.row(target[[0, 0]], torch.arange(2)).float(), expected[[0, 0]])
 
