@@ -12,6 +12,7 @@ from torch import Tensor
 
 import lossmatrix as lm
 from lossmatrix.costs import accelerator
+from lossmatrix.costs.base import CostMatrix
 from lossmatrix.costs.facts import facts_of, is_negative_type, magnitudes, misfit
 from lossmatrix.costs.labels import check_same, decisions_of_classes, make_labels
 from lossmatrix.costs.lowrank import pairwise
@@ -416,6 +417,34 @@ def test_indices_on_another_device_are_refused_by_what_they_are() -> None:
         with pytest.raises(ValueError, match="move the matrix once") as error:
             call()
         assert str(error.value).startswith(f"{what} is on meta and the costs are on cpu: ")
+
+
+ELSEWHERE = [
+    lm.Ordinal(3, power=1.5),
+    lm.Tree([("a", "x"), ("a", "y"), ("b",)]),
+    lm.Dense([[1, 0], [0, 2]], ["a", "b"], ["b", "c"]),
+    lm.Ordinal(3).scaled(2).with_abstain([1, 2, 3]),
+    lm.Ordinal(3).savings(),
+    lm.Ordinal(3).zero_diagonal(),
+    lm.Dense([[1, 0], [0, 2]], ["a", "b"], ["b", "c"]).map_rows(torch.add),
+    lm.Ordinal(3).map_rows(torch.add),
+]
+
+
+@pytest.mark.parametrize("costs", ELSEWHERE, ids=repr)
+def test_what_is_made_of_a_matrix_is_where_the_matrix_is(costs: lm.CostMatrix) -> None:
+    assert costs.is_finite  # which is kept
+    there = costs.to("meta")  # which refuses tensors of the processor, as a GPU does
+    target = torch.zeros(2, dtype=torch.int64, device="meta")
+    rows, marks = next(iter(there._row_blocks()))
+    made = [rows, marks, there.row(target), there.entries(target, target), there.to_dense()]
+    made += [there.least(target), there._highest(), *CostMatrix.row_facts.func(there)]
+    made.append(there.expected(torch.ones(2, there.num_classes, device="meta")))
+    made += [each for each in (there._diagonal(),) if each is not None]
+    assert {each.device.type for each in made} == {"meta"}
+    for ask in (lambda: there.entry(0, 1), lambda: there._view().text()):
+        with pytest.raises((RuntimeError, NotImplementedError), match="meta tensor"):
+            ask()
 
 
 def test_no_names_are_no_numbers() -> None:
