@@ -323,7 +323,8 @@ TRUTH, OF = torch.tensor([4, 0, 2, 3, 2]), torch.tensor([1, 3, 0, 2, 3])
 
 @pytest.mark.parametrize("of_samples", [False, True])
 @pytest.mark.parametrize(
-    ("block", "count", "sizes"), [(7, 5, [2, 2, 1]), (2, 2, [1, 1]), (7, 2, [2]), (7, 0, [])]
+    ("block", "count", "sizes"),
+    [(7, 5, [2, 2, 1]), (2, 2, [1, 1]), (2, 1, [1]), (7, 2, [2]), (7, 0, [])],
 )
 def test_entries_and_least_costs_are_read_from_a_few_rows_at_a_time(
     only_rows: OnlyRows,
@@ -438,7 +439,7 @@ def test_what_is_made_of_a_matrix_is_where_the_matrix_is(costs: lm.CostMatrix) -
     target = torch.zeros(2, dtype=torch.int64, device="meta")
     rows, marks = next(iter(there._row_blocks()))
     made = [rows, marks, there.row(target), there.entries(target, target), there.to_dense()]
-    made += [there.least(target), there._highest(), *CostMatrix.row_facts.func(there)]
+    made += [there.least(target), *CostMatrix.row_facts.func(there)]
     made.append(there.expected(torch.ones(2, there.num_classes, device="meta")))
     made += [each for each in (there._diagonal(),) if each is not None]
     assert {each.device.type for each in made} == {"meta"}
