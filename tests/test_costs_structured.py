@@ -448,6 +448,14 @@ def test_what_is_made_of_a_matrix_is_where_the_matrix_is(costs: lm.CostMatrix) -
             ask()
 
 
+def test_columns_are_in_another_order_where_a_table_was_written_so() -> None:
+    turned = lm.Dense([[1, 0], [0, 2]], ["a", "b"], ["b", "a"])
+    assert turned.is_reordered
+    assert turned.scaled(2).is_reordered
+    for costs in (lm.Ordinal(3), lm.Ordinal(3).scaled(2), lm.Dense([[1, 0], [0, 2]])):
+        assert not costs.is_reordered
+
+
 def test_no_names_are_no_numbers() -> None:
     assert lm.ZeroOne(["a", "b"]).index([]).dtype == torch.int64
 
