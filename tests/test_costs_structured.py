@@ -377,6 +377,7 @@ def test_what_a_kind_knows_is_answered_without_rows(monkeypatch: pytest.MonkeyPa
     assert lm.Ordinal(3, power=1.5).least(truth).tolist() == [0, 0, 0]
     for costs in (lm.Tree([("a", "x"), ("a", "y"), ("b",)]), lm.Ordinal(3)):
         assert costs.least(truth).tolist() == [0, 0, 0]
+        assert costs.savings().maximum == 2
         doubled = costs.scaled(2).with_abstain(1).expected(torch.eye(3))
         assert torch.equal(doubled[:, :3], 2 * costs.expected(torch.eye(3)))
     line = torch.arange(129.0).unsqueeze(1)  # more entries than are as soon multiplied
@@ -475,6 +476,14 @@ def test_costs_without_samples_of_their_own_are_those_of_any_samples() -> None:
 def test_equality_is_left_to_the_other_where_it_is_no_matrix() -> None:
     assert lm.Ordinal(3) == ANY
     assert (lm.Ordinal(3) == lm.ZeroOne(3)) is False
+
+
+def test_equal_matrices_are_of_one_kind() -> None:
+    class Other(lm.ZeroOne):
+        pass
+
+    assert lm.ZeroOne(3) != Other(3)
+    assert Other(3) == Other(3)
 
 
 def test_the_last_matrix_that_claims_a_transformation_makes_it(
