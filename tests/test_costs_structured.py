@@ -544,3 +544,13 @@ def test_a_stack_of_tables_is_of_negative_type_where_each_of_them_is() -> None:
         assert all(map(is_negative_type, tables))
     for tables in ([near, cubed], [cubed, squared], [-squared, near], [cubed]):
         assert not is_negative_type(torch.stack(tables))
+
+
+def test_names_of_tables_are_used_once_and_a_new_decision_comes_last() -> None:
+    assert lm.ZeroOne(["a", "b"]).with_abstain(1).decisions == ("a", "b", "abstain")
+    for names, what in (
+        ({"classes": ["a", "a"]}, "class"),
+        ({"decisions": ["a", "a"]}, "decision"),
+    ):
+        with pytest.raises(ValueError, match=f"the {what} name 'a' is used twice"):
+            lm.Dense([[0, 1], [2, 0]], **names)
