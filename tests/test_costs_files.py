@@ -97,8 +97,10 @@ def test_only_a_written_infinity_forbids_a_decision(tmp_path: Path, text: str) -
 
 
 def test_a_quoted_name_may_run_over_lines_of_any_kind(tmp_path: Path) -> None:
-    costs = read(tmp_path, 'true\\pred,"a\r\nb","c\nd"\n"a\r\nb",0,1\n"c\nd",2,0\n')
-    assert costs.classes == ("a\r\nb", "c\nd")
+    text = 'true\\pred,"a\r\nb","c\nd"\n"a\r\nb",0,1\n"c\nd",2,0\n'
+    assert read(tmp_path, text).classes == ("a\r\nb", "c\nd")
+    (tmp_path / "costs.csv.gz").write_bytes(gzip.compress(text.encode()))
+    assert lm.Dense.from_csv(tmp_path / "costs.csv.gz").classes == ("a\r\nb", "c\nd")
 
 
 def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:

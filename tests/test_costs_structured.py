@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor
 
 import lossmatrix as lm
 from lossmatrix.costs import accelerator
+from lossmatrix.costs.base import CostMatrix
 from lossmatrix.costs.facts import facts_of, is_negative_type, magnitudes, misfit
 from lossmatrix.costs.labels import check_same, decisions_of_classes, make_labels
 from lossmatrix.costs.lowrank import pairwise
+from lossmatrix.costs.transformed import Savings
 
 INF = float("inf")
 
@@ -287,6 +290,225 @@ def test_entries_of_vectors_are_made_a_few_pairs_at_a_time(
     assert seen == sizes
 
 
+# ---- any kind: blocks of rows, and what needs no rows --------------------------------------------
+
+GENERATOR = torch.Generator().manual_seed(8)
+ENTRIES = torch.randn(4, 5, 3, generator=GENERATOR, dtype=torch.float64)  # by sample, truth
+
+
+class OnlyRows(lm.CostMatrix):
+    """A kind that states rows alone, of samples too, and notes how many it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__([*"abcde"], [*"xyz"], {"entries": ENTRIES})
+        self.asked: list[int] = []
+
+    def _row(self, target: Tensor, sample: Tensor | None) -> Tensor:
+        self.asked.append(len(target))
+        if sample is None:
+            return self.tables["entries"][0, target]
+        assert sample.shape == target.shape
+        return self.tables["entries"][sample, target]
+
+
+@pytest.fixture
+def only_rows(monkeypatch: pytest.MonkeyPatch) -> OnlyRows:
+    """Such a kind, of which two rows are in memory at a time."""
+    monkeypatch.setattr("lossmatrix.costs.base.BLOCK_ENTRIES", 7)
+    return OnlyRows()
+
+
+TRUTH, OF = torch.tensor([4, 0, 2, 3, 2]), torch.tensor([1, 3, 0, 2, 3])
+
+
+@pytest.mark.parametrize("of_samples", [False, True])
+@pytest.mark.parametrize(
+    ("block", "count", "sizes"),
+    [(7, 5, [2, 2, 1]), (2, 2, [1, 1]), (2, 1, [1]), (7, 2, [2]), (7, 0, [])],
+)
+def test_entries_and_least_costs_are_read_from_a_few_rows_at_a_time(
+    only_rows: OnlyRows,
+    monkeypatch: pytest.MonkeyPatch,
+    of_samples: bool,
+    block: int,
+    count: int,
+    sizes: list[int],
+) -> None:
+    monkeypatch.setattr("lossmatrix.costs.base.BLOCK_ENTRIES", block)
+    i, j = TRUTH[:count], torch.tensor([2, 0, 1, 1, 2])[:count]
+    sample = OF[:count] if of_samples else None
+    rows = ENTRIES[OF[:count] if of_samples else 0, i]
+    found = only_rows.entries(i, j, sample)
+    assert found.dtype == torch.float64
+    assert torch.equal(found, rows[torch.arange(count), j])
+    assert only_rows.asked == [0, *sizes]  # none, for the dtype where there are no pairs
+    only_rows.asked.clear()
+    assert torch.equal(only_rows.least(i, sample), rows.amin(-1))
+    assert only_rows.asked == (sizes or [0])
+
+
+@pytest.mark.parametrize(("block", "sizes"), [(7, [2, 2, 1]), (2, [1] * 5), (15, [5])])
+def test_products_and_facts_are_made_of_a_few_rows_at_a_time(
+    only_rows: OnlyRows, monkeypatch: pytest.MonkeyPatch, block: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr("lossmatrix.costs.base.BLOCK_ENTRIES", block)
+    weights = torch.randn(2, 3, 5, generator=GENERATOR, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(2, 3, 3, generator=GENERATOR, dtype=torch.float64)
+    found = only_rows.expected(weights)
+    torch.testing.assert_close(found, weights @ ENTRIES[0], rtol=1e-14, atol=1e-14)
+    assert only_rows.asked == sizes
+    (slope,) = torch.autograd.grad(found, weights, upstream)
+    torch.testing.assert_close(slope, upstream @ ENTRIES[0].mT, rtol=1e-14, atol=1e-14)
+    assert only_rows.asked == 2 * sizes
+    for found, whole in zip(only_rows.row_facts, facts_of(ENTRIES[0]), strict=True):
+        assert torch.equal(found, whole)
+        assert found.dtype == torch.float64
+    assert only_rows.asked == 3 * sizes
+    assert torch.equal(only_rows._highest(), ENTRIES[0].amax(-1))
+
+
+def test_what_a_kind_knows_is_answered_without_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(*_: object) -> Tensor:
+        raise AssertionError("rows were made")
+
+    for kind in (lm.Tree, lm.Ordinal, type(lm.LowRank.squared_distances(VECTORS[0]))):
+        monkeypatch.setattr(kind, "_row", walk)
+    truth = torch.tensor([2, 0, 2])
+    assert lm.Ordinal(3, power=1.5).least(truth).tolist() == [0, 0, 0]
+    for costs in (lm.Tree([("a", "x"), ("a", "y"), ("b",)]), lm.Ordinal(3)):
+        assert costs.least(truth).tolist() == [0, 0, 0]
+        assert costs.savings().maximum == 2
+        doubled = costs.scaled(2).with_abstain(1).expected(torch.eye(3))
+        assert torch.equal(doubled[:, :3], 2 * costs.expected(torch.eye(3)))
+    line = torch.arange(129.0).unsqueeze(1)  # more entries than are as soon multiplied
+    apart, weights = (line - line.mT).abs().double(), torch.arange(129.0).double().cos()
+    for costs, D in (
+        (lm.LowRank.squared_distances(line.double()), apart**2),
+        (lm.Ordinal(129).savings(), apart.amax(1, keepdim=True) - apart),
+        (lm.Ordinal(129).with_abstain(-2).regret().square(), apart + 2),
+    ):
+        torch.testing.assert_close(costs.expected(weights), weights @ D, rtol=1e-12, atol=1e-9)
+
+
+def test_transformations_have_entries_and_products_where_what_they_change_has() -> None:
+    ordinal, vectors = lm.Ordinal(3), lm.LowRank(*VECTORS)
+    entries = [ordinal, ordinal.scaled(2), ordinal.savings(), ordinal.zero_diagonal().scaled(2)]
+    rows = [vectors, vectors.scaled(2), ordinal.with_abstain(1), ordinal.map_rows(torch.add)]
+    assert [costs.has_entries for costs in (*entries, *rows)] == [True] * 4 + [False] * 4
+    known = [ordinal, vectors.scaled(2), vectors.savings(), ordinal.with_abstain(1)]
+    walked = [OnlyRows(), OnlyRows().scaled(2), OnlyRows().savings(), ordinal.map_rows(torch.add)]
+    assert [costs.has_product for costs in (*known, *walked)] == [True] * 4 + [False] * 4
+
+
+def test_tables_of_a_quarter_of_a_billion_costs_are_the_largest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lm.ZeroOne, "row", lambda _, target: len(target))
+    assert lm.ZeroOne(2**14).to_dense() == 2**14
+    with pytest.raises(ValueError, match="16385 × 16385 costs are too many"):
+        lm.ZeroOne(2**14 + 1).to_dense()
+
+
+def test_indices_on_another_device_are_refused_by_what_they_are() -> None:
+    costs, there = lm.Ordinal(3), torch.tensor([0], device="meta")
+    for call, what in (
+        (lambda: costs.row(there), "target"),
+        (lambda: costs.entries(there, there), "truth"),
+        (lambda: costs.expected(torch.ones(3, device="meta")), "probs"),
+    ):
+        with pytest.raises(ValueError, match="move the matrix once") as error:
+            call()
+        assert str(error.value).startswith(f"{what} is on meta and the costs are on cpu: ")
+
+
+ELSEWHERE = [
+    lm.Ordinal(3, power=1.5),
+    lm.Tree([("a", "x"), ("a", "y"), ("b",)]),
+    lm.Dense([[1, 0], [0, 2]], ["a", "b"], ["b", "c"]),
+    lm.Ordinal(3).scaled(2).with_abstain([1, 2, 3]),
+    lm.Ordinal(3).savings(),
+    lm.Ordinal(3).zero_diagonal(),
+    lm.Dense([[1, 0], [0, 2]], ["a", "b"], ["b", "c"]).map_rows(torch.add),
+    lm.Ordinal(3).map_rows(torch.add),
+]
+
+
+@pytest.mark.parametrize("costs", ELSEWHERE, ids=repr)
+def test_what_is_made_of_a_matrix_is_where_the_matrix_is(costs: lm.CostMatrix) -> None:
+    assert costs.is_finite  # which is kept
+    there = costs.to("meta")  # which refuses tensors of the processor, as a GPU does
+    target = torch.zeros(2, dtype=torch.int64, device="meta")
+    rows, marks = next(iter(there._row_blocks()))
+    made = [rows, marks, there.row(target), there.entries(target, target), there.to_dense()]
+    made += [there.least(target), *CostMatrix.row_facts.func(there)]
+    made.append(there.expected(torch.ones(2, there.num_classes, device="meta")))
+    made += [each for each in (there._diagonal(),) if each is not None]
+    assert {each.device.type for each in made} == {"meta"}
+    for ask in (lambda: there.entry(0, 1), lambda: there._view().text()):
+        with pytest.raises((RuntimeError, NotImplementedError), match="meta tensor"):
+            ask()
+
+
+def test_columns_are_in_another_order_where_a_table_was_written_so() -> None:
+    turned = lm.Dense([[1, 0], [0, 2]], ["a", "b"], ["b", "a"])
+    assert turned.is_reordered
+    assert turned.scaled(2).is_reordered
+    for costs in (lm.Ordinal(3), lm.Ordinal(3).scaled(2), lm.Dense([[1, 0], [0, 2]])):
+        assert not costs.is_reordered
+
+
+def test_no_names_are_no_numbers() -> None:
+    assert lm.ZeroOne(["a", "b"]).index([]).dtype == torch.int64
+
+
+def test_numbers_of_transformations_keep_their_digits() -> None:
+    costs = lm.Sparse(2, [(0, 1, 3.0)])
+    assert costs.scaled(0.1).entry(0, 1) == 0.1 * 3
+    assert costs.with_abstain(0.1).entry(1, "abstain") == 0.1
+    assert costs.with_abstain([0.1, 0.7]).entry(1, "abstain") == 0.7
+
+
+def test_costs_without_samples_of_their_own_are_those_of_any_samples() -> None:
+    for costs in (lm.Ordinal(3), lm.Dense([[0, 1], [2, 0]]), lm.Ordinal(3).scaled(2)):
+        assert costs.of_samples(torch.tensor([1, 1])) is costs
+
+
+def test_equality_is_left_to_the_other_where_it_is_no_matrix() -> None:
+    assert lm.Ordinal(3) == ANY
+    assert (lm.Ordinal(3) == lm.ZeroOne(3)) is False
+
+
+def test_equal_matrices_are_of_one_kind() -> None:
+    class Other(lm.ZeroOne):
+        pass
+
+    assert lm.ZeroOne(3) != Other(3)
+    assert Other(3) == Other(3)
+
+
+def test_the_last_matrix_that_claims_a_transformation_makes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = dict(lm.CostMatrix._transformations)
+    monkeypatch.setattr(lm.CostMatrix, "_transformations", dict(before))
+
+    class Spared(Savings, transformation="savings"):
+        pass
+
+    class Other(Savings):
+        pass
+
+    assert type(lm.Ordinal(3).savings()) is Spared
+    assert lm.CostMatrix._transformations == before | {"savings": Spared}
+
+
+def test_a_symmetric_matrix_that_forbids_is_of_no_type() -> None:
+    forbidden = lm.Dense([[0, INF, 1], [INF, 0, 2], [1, 2, 0]])
+    assert forbidden.is_symmetric
+    assert forbidden.is_conditionally_negative_definite is False
+    assert lm.Sparse(2, [(0, 1, INF), (1, 0, INF)]).is_conditionally_negative_definite is False
+
+
 # ---- magnitudes ----------------------------------------------------------------------------------
 
 
@@ -322,3 +544,13 @@ def test_a_stack_of_tables_is_of_negative_type_where_each_of_them_is() -> None:
         assert all(map(is_negative_type, tables))
     for tables in ([near, cubed], [cubed, squared], [-squared, near], [cubed]):
         assert not is_negative_type(torch.stack(tables))
+
+
+def test_names_of_tables_are_used_once_and_a_new_decision_comes_last() -> None:
+    assert lm.ZeroOne(["a", "b"]).with_abstain(1).decisions == ("a", "b", "abstain")
+    for names, what in (
+        ({"classes": ["a", "a"]}, "class"),
+        ({"decisions": ["a", "a"]}, "decision"),
+    ):
+        with pytest.raises(ValueError, match=f"the {what} name 'a' is used twice"):
+            lm.Dense([[0, 1], [2, 0]], **names)

@@ -214,6 +214,30 @@ def test_reordering_keeps_the_cost_of_every_pair() -> None:
     assert lm.Dense([[0, 1], [5, 0]]).reorder(["1", "0"]).to_dense().tolist() == [[0, 5], [1, 0]]
 
 
+FINITE = lm.Dense([[0, 1, 3], [1, 0, 2]])
+FORBIDS = lm.Dense([[0, 1, INF], [INF, 0, 2]])
+WHETHER_FINITE = {
+    "forbidden by a map": (FINITE.map_rows, (lambda rows, own: 1 / (2 - rows).relu(),), False),
+    "allowed by a map": (FORBIDS.map_rows, (lambda rows, own: rows.clamp(max=9),), True),
+    "shares": (FORBIDS.soft_targets, (1.0,), True),
+    "another unit": (FORBIDS.scaled, (2.0,), False),
+    "beyond all numbers": (FINITE.scaled, (1e308,), False),
+    "without abstaining": (lm.Dense([[0, 1, INF], [1, 0, 2]]).square, (), True),
+    "the truth alone": (lm.Dense([[INF, 1], [1, 0]]).zero_diagonal, (), True),
+}
+
+
+@pytest.mark.parametrize(("change", "given", "finite"), WHETHER_FINITE.values(), ids=WHETHER_FINITE)
+def test_whether_a_table_is_finite_is_asked_of_the_table_itself(
+    change: Callable[..., lm.CostMatrix], given: tuple[object, ...], finite: bool
+) -> None:
+    assert change.__self__.is_finite == (change.__self__ is FINITE)  # type: ignore[attr-defined]
+    made = change(*given)
+    assert made.is_finite == finite
+    sure = torch.tensor([0.0, 1], dtype=torch.float64)
+    assert torch.equal(made.expected(sure), made.row(torch.tensor(1)))  # and no NaN
+
+
 # ---- PerExample ----------------------------------------------------------------------------------
 
 
@@ -371,6 +395,38 @@ def test_costs_of_other_samples_are_refused() -> None:
 def test_facts_of_rows_whose_truth_is_unknown_mark_no_class() -> None:
     costs = lm.PerExample([[-1, 5], [3, 2]]).map_rows(off_the_truth)
     assert (costs.minimum, costs.maximum) == (-1, 5)
+
+
+def test_rows_of_samples_are_numbered_by_sample_whatever_is_made_of_them() -> None:
+    rows = torch.tensor([[-1.0, 5, 2], [3, 2, 7], [4, 6, -8], [1, 9, 3]])
+    target, sample = torch.tensor([2, 1, 0]), torch.tensor([3, 0, 2])
+    mistakes = torch.tensor([[1.0, 9, 0], [-1, 0, 2], [0, 6, -8]])  # 0 for the truth
+    price = torch.tensor([0.25, 4, -9, 5])
+    costs = lm.PerExample(rows).zero_diagonal().scaled(2).with_abstain(price.tolist())
+    expected = torch.cat([2 * mistakes, price[sample].unsqueeze(1)], 1)
+    assert torch.equal(costs.row(target, sample).float(), expected)
+    assert torch.equal(costs.least(target, sample).float(), expected.amin(1))
+    assert torch.equal(costs.scaled(3).least(target, sample).float(), 3 * expected.amin(1))
+    j = torch.arange(4).unsqueeze(1)
+    assert torch.equal(costs.entries(target, j, sample).float(), expected.mT)
+    assert costs.maximum == 18
+    some = costs.of_samples(sample[:2])
+    assert torch.equal(some.row(target[:2], torch.arange(2)).float(), expected[:2])
+    assert (costs.num_samples, some.num_samples) == (4, 2)
+    assert (costs.maximum, some.maximum) == (18, 18)
+    assert costs.of_samples(sample[1:]).maximum == 12  # asked anew, of these samples alone
+    soft = costs.soft_targets(0.5).row(target, sample)
+    torch.testing.assert_close(soft.float(), (-2 * expected).softmax(1))
+    one = costs.of_samples(sample[:1]).of_samples(torch.tensor([0, 0]))
+    assert torch.equal(one.row(target[[0, 0]], torch.arange(2)).float(), expected[[0, 0]])
+
+
+def test_transformations_that_must_know_the_truths_of_samples_come_first() -> None:
+    costs = lm.PerExample([[-1, 5], [3, 2]]).zero_diagonal()
+    for change in ("regret", "savings"):
+        with pytest.raises(ValueError, match="call it before zero_diagonal or map_rows") as error:
+            getattr(costs, change)()
+        assert str(error.value).startswith(f"{change}() must know the truth of every sample, which")
 
 
 def test_matrices_are_symmetric_if_all_are() -> None:

@@ -172,6 +172,7 @@ def test_names_of_tables_can_be_names_of_buffers() -> None:
     for name, table in costs.tables.items():
         module.register_buffer(name, table, persistent=False)
     assert dict(module.named_buffers()).keys() == costs.tables.keys()
+    assert all(map(str.isidentifier, costs.tables))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
@@ -224,3 +225,5 @@ def test_every_kind_prints_short_and_long() -> None:
     assert repr(lm.Ordinal(5, power=2)) == "Ordinal(5, power=2)"
     assert repr(lm.Dense([[0, 1, 2], [3, 0, 2]])) == "Dense(2 × 3)"
     assert repr(lm.ZeroOne(3).scaled(2)) == "Adjusted(3, base=ZeroOne(3))"
+    soft = lm.ZeroOne(3).soft_targets(0.5)
+    assert repr(soft) == "SoftTargets(3, base=ZeroOne(3), temperature=0.5)"

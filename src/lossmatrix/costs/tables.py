@@ -129,12 +129,10 @@ class TableCosts(CostMatrix):
         return self._tables["table"]
 
     def _made(self, table: Tensor, decisions: Sequence[str]) -> Self:
-        """The kind of self on a table made from its own: nothing to check or wait for."""
+        """The kind of self on a table made from its own: nothing to check."""
         made = type(self).__new__(type(self))
         CostMatrix.__init__(made, self.classes, decisions, {"table": table})
         made.is_reordered = self.is_reordered
-        if "is_finite" in self.__dict__:  # it has been asked, and stays as it is
-            made.is_finite = self.is_finite
         return made
 
     def _adjust(self, own: dict[str, Tensor], decisions: Sequence[str] | None = None) -> Self:

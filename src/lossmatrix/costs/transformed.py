@@ -77,7 +77,7 @@ class Wrapper(CostMatrix):
         clone.base = self.base.of_samples(rows)
         own = {k: t for k, t in self._tables.items() if not k.startswith(PREFIX)}
         clone._tables = {PREFIX + k: t for k, t in clone.base.tables.items()} | {
-            k: t[rows] if t.dim() and len(t) == count else t for k, t in own.items()
+            k: t[rows] if len(t) == count else t for k, t in own.items()
         }
         for name in vars(self):  # what is cached is of all samples
             if isinstance(getattr(type(self), name, None), cached_property):
@@ -111,6 +111,23 @@ class Wrapper(CostMatrix):
     @property
     def _num_rows(self) -> int:
         return self.base._num_rows  # one for each sample where the base has such
+
+    def regret(self) -> CostMatrix:
+        """As of any kind; ValueError for rows of samples, whose truths are not known yet."""
+        self._check_truths("regret")
+        return super().regret()
+
+    def savings(self) -> CostMatrix:
+        """As of any kind; ValueError for rows of samples, whose truths are not known yet."""
+        self._check_truths("savings")
+        return super().savings()
+
+    def _check_truths(self, what: str) -> None:
+        if self.num_samples is not None:
+            raise ValueError(
+                f"{what}() must know the truth of every sample, which {self!r} is told later: call "
+                f"it before zero_diagonal or map_rows."
+            )
 
     def check_values(self) -> None:
         """Refuse values of the base that are no costs."""
@@ -162,14 +179,18 @@ class Adjusted(Wrapper, transformation="adjust"):
         rows = super()._row(target, sample)
         if "extra" not in self._tables:
             return rows
-        return torch.cat([rows, self._tables["extra"][target].unsqueeze(-1)], -1)
+        return torch.cat([rows, self._extra(target, sample).unsqueeze(-1)], -1)
+
+    def _extra(self, truth: Tensor, sample: Tensor | None) -> Tensor:
+        """What the extra decision costs in each row: of a truth, or of a sample."""
+        return self._tables["extra"][truth if self.num_samples is None else sample]
 
     def _entries(self, i: Tensor, j: Tensor, sample: Tensor | None) -> Tensor:
         if "extra" not in self._tables:
             return super()._entries(i, j, sample)
         own = j < self.base.num_decisions
         costs = super()._entries(i, torch.where(own, j, 0), sample)
-        return torch.where(own, costs, self._tables["extra"][i])
+        return torch.where(own, costs, self._extra(i, sample))
 
     @property
     def has_product(self) -> bool:
@@ -181,7 +202,7 @@ class Adjusted(Wrapper, transformation="adjust"):
         least = self.change(self.base.least(truth, sample), truth, truth, self._load)
         if "extra" not in self._tables:
             return least
-        return torch.minimum(least, self._tables["extra"][truth])
+        return torch.minimum(least, self._extra(truth, sample))
 
     def _expected(self, weights: Tensor) -> Tensor:
         if "offset" in self._tables and self._is_small:
