@@ -9,6 +9,7 @@ import gzip
 import locale
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -402,3 +403,23 @@ def test_a_frame_that_calls_its_rows_decisions_is_no_table_of_truths() -> None:
     with pytest.raises(ValueError, match=r"are not the classes: class 1 is 'b'"):
         lm.Dense.from_confusion(frame.T.rename(columns={"b": "c"}), frequent="cheap")
     assert lm.Dense(frame.T).entry("b", "a") == 1
+
+
+@pytest.mark.parametrize(
+    ("read", "remedy"),
+    [(lm.Dense, "Dense.from_predicted_rows"), (lm.Dense.from_predicted_rows, "Dense")],
+    ids=["truths", "decisions"],
+)
+def test_a_frame_that_names_its_rows_the_other_way_is_told_what_reads_it(
+    read: Callable[[object], lm.Dense], remedy: str
+) -> None:
+    truths_in_rows = pandas.DataFrame(
+        [[0, 1], [2, 0]],
+        index=pandas.Index(["a", "b"], name="true"),
+        columns=pandas.Index(["a", "b"], name="predicted"),
+    )
+    frame = truths_in_rows if read == lm.Dense.from_predicted_rows else truths_in_rows.T
+    with pytest.raises(ValueError, match=rf"pass frame\.T, or use {remedy}\.$"):
+        read(frame)
+    right = read(frame.T)
+    assert (right.entry("a", "b"), right.entry("b", "a")) == (1, 2)

@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 import lossmatrix as lm
-from lossmatrix.costs.check import best_somewhere, nowhere_cheaper, on_average, wins
+from lossmatrix.costs.check import STEP, best_somewhere, nowhere_cheaper, on_average, play, wins
 
 NAMES = ["cat", "lynx", "truck"]
 INF = float("inf")
@@ -200,6 +200,61 @@ def test_games_share_the_entries_that_may_be_read() -> None:
     some = best_somewhere(D, read + 1)
     assert (some[4], some[6]) == (True, None)
     assert None not in best_somewhere(D, 3 * read)
+
+
+@pytest.mark.parametrize("kind", ["drawn", "whole numbers", "below 0", "cyclic"])
+@pytest.mark.parametrize("shape", [(1, 3), (4, 1), (2, 2), (3, 5), (6, 4), (12, 9)], ids=str)
+def test_a_game_has_the_value_of_its_linear_programme(shape: tuple[int, int], kind: str) -> None:
+    m, n = shape
+    generator = torch.Generator().manual_seed(m + n)
+    game = {
+        "drawn": torch.rand(m, n, generator=generator).double(),
+        "whole numbers": torch.randint(0, 3, (m, n), generator=generator).double(),
+        "below 0": torch.rand(m, n, generator=generator).double() - 5,
+        "cyclic": ((torch.arange(m)[:, None] - torch.arange(n)) % 3 - 1).double(),
+    }[kind]
+    # max v over p and v: p·A ≥ v in every column, and p a distribution
+    found = linprog(
+        [0.0] * m + [-1.0],
+        A_ub=torch.cat([-game.T, torch.ones(n, 1).double()], 1).numpy(),
+        b_ub=[0.0] * n,
+        A_eq=[[1.0] * m + [0.0]],
+        b_eq=[1.0],
+        bounds=[(0, None)] * m + [(None, None)],
+    )
+    played = play(game, INF)
+    assert played is not None
+    value, probs, read = played
+    assert value == pytest.approx(-found.fun, abs=1e-9)
+    assert (probs >= 0).all()
+    assert probs.sum().item() == pytest.approx(1)
+    assert (probs @ game).min().item() == pytest.approx(value, abs=1e-9)
+    steps, rest = divmod(read, (m + 1) * (n + 1) + STEP)
+    assert (rest, play(game, read - 1)) == (0, None)
+    assert 1 <= steps <= 4 * (m + n)
+    again = play(game, read)
+    assert again is not None
+    assert again[2] == read
+
+
+def test_a_game_of_one_entry_takes_one_step() -> None:
+    played = play(torch.tensor([[-7.0]], dtype=torch.float64), INF)
+    assert played is not None
+    assert (played[0], played[1].tolist(), played[2]) == (-7, [1], 4 + STEP)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_what_a_decision_takes_is_counted(unit: float) -> None:
+    cheapest = unit * torch.tensor([[1.0, 3, 2], [0, 2, 5]], dtype=torch.float64)
+    # Both truths are as likely at first, and nothing beats it there: four times all entries.
+    assert wins(cheapest, 0, INF) == (True, 4 * 6)
+    beaten = unit * torch.tensor([[2.0, 1, 9], [2, 9, 1], [1, 0, 0]], dtype=torch.float64)
+    beaten[:2, 0] += 4 * unit
+    answer, read = wins(beaten, 0, INF)
+    assert answer is False
+    assert wins(beaten, 0, read) == (False, read)
+    assert wins(beaten, 0, read - 1) == (None, read - 1)
+    assert read == wins(beaten / unit, 0, INF)[1]
 
 
 def test_what_was_left_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from unittest.mock import ANY
 
@@ -16,7 +17,7 @@ from lossmatrix.costs.base import CostMatrix
 from lossmatrix.costs.facts import facts_of, is_negative_type, magnitudes, misfit
 from lossmatrix.costs.labels import check_same, decisions_of_classes, make_labels
 from lossmatrix.costs.lowrank import pairwise
-from lossmatrix.costs.transformed import Savings
+from lossmatrix.costs.transformed import Savings, SoftTargets, adjusted
 
 INF = float("inf")
 
@@ -554,3 +555,101 @@ def test_names_of_tables_are_used_once_and_a_new_decision_comes_last() -> None:
     ):
         with pytest.raises(ValueError, match=f"the {what} name 'a' is used twice"):
             lm.Dense([[0, 1], [2, 0]], **names)
+
+
+# --- what is known without looking ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("others", ["the points", "and more", "other points"])
+def test_the_least_cost_of_points_is_that_of_their_rows(others: str) -> None:
+    points, apart = torch.randn(4, 3).double(), torch.randn(5, 3).double()
+    columns = {"the points": points, "and more": torch.cat([points, apart]), "other points": apart}
+    D = lm.LowRank.squared_distances(points, columns[others])
+    truth = torch.tensor([[3, 0], [2, 2]])
+    torch.testing.assert_close(D.least(truth), D.to_dense().amin(1)[truth], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        lm.Ordinal(3).scaled(2.0),
+        lm.Sparse(3, [(0, 1, 5.0)]).scaled(0.5),
+        lm.PerExample.matrices(torch.rand(2, 3, 3) * (1 - torch.eye(3))),
+    ],
+    ids=["ordinal", "sparse", "cubes"],
+)
+def test_a_diagonal_of_zero_is_seen(costs: lm.CostMatrix) -> None:
+    assert costs.zero_diagonal() is costs
+
+
+def test_rows_by_a_function_name_it() -> None:
+    def doubled(rows: torch.Tensor, is_truth: torch.Tensor) -> torch.Tensor:
+        return 2 * rows
+
+    assert f"fn={doubled!r}" in repr(lm.Ordinal(3).map_rows(doubled))
+
+
+def wide() -> lm.CostMatrix:
+    """Four truths and six decisions, of which none is free: no kind knows more than its vectors."""
+    generator = torch.Generator().manual_seed(3)
+    parts = [
+        torch.rand(size, generator=generator).double() for size in ((4, 2), (6, 2), (4,), (6,))
+    ]
+    return lm.LowRank(parts[0], parts[1], 3 + parts[2], parts[3], list("abcd"), list("abcdef"))
+
+
+MADE = {
+    "scaled": wide().scaled(2.5),
+    "regret": wide().regret(),
+    "abstaining for little": wide().with_abstain(0.5),
+    "abstaining dear": wide().with_abstain([50.0, 3.6, 60.0, 70.0]),
+    "savings": wide().savings(),
+    "soft targets": wide().soft_targets(0.7),
+    "all": wide().scaled(0.1).regret().with_abstain([0.01, 0.02, 9.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("is_small", [True, False], ids=["by rows", "by the vectors"])
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_made_of_a_matrix_agrees_with_its_own_table(
+    name: str, is_small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = MADE[name].to(dtype=torch.float64)
+    dense = costs.to_dense()
+    monkeypatch.setattr(CostMatrix, "_is_small", is_small)
+    truth = torch.tensor([3, 0, 2, 1, 1])
+    close = functools.partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
+    close(costs.least(truth), dense.amin(1)[truth])
+    close(costs._highest(), dense.amax(1))
+    close(tuple(costs.row_facts), tuple(facts_of(dense)))
+    close(costs.square().to_dense(), dense[:, :4])
+    weights = torch.rand(3, 4).double()
+    close(costs.expected(weights), weights @ dense)
+    close(costs.expected(weights[0]), weights[0] @ dense)
+    if isinstance(costs, SoftTargets):
+        lowest, shares = costs.softmax_facts
+        base = costs.base.to_dense()
+        close(((lowest.unsqueeze(1) - base) / 0.7).exp() * shares.unsqueeze(1), dense)
+
+
+def test_a_regret_of_few_classes_is_expected_without_cancelling() -> None:
+    rows = torch.tensor([1e6, 2e6, 3e6, 4e6]).double()
+    base = wide()
+    far = lm.LowRank(base.tables["left"], base.tables["right"], rows)
+    weights = torch.rand(4)
+    exact = weights.double() @ far.regret().to_dense()
+    found = far.regret().expected(weights)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(2.0, 8.0), (0.5, 0.25)])
+def test_a_factor_multiplies_the_bounds_of_its_base(low: float, high: float) -> None:
+    own = {"factor": torch.tensor(4.0)}
+    assert adjusted(low, high, own) == (4 * low, 4 * high)
+
+
+def test_values_under_a_transformation_are_checked() -> None:
+    rows = torch.tensor([[0.0, 1.0], [torch.nan, 0.0]])
+    costs = lm.PerExample(rows).zero_diagonal()
+    with pytest.raises(ValueError, match="costs"):
+        costs.check_values()
