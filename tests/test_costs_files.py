@@ -421,5 +421,8 @@ def test_a_frame_that_names_its_rows_the_other_way_is_told_what_reads_it(
     frame = truths_in_rows if read == lm.Dense.from_predicted_rows else truths_in_rows.T
     with pytest.raises(ValueError, match=rf"pass frame\.T, or use {remedy}\.$"):
         read(frame)
+    for half in (frame.rename_axis(columns=None), frame.rename_axis(index=None)):
+        with pytest.raises(ValueError, match=rf"or use {remedy}\.$"):
+            read(half)
     right = read(frame.T)
     assert (right.entry("a", "b"), right.entry("b", "a")) == (1, 2)

@@ -237,7 +237,10 @@ def test_a_game_has_the_value_of_its_linear_programme(shape: tuple[int, int], ki
     assert again[2] == read
 
 
-def test_a_game_of_one_entry_takes_one_step() -> None:
+def test_a_small_game_takes_as_many_steps_as_it_has_columns() -> None:
+    diagonal = play(torch.eye(3, dtype=torch.float64), INF)
+    assert diagonal is not None
+    assert diagonal[2] == 3 * (16 + STEP)
     played = play(torch.tensor([[-7.0]], dtype=torch.float64), INF)
     assert played is not None
     assert (played[0], played[1].tolist(), played[2]) == (-7, [1], 4 + STEP)

@@ -653,3 +653,23 @@ def test_values_under_a_transformation_are_checked() -> None:
     costs = lm.PerExample(rows).zero_diagonal()
     with pytest.raises(ValueError, match="costs"):
         costs.check_values()
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (
+            lambda points: lm.LowRank(points, points),
+            "give the vectors and costs in another unit.",
+        ),
+        (lm.LowRank.squared_distances, "give the vectors in another unit, nearer together."),
+    ],
+    ids=["LowRank", "distances"],
+)
+def test_vectors_that_are_too_long_are_to_be_given_in_another_unit(
+    make: Callable[[torch.Tensor], lm.CostMatrix], remedy: str
+) -> None:
+    costs = make(torch.tensor([[1e30], [0.0]], dtype=torch.float64))
+    with pytest.raises(ValueError, match="does not fit float32: ") as error:
+        costs.to(dtype=torch.float32)
+    assert str(error.value).endswith(f": {remedy}")
