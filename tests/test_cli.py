@@ -70,9 +70,8 @@ def described(files: Path) -> None:
         for block in blocks(document)
         if "true\\pred" in block
     }
-    header, *rows = text.splitlines()
-    Path("costs.csv").write_text("\n".join([header.split("#")[0].strip(), *rows]))
-    classes = header.split("#")[0].strip().split(",")[1:]
+    Path("costs.csv").write_text(text)
+    classes = text.splitlines()[0].split(",")[1:]
     truth = [classes[i * i % 7 % 3] for i in range(60)]
     table = pandas.DataFrame({"x": [classes.index(y) + i % 4 for i, y in enumerate(truth)]})
     table["column"] = truth
