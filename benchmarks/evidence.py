@@ -46,7 +46,7 @@ import lossmatrix as lm
 from lossmatrix.annealing import regret_in_units
 from lossmatrix.compare.methods import Configuration, tuned
 from lossmatrix.compare.sets import holm, signed_ranks
-from lossmatrix.compare.training import Schedule, TrainingRows, build, train
+from lossmatrix.compare.training import Schedule, TrainingRows, build, predict, train
 from lossmatrix.compare.trees import BoostedTrees, train_trees
 from lossmatrix.held_out import deal
 
@@ -318,8 +318,7 @@ def tune(
 def scores_of(model: torch.nn.Module, x: Tensor) -> Tensor:
     """Logits (N, C) in float64, of features in the dtype that the model has."""
     own = next((each.dtype for each in model.parameters()), torch.float32)
-    with torch.no_grad():
-        return model(x.to(own)).double()
+    return predict(model, x.to(own)).double()
 
 
 def paid_by_argmax(logits: Tensor, target: Tensor, costs: lm.CostMatrix) -> Tensor:

@@ -78,8 +78,10 @@ REMEDIES = {
 
 @pytest.mark.parametrize("kind", REMEDIES)
 def test_each_kind_names_the_numbers_to_give_in_another_unit(kind: str) -> None:
+    costs = TOO_MUCH[kind]
+    unasked = costs.with_tables(costs.tables)  # other tests have asked the other one
     with pytest.raises(ValueError, match=r"does not fit float32: ") as error:
-        TOO_MUCH[kind].to(dtype=torch.float32)
+        unasked.to(dtype=torch.float32)
     assert str(error.value).endswith(f": {REMEDIES[kind]}")
 
 

@@ -446,7 +446,7 @@ def test_what_is_made_of_a_matrix_is_where_the_matrix_is(costs: lm.CostMatrix) -
     made += [each for each in (there._diagonal(),) if each is not None]
     assert {each.device.type for each in made} == {"meta"}
     for ask in (lambda: there.entry(0, 1), lambda: there._view().text()):
-        with pytest.raises((RuntimeError, NotImplementedError), match="meta tensor"):
+        with pytest.raises(RuntimeError, match="meta tensor"):  # only numbers that are read there
             ask()
 
 
@@ -653,23 +653,3 @@ def test_values_under_a_transformation_are_checked() -> None:
     costs = lm.PerExample(rows).zero_diagonal()
     with pytest.raises(ValueError, match="costs"):
         costs.check_values()
-
-
-@pytest.mark.parametrize(
-    ("make", "remedy"),
-    [
-        (
-            lambda points: lm.LowRank(points, points),
-            "give the vectors and costs in another unit.",
-        ),
-        (lm.LowRank.squared_distances, "give the vectors in another unit, nearer together."),
-    ],
-    ids=["LowRank", "distances"],
-)
-def test_vectors_that_are_too_long_are_to_be_given_in_another_unit(
-    make: Callable[[torch.Tensor], lm.CostMatrix], remedy: str
-) -> None:
-    costs = make(torch.tensor([[1e30], [0.0]], dtype=torch.float64))
-    with pytest.raises(ValueError, match="does not fit float32: ") as error:
-        costs.to(dtype=torch.float32)
-    assert str(error.value).endswith(f": {remedy}")

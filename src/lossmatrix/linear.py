@@ -193,11 +193,11 @@ class LinearCriterion(Criterion):
         layer.check()
         if input.dim() == 1:
             return self.decide(input.unsqueeze(0), rule=rule, costs=costs).squeeze(0)
-        matrix = None if costs is None else self.loss.matrix(costs)
+        matrix = None if costs is None else self.costs_of(costs)
         of_samples = matrix is not None and matrix.num_samples is not None
-        if len(input) == 0 or of_samples:  # costs of samples are as large as the logits
-            return super().decide(layer.whole(), rule=rule, costs=matrix)
         with torch.no_grad():
+            if len(input) == 0 or of_samples:  # costs of samples are as large as the logits
+                return super().decide(layer.whole(), rule=rule, costs=matrix)
             parts = [
                 super(LinearCriterion, self).decide(layer.logits(rows), rule=rule, costs=matrix)
                 for rows in layer.blocks(self.budget)
