@@ -57,6 +57,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         losses = [loss for loss in used if loss is not None] or [lm.CrossEntropy()]
         return not any(refusal(name, loss, kind) for loss in losses for kind in kinds)
 
+    if addressed := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(
+            f"{addressed[0]} is named by a memory address, which is another one in each process of "
+            f"pytest-xdist: give its parameter an id ({len(addressed)} such tests)."
+        )
+
     kept = {item: case for item in items if must_run(item, case := case_of(item))}
     if not config.getoption("full"):
         kept = {item: case for item, case in kept.items() if not item.get_closest_marker("slow")}

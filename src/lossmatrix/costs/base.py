@@ -564,7 +564,10 @@ class CostMatrix:
 
     def __repr__(self) -> str:
         C, K = self.shape
-        settings = "".join(f", {name}={value!r}" for name, value in self._settings().items())
+        settings = "".join(
+            f", {name}={getattr(value, '__name__', repr(value))}"  # repr of a function: its address
+            for name, value in self._settings().items()
+        )
         return f"{type(self).__name__}({C if K == C else f'{C} × {K}'}{settings})"
 
     def _settings(self) -> dict[str, object]:
