@@ -77,6 +77,20 @@ def test_the_engine_it_names_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatc
         line = lm.explain(criterion, logits).splitlines()[3]
         assert line.removeprefix("engine: ").split(";")[0] == ran[-1]
     assert len(ran) == 3
+    # one logit for two classes: labels whose scores differ in more than costs take a call each
+    table, dearer = [[0, 1], [5, 0]], [[0, 1], [9, 0]]
+    labels, answers = torch.zeros(2, 3), torch.tensor([[0, 1, 1], [1, 0, 1]])
+    for loss, costs, count in (
+        (lm.CrossEntropy(), None, 1),
+        (lm.CrossEntropy() + lm.ExpectedCost(), [table, dearer, table], 1),
+        (lm.CrossEntropy() + lm.DecisionScore(), [table, dearer, table], 2),
+    ):
+        ran.clear()
+        one_logit = lm.BinaryCriterion(loss, costs)
+        one_logit(labels, answers)
+        assert len(ran) == count
+        lines = lm.explain(one_logit, labels).splitlines()
+        assert lines[3:] == [f"engine: {each}" for each in dict.fromkeys(ran)]
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 4), (2, 4, 3)], ids=str)
@@ -127,7 +141,6 @@ def test_logits_that_do_not_fit_are_refused_as_in_a_call() -> None:
 
 def test_what_is_no_criterion_is_told_what_one_is() -> None:
     others: list[Any] = [
-        lm.BinaryCriterion(lm.CrossEntropy()),
         lm.WeightedKappaLoss(lm.Ordinal(3)),
         lm.CrossEntropy(),
     ]
@@ -153,3 +166,33 @@ def test_it_answers_for_the_costs_of_a_batch() -> None:
     assert "it reads risks of costs that every sample has of its own" in lm.explain(
         score, logits, costs=cubes
     )
+
+
+def test_one_logit_for_two_classes_is_told_in_its_own_words() -> None:
+    table: list[list[float]] = [[0, 1], [5, 0]]
+    logits = torch.zeros(2, 3)
+    kinds: dict[Any, tuple[str, str]] = {
+        None: ("1 where the logit is above 0", "none"),
+        (*map(tuple, table),): ("least expected cost under sigmoid(logits)", "Dense(2)"),
+    }
+    for costs, (rule, named) in kinds.items():
+        found = lm.explain(lm.BinaryCriterion(lm.CrossEntropy(), costs), logits)
+        assert found.splitlines()[:3] == [
+            "loss: CrossEntropy()",
+            f"decision: {rule}",
+            f"costs: {named}",
+        ]
+    by_label = [table, [[0, 1], [9, 0]], table]
+    score = lm.BinaryCriterion(lm.DecisionScore(), by_label)
+    assert "costs: Dense(2) and 1 more" in lm.explain(score, logits)
+    with pytest.raises(ValueError, match="got costs for 3 labels"):
+        lm.explain(score, torch.zeros(2, 4))
+    cubes = lm.PerExample.matrices(torch.rand(6, 2, 2))
+    of_batch = lm.explain(score, logits, costs=cubes)
+    assert "costs: PerExample(2, samples=6)" in of_batch
+    assert "it reads risks of costs that every sample has of its own" in of_batch
+    summed = lm.CrossEntropy() + lm.ExpectedCost()
+    unruled = lm.explain(lm.BinaryCriterion(summed, table), logits)
+    assert "decision: none of its own: pass rule= to BinaryCriterion.decide" in unruled
+    asked = lm.BinaryCriterion(summed, table, engine="reference")
+    assert lm.explain(asked, logits).endswith("engine: reference")

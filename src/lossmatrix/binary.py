@@ -199,6 +199,15 @@ class BinaryCriterion(nn.Module):
             decision[..., label] = decided.reshape(some.shape)
         return decision
 
+    def calls(self, logits: Tensor, costs: CostsLike | None = None) -> list[tuple[Tensor, Bound]]:
+        """The logits that share a call of an engine, and what it computes of them."""
+        z = widened(logits)
+        if costs is not None or self.labels is None:
+            return [(z, self._criterion(0).bound_to(costs))]
+        self._check_labels(z)
+        parts = [(z[..., group.labels], group) for group in self.groups]
+        return [(some, group.bound(some.numel())) for some, group in parts]
+
     def extra_repr(self) -> str:
         """What ``print`` shows before the criteria."""
         return f"reduction={self.reduction!r}"
@@ -261,9 +270,7 @@ class BinaryCriterion(nn.Module):
         weight: Tensor | None,
         reduction: Reduction,
     ) -> Tensor:
-        own = group.criterion
-        bound = group.bound(z.numel()) if own is None else own.bound
-        return self._loss(bound, z, truth, weight, reduction)
+        return self._loss(group.bound(z.numel()), z, truth, weight, reduction)
 
     def _loss(
         self,
@@ -327,6 +334,8 @@ class _LabelGroup:
 
     def bound(self, count: int) -> Bound:
         """The terms for as many logits (…, G), each with the costs of its label."""
+        if self.criterion is not None:
+            return self.criterion.bound
         if count not in self.known:
             pairs = zip(self.terms, self.tables, strict=True)
             terms = tuple(
