@@ -425,20 +425,44 @@ def test_logits_that_are_the_wrong_way_round_have_a_scale_by_steps_too(monkeypat
     torch.testing.assert_close(fitted.scale, -VectorScaling().fit(logits, target).scale)
 
 
-def test_a_temperature_of_many_rows_takes_few_looks_at_all_of_them(monkeypatch):
-    looks = []
+@pytest.fixture
+def looks(monkeypatch):
+    """How often each Newton's method asked for slope and curvature; more than 100 are refused."""
+    found = []
     newton = calibration._minimum
 
     def counting(derivatives, start):
-        looks.append(0)
+        found.append(0)
 
         def counted(point):
-            looks[-1] += 1
+            found[-1] += 1
+            assert found[-1] <= 100
             return derivatives(point)
 
         return newton(counted, start)
 
     monkeypatch.setattr(calibration, "_minimum", counting)
+    return found
+
+
+@pytest.mark.parametrize("right", [4, 99])
+@pytest.mark.parametrize("C", [10, 20, 100, 1000])
+def test_a_first_step_to_where_the_slope_is_flat_and_the_curvature_lost_is_cut(C, right, looks):
+    # the top class is 1 above the others, which are alike but for the truth of one mistake
+    logits, target = torch.zeros(right + 1, C), torch.zeros(right + 1, dtype=torch.int64)
+    logits[:, 0], logits[-1, 1], target[-1] = 1, 0.95, 1
+    inverse = 1 / TemperatureScaling().fit(logits, target).temperature
+    assert looks[0] <= 20
+    # the first-order condition, worked by hand
+    e, e_near = math.exp(inverse), math.exp(logits[-1, 1].item() * inverse)
+    near = logits[-1, 1].item()
+    expected = (e + near * e_near) / (e + e_near + C - 2) - near
+    assert right * (1 - e / (e + C - 1)) == pytest.approx(expected, rel=1e-9)
+    VectorScaling().fit(*overconfident())
+    assert max(looks) <= 20
+
+
+def test_a_temperature_of_many_rows_takes_few_looks_at_all_of_them(looks):
     for C, N in [(3, 100_000), (1000, 500)]:
         logits, target = overconfident(C, N)
         looks.clear()

@@ -65,6 +65,12 @@ def test_an_infinite_change_has_the_highest_rank() -> None:
     assert signed_ranks(moved) == pytest.approx(exact_p(moved))
 
 
+def test_what_differs_by_rounding_alone_is_no_change_or_a_tie() -> None:
+    moved = [-1.0, 2.0, -2.0, -4.0, 5.0, 3.0]
+    rounded = [each + 1e-14 * k for k, each in enumerate([0.0, *moved])]
+    assert signed_ranks(rounded) == signed_ranks([0.0, *moved]) == signed_ranks(moved)
+
+
 def test_changes_are_in_per_cent_of_the_control_which_may_cost_nothing() -> None:
     def change(control: float, difference: float) -> float:
         row = SimpleNamespace(method="a", rule="Bayes", difference=difference, verdict="worse")

@@ -434,7 +434,7 @@ _eigh = cast(_Factors, torch.linalg.eigh)  # pyright: ignore[reportUnknownMember
 _solve_triangular = cast(Callable[..., Tensor], torch.linalg.solve_triangular)  # pyright: ignore[reportUnknownMemberType]
 _cholesky_ex = cast(_Factors, torch.linalg.cholesky_ex)  # pyright: ignore[reportUnknownMemberType]
 
-BEYOND = 0.25  # of the slope where a step begins, which it may have beyond the lowest point
+BEYOND = 0.25  # of the slope where a step begins, and of the step: how far beyond the lowest point
 _Derivatives = tuple[Tensor, Tensor]  # gradient and curvature at a point
 
 
@@ -443,8 +443,9 @@ def _minimum(derivatives: Callable[[Tensor], _Derivatives], start: Tensor) -> Te
 
     A step that ends before the lowest point on its way has surely gone down, whatever rounding says
     of the values; far beyond that point all probabilities may be 0 or 1 and the curvature lost. So
-    what ends a little beyond it is kept, where slope and curvature show that it is little, and any
-    more is cut to where a straight slope would be 0, or in half.
+    what ends a little beyond it is kept, where the slope is little and slope over curvature, the
+    way back, is little of the step. A steep slope cuts the step to where a straight one would be 0,
+    at most in half; a flat one where curvature is lost tells nothing of the way, and cuts in half.
     Near a minimum every step is about the square of the one before; on the way to infinity steps
     keep their size while the gradient dies all the same. So it is the step that has to get small.
     """
@@ -459,10 +460,10 @@ def _minimum(derivatives: Callable[[Tensor], _Derivatives], start: Tensor) -> Te
             return point - step
         ahead = derivatives(point - step)
         while (beyond := -ahead[0] @ step) > 0:
-            slope, steady = gradient @ step, step @ ahead[1] @ step > step @ curvature @ step / 2
-            if steady and beyond <= BEYOND * slope:
+            slope, is_flat = gradient @ step, beyond <= BEYOND * (gradient @ step)
+            if is_flat and beyond <= BEYOND * (step @ ahead[1] @ step):
                 break
-            step = step * (slope / (slope + beyond)).clamp(min=0.5)
+            step = step * (0.5 if is_flat else (slope / (slope + beyond)).clamp(min=0.5))
             ahead = derivatives(point - step)
         point = point - step
         gradient, curvature = ahead

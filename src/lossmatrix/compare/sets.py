@@ -153,6 +153,8 @@ def holm(values: Mapping[Any, float]) -> dict[Any, float]:
 
 def signed_ranks(percents: Sequence[float]) -> float:
     """Wilcoxon's p of changes that are not 0; 1 where there are none."""
-    moved = [each for each in percents if each != 0 and not isnan(each)]
+    # processors add up rows in different ways: changes that differ by nothing else are ties, or 0
+    alike = (round(each, 9) for each in percents if not isnan(each))
+    moved = [each for each in alike if each != 0]
     found: Any = wilcoxon(moved) if moved else None
     return 1.0 if found is None else float(found.pvalue)
