@@ -56,6 +56,17 @@ def test_importing_loads_nothing_that_only_some_calls_need() -> None:
     assert len(report["modules"]) < 200
 
 
+@pytest.mark.parametrize("name", ["boosting", "compare", "sklearn"])
+def test_a_module_that_needs_an_extra_is_there_when_it_is_asked_for(name: str) -> None:
+    code = f"""
+import sys, lossmatrix as lm
+assert "lossmatrix.{name}" not in sys.modules
+assert lm.{name} is sys.modules["lossmatrix.{name}"]
+assert not hasattr(lm, "boosted")
+"""
+    fresh(code)
+
+
 def test_a_first_call_loads_nothing_of_the_compiler_stack() -> None:
     code = """
 import sys, torch, lossmatrix as lm

@@ -5,6 +5,7 @@ State once what each mistake costs, as a matrix D with D[i, j] = cost of decidin
 is i, and train, decide and measure with it.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lossmatrix import calibration as calibration
@@ -62,12 +63,17 @@ from lossmatrix.refine import refine as refine
 from lossmatrix.versions import show_versions as show_versions
 
 if TYPE_CHECKING:
+    from lossmatrix import boosting as boosting
+    from lossmatrix import compare as compare
+    from lossmatrix import sklearn as sklearn
     from lossmatrix.meter import CostMeter as CostMeter
 
 
-def __getattr__(name: str) -> object:
-    if name == "CostMeter":  # needs torchmetrics, which is an extra
+def __getattr__(name: str) -> object:  # what needs an extra is imported when it is asked for
+    if name == "CostMeter":
         from lossmatrix.meter import CostMeter
 
         return CostMeter
+    if name in ("boosting", "compare", "sklearn"):
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
