@@ -12,8 +12,10 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas
+import polars
 import pytest
 import torch
 from hypothesis import given
@@ -288,9 +290,7 @@ def frame_of(library: str, columns: dict[str, list[object]], rows: str = "truth"
     names = ["cat", "dog"] if rows else None
     if library == "pandas":
         return pandas.DataFrame(columns, index=names and pandas.Index(names, name=rows))
-    return pytest.importorskip("polars").DataFrame(
-        ({rows: names} if names else {}) | columns, strict=False
-    )
+    return polars.DataFrame(({rows: names} if names else {}) | columns, strict=False)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
@@ -323,9 +323,35 @@ def test_a_frame_is_a_table_with_its_names(library: str) -> None:
         lm.Dense.from_long(frame)
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_exceptions_edges_and_paths_are_rows_of_a_frame(library: str) -> None:
+    rows = [("dog", "cat", 4.0), ("cat", "ant", 1.5)]
+    names = "truth", "decision", "cost"
+    columns = {name: [row[k] for row in rows] for k, name in enumerate(names)}
+    frame: Any = frame_of(library, {"note": list("ab")} | columns, rows="")
+    assert lm.Sparse(["ant", "cat", "dog"], frame) == lm.Sparse(["ant", "cat", "dog"], rows)
+    edges = [("cat", "pet"), ("pet", "animal"), ("ant", "animal")]
+    of_edges: Any = frame_of(
+        library, {"parent": [a for _, a in edges], "child": [c for c, _ in edges]}, rows=""
+    )
+    assert lm.Tree.from_edges(of_edges) == lm.Tree.from_edges(edges)
+    paths = [("animal", "pet", "cat"), ("animal", "ant", None)]
+    levels = {name: [path[k] for path in paths] for k, name in enumerate("xyz")}
+    of_paths: Any = frame_of(library, levels, rows="")
+    assert lm.Tree(of_paths) == lm.Tree([("animal", "pet", "cat"), ("animal", "ant")])
+    if library == "pandas":  # which has a missing string of its own
+        assert lm.Tree(of_paths.astype("string")) == lm.Tree(of_paths)
+    with pytest.raises(ValueError, match="needs the columns child, parent: this frame has x, y, z"):
+        lm.Tree.from_edges(of_paths)
+    with pytest.raises(ValueError, match="needs the columns truth, decision, cost"):
+        lm.Sparse(3, of_paths)
+    with pytest.raises(ValueError, match="path 1 must be the names from the top to the class"):
+        lm.Tree(frame_of(library, {"x": ["a", None], "y": ["b", None]}, rows=""))  # type: ignore[arg-type]
+
+
 def test_the_first_column_of_a_frame_without_an_index_says_what_its_names_are() -> None:
     columns = {"predicted": ["cat", "dog"], "cat": [0, 4], "dog": [1.5, 0]}
-    frame = pytest.importorskip("polars").DataFrame(columns, strict=False)
+    frame = polars.DataFrame(columns, strict=False)
     with pytest.raises(ValueError, match=r"the rows are named 'predicted' .* must be truths"):
         lm.Dense(frame)
     assert lm.Dense.from_predicted_rows(frame).entry("cat", "dog") == 4

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix
-from lossmatrix.costs.frames import Frame, is_frame, read_columns, read_frame
+from lossmatrix.costs.frames import Frame, read_frame, rows_of
 from lossmatrix.costs.io import CsvTable, RowMeaning, meaning_of_rows, read_table, write_table
 from lossmatrix.costs.labels import Names, Numbered, abbreviate, find_label, make_labels
 from lossmatrix.costs.tables import (
@@ -139,9 +139,7 @@ class Dense(TableCosts):
         5.0
         """
         costs: dict[tuple[str, str], float] = {}
-        if is_frame(rows):
-            rows = read_columns(rows, ("truth", "decision", "cost"))
-        for truth, decision, cost in rows:
+        for truth, decision, cost in rows_of(rows, ("truth", "decision", "cost")):
             if (truth, decision) in costs:
                 raise ValueError(f"the pair (truth {truth!r}, decision {decision!r}) comes twice.")
             costs[truth, decision] = cost

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor
@@ -75,15 +75,17 @@ def _numbers(frame: Any) -> Any:
         ) from error
 
 
-def read_columns(frame: Frame, names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-    """The rows of some columns of a frame."""
-    absent = [name for name in names if name not in list(frame.columns)]
-    if absent:
+def rows_of(given: Any, names: Sequence[str] | None = None) -> Any:
+    """The rows of these columns of a frame, or of all; what is no frame comes back as it is."""
+    if not is_frame(given):
+        return given
+    columns = list(given.columns)
+    if names is not None and any(name not in columns for name in names):
         raise ValueError(
-            f"a long table needs the columns {', '.join(names)}: this frame has "
-            f"{', '.join(map(str, frame.columns))}; rename them."
+            f"this table needs the columns {', '.join(names)}: this frame has "
+            f"{', '.join(map(str, columns))}; rename them."
         )
-    return zip(*(list(frame[name]) for name in names), strict=True)
+    return list(zip(*(list(given[name]) for name in names or columns), strict=True))
 
 
 def is_count(names: list[Any]) -> bool:

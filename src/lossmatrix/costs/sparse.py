@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix
 from lossmatrix.costs.facts import RowFacts
+from lossmatrix.costs.frames import Frame, rows_of
 from lossmatrix.costs.labels import find_label, make_labels
 from lossmatrix.costs.sums import sum_after, sum_before
 
@@ -16,6 +17,7 @@ from lossmatrix.costs.sums import sum_after, sum_before
 class Sparse(CostMatrix):
     """D[i, j] = default for i ≠ j and 0 for i = j, except where (truth, decision, cost) says else.
 
+    Exceptions may be a DataFrame with columns of these names.
     expected is O(C + number of exceptions). An infinite cost forbids a decision. Raises ValueError
     for an unknown name, a pair given twice and a cost that is no number.
 
@@ -29,7 +31,7 @@ class Sparse(CostMatrix):
     def __init__(
         self,
         classes: int | Sequence[str],
-        exceptions: Iterable[tuple[int | str, int | str, float]],
+        exceptions: Iterable[tuple[int | str, int | str, float]] | Frame,
         default: float = 1.0,
     ) -> None:
         names = make_labels(classes, "class")
@@ -43,7 +45,7 @@ class Sparse(CostMatrix):
             return find_label(names, label, what)
 
         pairs: dict[tuple[int, int], float] = {}
-        for truth, decision, cost in exceptions:
+        for truth, decision, cost in rows_of(exceptions, ("truth", "decision", "cost")):
             pair = (find(truth, "class"), find(decision, "decision"))
             if pair in pairs:
                 raise ValueError(f"the pair (truth {truth!r}, decision {decision!r}) comes twice.")

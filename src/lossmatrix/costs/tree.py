@@ -15,11 +15,25 @@ from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix
 from lossmatrix.costs.facts import RowFacts
+from lossmatrix.costs.frames import Frame, rows_of
 from lossmatrix.costs.labels import abbreviate, make_labels
 from lossmatrix.costs.sums import sum_after, sum_before
 
 MOST_STEPS = 50_000_000  # on the way to all classes, which take some gigabyte
 Nested: TypeAlias = "Mapping[str, Nested] | Sequence[str]"
+
+
+def _paths_of(given: Sequence[Sequence[str]] | Frame) -> Sequence[Sequence[str]]:
+    """Paths as they are; those of a frame end where a name is missing."""
+    rows: Sequence[Sequence[str]] = rows_of(given)
+    if rows is given:
+        return rows
+    return [[name for name in row if not _is_missing(name)] for row in rows]
+
+
+def _is_missing(name: object) -> bool:
+    """Whether it stands where a frame of polars or pandas has no name."""
+    return not isinstance(name, str) and str(name) in ("None", "nan", "<NA>")
 
 
 class Tree(CostMatrix):
@@ -30,7 +44,7 @@ class Tree(CostMatrix):
     group of others, a genus among its species: it is then their common ancestor, so that a genus
     taken for one of its species, or a species for its genus, costs what two species taken for one
     another at that node cost, and itself 0. `level_costs` are the costs of ancestors of height 1,
-    2, … in place of the heights; they must not fall.
+    2, … in place of the heights; they must not fall. A DataFrame has a row for each path.
     expected is O(number of nodes), a sum of what is never negative: E_j = Σ over the nodes c from j
     up of (cost of c's parent − cost of c) · (mass outside c). Raises ValueError for paths that are
     none, a name used twice and level costs that do not fit.
@@ -46,8 +60,9 @@ class Tree(CostMatrix):
     """
 
     def __init__(
-        self, paths: Sequence[Sequence[str]], level_costs: Sequence[float] | None = None
+        self, paths: Sequence[Sequence[str]] | Frame, level_costs: Sequence[float] | None = None
     ) -> None:
+        paths = _paths_of(paths)
         for number, path in enumerate(paths):
             if isinstance(path, str) or not path:
                 raise ValueError(
@@ -109,20 +124,21 @@ class Tree(CostMatrix):
     @classmethod
     def from_edges(
         cls,
-        edges: Iterable[tuple[str, str]],
+        edges: Iterable[tuple[str, str]] | Frame,
         classes: Sequence[str] | None = None,
         level_costs: Sequence[float] | None = None,
     ) -> Tree:
-        """From (child, parent) pairs; classes are the leaves, in order of appearance unless given.
+        """From (child, parent) pairs, or a DataFrame with columns of these names.
 
-        Classes that are given hold all leaves, and inner nodes at will. Raises ValueError for a
-        second parent, a cycle, several roots, a leaf that is no class and a class that is no node.
+        Classes are the leaves, in order of appearance unless given, and those that are given hold
+        all leaves, and inner nodes at will. Raises ValueError for a second parent, a cycle, several
+        roots, a leaf that is no class and a class that is no node.
 
         >>> lm.Tree.from_edges([("cat", "animal"), ("animal", "all"), ("car", "all")])
         Tree(2, height=2)
         """
         parent: dict[str, str] = {}
-        for edge in edges:
+        for edge in rows_of(edges, ("child", "parent")):
             if isinstance(edge, str) or len(edge) != 2:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ValueError(
                     f"every edge must be a pair (child, parent), got {edge!r}: of a mapping pass "
