@@ -460,7 +460,8 @@ def _minimum(derivatives: Callable[[Tensor], _Derivatives], start: Tensor) -> Te
             return point - step
         ahead = derivatives(point - step)
         while (beyond := -ahead[0] @ step) > 0:
-            slope, is_flat = gradient @ step, beyond <= BEYOND * (gradient @ step)
+            slope = gradient @ step
+            is_flat = beyond <= BEYOND * slope
             if is_flat and beyond <= BEYOND * (step @ ahead[1] @ step):
                 break
             step = step * (0.5 if is_flat else (slope / (slope + beyond)).clamp(min=0.5))

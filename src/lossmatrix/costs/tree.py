@@ -24,7 +24,7 @@ Nested: TypeAlias = "Mapping[str, Nested] | Sequence[str]"
 
 
 def _paths_of(given: Sequence[Sequence[str]] | Frame) -> Sequence[Sequence[str]]:
-    """Paths as they are; those of a frame end where a name is missing."""
+    """Paths as they are; those of a frame are without the names that it lacks."""
     rows: Sequence[Sequence[str]] = rows_of(given)
     if rows is given:
         return rows
