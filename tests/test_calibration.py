@@ -451,13 +451,16 @@ def test_a_first_step_to_where_the_slope_is_flat_and_the_curvature_lost_is_cut(C
     # the top class is 1 above the others, which are alike but for the truth of one mistake
     logits, target = torch.zeros(right + 1, C), torch.zeros(right + 1, dtype=torch.int64)
     logits[:, 0], logits[-1, 1], target[-1] = 1, 0.95, 1
+    near = logits[-1, 1].item()
     inverse = 1 / TemperatureScaling().fit(logits, target).temperature
     assert looks[0] <= 20
     # the first-order condition, worked by hand
-    e, e_near = math.exp(inverse), math.exp(logits[-1, 1].item() * inverse)
-    near = logits[-1, 1].item()
+    e, e_near = math.exp(inverse), math.exp(near * inverse)
     expected = (e + near * e_near) / (e + e_near + C - 2) - near
     assert right * (1 - e / (e + C - 1)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_scales_and_biases_take_few_looks(looks):
     VectorScaling().fit(*overconfident())
     assert max(looks) <= 20
 

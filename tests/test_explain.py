@@ -171,11 +171,10 @@ def test_it_answers_for_the_costs_of_a_batch() -> None:
 def test_one_logit_for_two_classes_is_told_in_its_own_words() -> None:
     table: list[list[float]] = [[0, 1], [5, 0]]
     logits = torch.zeros(2, 3)
-    kinds: dict[Any, tuple[str, str]] = {
-        None: ("1 where the logit is above 0", "none"),
-        (*map(tuple, table),): ("least expected cost under sigmoid(logits)", "Dense(2)"),
-    }
-    for costs, (rule, named) in kinds.items():
+    for costs, rule, named in (
+        (None, "1 where the logit is above 0", "none"),
+        (table, "least expected cost under sigmoid(logits)", "Dense(2)"),
+    ):
         found = lm.explain(lm.BinaryCriterion(lm.CrossEntropy(), costs), logits)
         assert found.splitlines()[:3] == [
             "loss: CrossEntropy()",

@@ -88,6 +88,11 @@ def rows_of(given: Any, names: Sequence[str] | None = None) -> Any:
     return list(zip(*(list(given[name]) for name in names or columns), strict=True))
 
 
+def is_missing(name: object) -> bool:
+    """Whether it stands where a frame of polars or pandas has no name."""
+    return not isinstance(name, str) and str(name) in ("None", "nan", "<NA>")
+
+
 def is_count(names: list[Any]) -> bool:
     """Whether these are the numbers 0, 1, … that pandas gives where nobody gives names."""
     return names == [*range(len(names))]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lossmatrix.costs.base import CostMatrix
 from lossmatrix.costs.facts import RowFacts
-from lossmatrix.costs.frames import Frame, rows_of
+from lossmatrix.costs.frames import Frame, is_missing, rows_of
 from lossmatrix.costs.labels import abbreviate, make_labels
 from lossmatrix.costs.sums import sum_after, sum_before
 
@@ -28,12 +28,7 @@ def _paths_of(given: Sequence[Sequence[str]] | Frame) -> Sequence[Sequence[str]]
     rows: Sequence[Sequence[str]] = rows_of(given)
     if rows is given:
         return rows
-    return [[name for name in row if not _is_missing(name)] for row in rows]
-
-
-def _is_missing(name: object) -> bool:
-    """Whether it stands where a frame of polars or pandas has no name."""
-    return not isinstance(name, str) and str(name) in ("None", "nan", "<NA>")
+    return [[name for name in row if not is_missing(name)] for row in rows]
 
 
 class Tree(CostMatrix):
